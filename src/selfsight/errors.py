@@ -1,0 +1,68 @@
+"""What can go wrong, in the user's words.
+
+    SelfsightError                 one sentence: what, where, and the remedy (exit code 2)
+    ├── DataError                  the pictures or their table
+    │   └── ImageError             one file; `reason` is a short code such as "truncated"
+    ├── RecipeError                an unknown or impossible method, encoder or setting
+    ├── RunError                   a run folder: not one, another one, unreadable, busy
+    │   └── CheckpointError        a checkpoint is damaged or missing
+    ├── DiskError                  no room, or the place cannot be written
+    ├── TrainingError              training stopped itself (not finite, too many bad files)
+    └── MissingError               an optional part or file that is not installed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SelfsightError(Exception):
+    """Everything that Selfsight raises on purpose."""
+
+
+class DataError(SelfsightError):
+    """The pictures or their table cannot be used as given."""
+
+
+class ImageError(DataError):
+    """One file is not a picture that can be decoded.
+
+    `reason` is one short code (see `selfsight.data.decode`); `path` is the file as the user named it.
+    """
+
+    def __init__(self, path: str, reason: str, detail: str = "") -> None:
+        self.path, self.reason, self.detail = path, reason, detail
+        super().__init__(f"{path!r}: {reason}" + (f" ({detail})" if detail else ""))
+
+
+class RecipeError(SelfsightError):
+    """An unknown or impossible method, encoder or setting."""
+
+
+class RunError(SelfsightError):
+    """A run folder is missing, is another run's, or is in use."""
+
+
+class CheckpointError(RunError):
+    """A checkpoint is damaged or missing."""
+
+
+class DiskError(SelfsightError):
+    """There is no room, or the place cannot be written."""
+
+
+class TrainingError(SelfsightError):
+    """Training stopped itself; the last good checkpoint stands."""
+
+
+class MissingError(SelfsightError):
+    """An optional part, a weights file or a network that is not there."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """One sentence for a name that does not exist, with what there is and the nearest guess."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
+    return f"there is no {kind} {name!r}. There are: {', '.join(names)}.{guess}"

@@ -1,0 +1,36 @@
+"""The folder is the registry: one final `Method` per file."""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+from importlib import import_module
+from typing import Any
+
+from selfsight.errors import RecipeError, unknown
+from selfsight.methods.base import Method
+
+__all__ = ["Method", "get", "names", "settings"]
+
+
+def names() -> list[str]:
+    """Every method there is."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "base")
+
+
+def get(name: str) -> type[Method]:
+    """The method of this name; RecipeError with the nearest guess when there is none."""
+    if name not in names():
+        raise RecipeError(unknown("method", name, names()))
+    module = import_module(f"{__name__}.{name}")
+    return next(
+        thing
+        for thing in vars(module).values()
+        if inspect.isclass(thing) and issubclass(thing, Method) and thing.__module__ == module.__name__
+    )
+
+
+def settings(method: type[Method]) -> dict[str, inspect.Parameter]:
+    """The keyword-only arguments of the constructor: what `--set` accepts."""
+    every: dict[str, Any] = dict(inspect.signature(method.__init__).parameters)
+    return {name: p for name, p in every.items() if p.kind is inspect.Parameter.KEYWORD_ONLY and name != "before"}

@@ -1,0 +1,159 @@
+"""What every method is: an `nn.Module` whose keyword-only constructor is its settings.
+
+Most methods write `views`, `project` and `loss` and nothing else. The rules that make the seams hold:
+
+* `project` is per sample and runs in micro-batches; every trainable parameter acts in it.
+* `targets` is per sample too, without gradient: teachers. It runs once per micro-batch, never replayed.
+* `loss` sees the whole batch and is pure: it reads buffers and writes none.
+* `on_step_end` is the only writer of state, once per optimizer step, after the finite check.
+* All state is in buffers or parameters from `__init__` on; sizes that the data decides are settings (see `resolve`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from selfsight.data import order
+from selfsight.nn.encoder import Encoder
+from selfsight.views.draw import Views
+
+Batch = dict[str, Tensor]
+"""Named tensors (B, ...): pictures as the views made them, and the integer facts index, label, position."""
+Projections = dict[str, Tensor]
+"""Named tensors (B, ...): what the loss compares."""
+Terms = dict[str, Tensor]
+"""Named scalars; `loss` is minimised, the others are logged."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a method is trained when nobody says otherwise. Every number has its source in the method's file."""
+
+    optimizer: str = "sgd"  # sgd, lars, adamw
+    lr: float = 0.03  # base rate, at `lr_batch` images
+    lr_batch: int = 256  # rate = lr * batch / lr_batch
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    batch: int = 256
+    epochs: int = 200
+    warmup: float = 0.0  # epochs of linear warm-up
+    clip: float | None = None  # largest gradient norm
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known before a method is built: it decides the settings that are left to be automatic."""
+
+    count: int  # training pictures
+    batch: int  # global batch
+    size: int  # side of a view, pixels
+    channels: int
+    classes: int
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` may look at: training pictures only, in data order."""
+
+    seed: int
+    labels: Tensor  # (N,) int64, -1 = unlabelled
+    images: Callable[[], Iterator[np.ndarray]]  # decoded (H, W, C), in data order
+    features: Callable[[], Tensor]  # (N, D) of `product`, evaluation view, no gradient
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training pictures."""
+
+    number: int
+    seed: int
+    batch: int
+    labels: Tensor  # (N,) int64, -1 = unlabelled
+    features: Callable[[], Tensor]  # (N, D) of `product` in data order, evaluation view, no gradient
+    forget: Callable[[nn.Module], None]  # drop the optimizer's state for a module that was made anew
+
+    @property
+    def count(self) -> int:
+        """How many training pictures there are."""
+        return len(self.labels)
+
+    @property
+    def length(self) -> int:
+        """How many samples an epoch consumes: floor(N / B) full batches."""
+        return self.count // self.batch * self.batch
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that share a rate. `start` is the progress before which they stay as they are."""
+
+    parameters: Sequence[nn.Parameter]
+    lr: float = 1.0  # multiplies the rate
+    decay: float = 1.0  # multiplies the weight decay (tensors with one axis never decay)
+    start: float = 0.0  # progress in [0, 1]
+
+
+class Method(nn.Module, ABC):
+    """Teach an encoder from images. One final subclass per file in this folder."""
+
+    before: ClassVar[str | None] = None  # a method trained to its end first; the constructor then takes `before`
+    progress: float = 0.0  # share of training done, [0, 1]; written by the loop only
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    @classmethod
+    @abstractmethod
+    def defaults(cls, size: int) -> Training:
+        """The published recipe for views of this size (pixels)."""
+
+    @classmethod
+    def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
+        """Values, each with its reason, for settings that are None. Raises RecipeError on an impossible one."""
+        return {}
+
+    @property
+    def product(self) -> Encoder:
+        """The encoder that monitor, evaluate, embed and export use."""
+        return self.encoder
+
+    def prepare(self, data: Prepared) -> None:  # noqa: B027 - optional hook
+        """Fill buffers from the training pictures; once, before step 1, deterministic."""
+
+    def order(self, epoch: Epoch) -> Tensor:
+        """Sample index at every position of the epoch, (epoch.length,) int64; pure in (epoch, buffers)."""
+        return order.permuted(epoch.count, epoch.seed, epoch.number)[: epoch.length]
+
+    @abstractmethod
+    def views(self, size: int) -> Views:
+        """What the network sees: picklable, (picture, generator) -> named arrays."""
+
+    @abstractmethod
+    def project(self, batch: Batch) -> Projections:
+        """Run the trainable network, per sample."""
+
+    def targets(self, batch: Batch) -> Projections:
+        """Run what is not trained (teachers), per sample; called without gradient."""
+        return {}
+
+    @abstractmethod
+    def loss(self, projections: Projections, batch: Batch) -> Terms:
+        """Compare projections and targets of the whole batch. Pure; no trainable parameter acts here."""
+
+    def on_epoch_start(self, epoch: Epoch) -> None:  # noqa: B027 - optional hook
+        """Recluster, make a head anew. Never called when a run resumes inside an epoch."""
+
+    def on_step_end(self, projections: Projections, batch: Batch) -> None:  # noqa: B027 - optional hook
+        """Move teacher, queue, centre: the only writer of state."""
+
+    def groups(self) -> list[Group]:
+        """What the optimizer trains; by default every parameter that asks for a gradient."""
+        return [Group([p for p in self.parameters() if p.requires_grad])]
