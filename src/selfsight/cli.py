@@ -1,0 +1,179 @@
+"""The command line: one table of commands, each a function of `selfsight.api`, its flags the function's parameters."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from selfsight import api
+from selfsight.errors import RecipeError, SelfsightError
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "inspect": api.inspect,
+    "train": api.train,
+    "evaluate": api.evaluate,
+    "embed": api.embed,
+    "methods": api.methods,
+    "demo": api.demo,
+}
+
+DATA = "Pictures: a folder (sub-folders may be labels), a .txt list, a CSV or Parquet table; several are joined."
+POSITIONAL = {"data", "run", "name"}  # given by place, not by flag
+TYPES: dict[str, Any] = {"data": list[str], "run": Path, "settings": list[str]}  # what to read for wider types
+FLAGS = {"length": "--for", "settings": "--set"}  # where the flag's word is not a Python name that says enough
+HELP = {  # one meaning per flag in every command; "command.parameter" where a command needs its own words
+    "data": DATA,
+    "inspect.data": f"{DATA} Or a run's folder.",
+    "train.data": f"{DATA} Not needed with --resume.",
+    "evaluate.data": f"{DATA} Without it, the pictures the run was trained on (its test part is used for scores).",
+    "run": "The folder that `selfsight train` wrote.",
+    "name": "One method, to see its settings; without it, all methods.",
+    "method": "How to learn; `selfsight methods` lists what there is.",
+    "encoder": "The network: any timm name, or a run's folder to go on from its encoder.",
+    "weights": "Start from this weights file (safetensors or a PyTorch checkpoint).",
+    "pretrained": "Start from timm's published weights (these are downloaded, unless already on this machine).",
+    "evaluate.pretrained": "Also compare with published weights: a timm name with its tag, or a local folder.",
+    "views": "What the network sees: the name of a view recipe, such as simclr or simclr-keep-colour.",
+    "size": "Side of a view, pixels.",
+    "batch": "Pictures per optimizer step, over all devices.",
+    "embed.batch": "Pictures encoded at a time.",
+    "micro_batch": "Pictures in memory at a time: a smaller value needs less memory and learns the same.",
+    "length": "How long: 10m, 2000steps, 30epochs or 500kimages.",
+    "lr": "Learning rate at the peak, for this batch; by default the method's own rule.",
+    "seed": "The seed of every random choice.",
+    "workers": "Processes that prepare pictures; the result does not depend on it.",
+    "threads": "Threads of the computation; the last bits of the result depend on it.",
+    "precision": "fp32 or bf16; by default the faster one, measured.",
+    "device": "cpu, cuda, cuda:1, mps; by default the best there is.",
+    "out": "The folder to write.",
+    "inspect.out": "Write the contact sheet and the findings into this folder; without it nothing is written.",
+    "resume": "Go on with this run, from the very next picture.",
+    "config": "Take settings from this recipe.yaml; flags and --set win over it.",
+    "settings": "A setting of the method, as key=value; give it again for more (`selfsight methods NAME` lists them).",
+    "save_every": "How often to save: a length such as 5m or 500steps.",
+    "use_all": "Train on the test part too. Every later number of this run then says so.",
+    "force": "Go on where a check would stop.",
+    "quiet": "Print nothing but errors.",
+    "json": "Also write the numbers into this file.",
+    "patches": "Keep one vector for each patch, not only one for each picture.",
+    "label_column": "The table's column of labels; an empty cell is a picture without a label.",
+    "group_column": "The table's column of groups: pictures that must not be split between train and test.",
+    "split_column": "The table's column that says train or test.",
+    "shared_labels": "The same label in two sources is the same class (by default it is not).",
+}
+
+
+def application() -> App:
+    """The parser, made anew from the table."""
+    app = App(
+        name="selfsight",
+        help="Learn an image encoder from pictures without labels, prove how good it is, and use it.",
+        help_epilogue="With --debug, an error also shows where in the code it arose.",
+        help_format="plaintext",
+        version=_version,
+        default_parameter=Parameter(negative=()),
+        suppress_keyboard_interrupt=False,
+        result_action="return_value",
+        exit_on_error=False,
+        print_error=False,
+    )
+    app["--help"].group = app["--version"].group = "Options"
+    for place, (name, function) in enumerate(COMMANDS.items()):
+        app.command(_command(name, function), name=name, sort_key=place)
+    return app
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; the exit code is 0, 2 for an error of use or data, 130 for Ctrl-C."""
+    debug = "--debug" in arguments
+    try:
+        application()([argument for argument in arguments if argument != "--debug"])
+    except (SelfsightError, CycloptsError, OSError) as error:
+        if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has had enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        if debug:
+            raise
+        print(f"selfsight: {_sentence(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("selfsight: interrupted.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _version() -> str:
+    import selfsight
+
+    return str(selfsight.__version__)
+
+
+def _sentence(error: Exception) -> str:
+    """The error in one line, without control characters: names in it come from the user's files."""
+    if isinstance(error, OSError):
+        text = f"{error.filename or 'a file'}: {error.strerror or type(error).__name__}"
+    else:
+        text = str(error)
+    printable = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return printable.strip()
+
+
+def _command(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as a command: the same parameters in the command line's spelling, its result shown."""
+    signature = inspect.signature(function)
+    flags = [_flag(name, parameter, function) for parameter in signature.parameters.values()]
+
+    def run(*args: Any, **kwargs: Any) -> None:
+        given = run.__signature__.bind(*args, **kwargs).arguments  # type: ignore[attr-defined]
+        result = function(**{key: _read(key, value) for key, value in given.items()})
+        from selfsight.report import tables
+
+        tables.show(name, result)
+
+    run.__doc__ = (function.__doc__ or "").strip().split("\n\n")[0]
+    run.__signature__ = signature.replace(parameters=flags, return_annotation=None)  # type: ignore[attr-defined]
+    return run
+
+
+def _flag(command: str, parameter: inspect.Parameter, function: Callable[..., Any]) -> inspect.Parameter:
+    name = parameter.name
+    text = HELP.get(f"{command}.{name}", HELP.get(name))
+    kind = inspect.Parameter.POSITIONAL_ONLY if name in POSITIONAL else inspect.Parameter.KEYWORD_ONLY
+    read: Any = TYPES[name] if name in TYPES else _annotation(parameter, function)
+    default = None if name == "settings" else parameter.default
+    if default is None:
+        read = read | None
+    spelled = Annotated[
+        read, Parameter(name=FLAGS.get(name), help=text, show_default=default is not None and default is not False)
+    ]
+    return parameter.replace(kind=kind, annotation=spelled, default=default)
+
+
+def _annotation(parameter: inspect.Parameter, function: Callable[..., Any]) -> Any:
+    written = parameter.annotation
+    scope = getattr(function, "__globals__", {})
+    return eval(written, scope) if isinstance(written, str) else written  # the annotation is our own source
+
+
+def _read(name: str, value: Any) -> Any:
+    if name == "data" and isinstance(value, list) and len(value) == 1:
+        return value[0]
+    return _pairs(value) if name == "settings" and value is not None else value
+
+
+def _pairs(settings: Sequence[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not (key and equals):
+            raise RecipeError(f"--set takes key=value, as in --set temperature=0.2, not {setting!r}.")
+        if key in pairs:
+            raise RecipeError(f"--set {key} is given twice; give it once.")
+        pairs[key] = value
+    return pairs

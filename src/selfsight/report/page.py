@@ -1,0 +1,43 @@
+"""`report.html`: one file that needs nothing else, no script, no network; written from JSON and pictures only."""
+
+from __future__ import annotations
+
+import os
+from base64 import b64encode
+from hashlib import sha256
+from pathlib import Path
+
+from selfsight.report.contents import Contents, read
+from selfsight.report.html import safe
+from selfsight.report.sections import SECTIONS
+from selfsight.report.style import STYLE
+
+
+def write(run_folder: str | Path) -> Path:
+    """Write `report.html` into a run's folder and return its path.
+
+    Parts whose files are missing (an evaluation not made yet) are left out. RunError when the folder is no run.
+    """
+    folder = Path(run_folder)
+    target = folder / "report.html"
+    draft = folder / f"report.html.tmp-{os.getpid()}"
+    draft.write_text(page(read(folder)), encoding="utf-8")
+    draft.replace(target)  # a reader sees the old page or the new one, never half of one
+    return target
+
+
+def page(run: Contents) -> str:
+    """The whole page. The policy allows this style sheet and embedded pictures, and nothing else."""
+    digest = b64encode(sha256(STYLE.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    body = "".join(section(run) for section in SECTIONS)
+    name = safe(run.name)
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{name} · Selfsight</title><style>{STYLE}</style></head>"
+        f"<body><main><header><p>Selfsight run</p><h1>{name}</h1></header>{body}"
+        "<footer>Written by Selfsight from the files of the run. This page loads nothing and runs no script.</footer>"
+        "</main></body></html>\n"
+    )

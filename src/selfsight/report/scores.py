@@ -1,0 +1,70 @@
+"""Accuracies with their intervals as one inline SVG: a dot where the score is, a bar where it may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from selfsight.report.curves import ticks
+from selfsight.report.words import NAMES, percent
+
+WIDTH, LEFT, RIGHT, TOP = 980, 230, 30, 30
+ROW, GAP = 22, 16  # height of a task's line and space between encoders, pixels
+
+
+def contenders(numbers: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """This run's scores first, then every baseline's, each {"knn": {...}, "linear": {...}}."""
+    own = {task: numbers[task] for task in ("knn", "linear") if task in numbers}
+    baselines = {name: scores for name, scores in dict(numbers.get("baselines") or {}).items() if scores}
+    return {"trained": own, **baselines}
+
+
+def whiskers(contenders: Mapping[str, Mapping[str, Any]], tasks: Sequence[str]) -> str:
+    """A chart of encoder x task; `contenders[name][task]` is {"accuracy", "interval"}. Nothing without scores."""
+    rows = [(name, [task for task in tasks if scores.get(task)]) for name, scores in contenders.items()]
+    rows = [(name, present) for name, present in rows if present]
+    ends = [end for name, present in rows for task in present for end in _span(contenders[name][task])]
+    if not ends:
+        return ""
+    marks = [tick for tick in ticks(max(0.0, min(ends) - 0.02), min(1.0, max(ends) + 0.02)) if -0.001 <= tick <= 1.001]
+    height = TOP + sum(len(present) * ROW + GAP for _, present in rows) + 8
+    parts = [_grid(marks, height)]
+    y = float(TOP + GAP)
+    for name, present in rows:
+        middle = y + (len(present) - 1) * ROW / 2
+        weight = ' font-weight="650"' if name == "trained" else ""
+        text = escape(NAMES.get(name, name))
+        parts.append(f'<text class="name" x="{LEFT - 18}" y="{middle + 4:.1f}" text-anchor="end"{weight}>{text}</text>')
+        for task in present:
+            parts.append(_mark(contenders[name][task], task, tasks.index(task) + 1, y, marks))
+            y += ROW
+        y += GAP
+    label = "Scores with 95 % intervals"
+    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
+
+
+def _span(score: Mapping[str, Any]) -> tuple[float, float]:
+    low, high = score.get("interval") or (score["accuracy"], score["accuracy"])
+    return float(low), float(high)
+
+
+def _place(value: float, marks: Sequence[float]) -> float:
+    return LEFT + (value - marks[0]) / ((marks[-1] - marks[0]) or 1.0) * (WIDTH - LEFT - RIGHT)
+
+
+def _grid(marks: Sequence[float], height: float) -> str:
+    parts = []
+    for value in marks:
+        x = _place(value, marks)
+        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 6}" y2="{height - 6}"/>')
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{TOP - 14}" text-anchor="middle">{100 * value:g} %</text>')
+    return "".join(parts)
+
+
+def _mark(score: Mapping[str, Any], task: str, colour: int, y: float, marks: Sequence[float]) -> str:
+    low, high = (_place(end, marks) for end in _span(score))
+    x = _place(float(score["accuracy"]), marks)
+    tip = escape(f"{NAMES.get(task, task)}: {percent(score['accuracy'])}")
+    bar = f'<line class="bar c{colour}" x1="{low:.1f}" x2="{high:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
+    return f'<g><title>{tip}</title>{bar}<circle class="dot c{colour}" cx="{x:.1f}" cy="{y:.1f}" r="5"/></g>'

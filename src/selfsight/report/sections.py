@@ -1,0 +1,190 @@
+"""The parts of the page, each from a run's contents to HTML; nothing to show is an empty string."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from selfsight.report.contents import Contents, Entry
+from selfsight.report.curves import chart
+from selfsight.report.html import element, safe
+from selfsight.report.scores import contenders, whiskers
+from selfsight.report.words import MEANINGS, NAMES, interval, percent, plain, sentence
+
+TASKS = ("knn", "linear")
+CURVES = (  # key in metrics.jsonl, title, what it says
+    ("loss", "Loss", "what training makes smaller"),
+    ("quality", "Quality", "nearest neighbours on held-out training pictures"),
+    ("rankme", "Effective rank", "how many directions the embedding uses"),
+    ("mean_cos", "Mean cosine", "near 1, all pictures look the same to the encoder"),
+)
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+
+
+def verdict(run: Contents) -> str:
+    """The conclusion, in words; without an evaluation, how to get one."""
+    words, helped = sentence(run.evaluation.get("verdict"))
+    if not words:
+        words = "Not evaluated yet: run selfsight evaluate on this folder to see how good the encoder is."
+    return element("p", safe(words), names="verdict helped" if helped else "verdict")
+
+
+def facts(run: Contents) -> str:
+    """The handful of values that people ask for first."""
+    recipe = {name: value for name, value, _ in run.recipe}
+    first = ("method", "encoder", "size", "batch", "pictures")
+    shown: list[tuple[str, str]] = [(name, recipe[name]) for name in first if name in recipe]
+    if run.metrics:
+        last = run.metrics[-1]
+        shown += [(name, plain(last[name])) for name in ("epoch", "step") if name in last]
+    rates = sorted(float(entry["images_per_second"]) for entry in run.timing if entry.get("images_per_second"))
+    if rates:
+        shown.append(("pictures/s", f"{rates[len(rates) // 2]:.0f}"))
+    cells = [element("div", element("dt", safe(name)) + element("dd", safe(value))) for name, value in shown]
+    return element("dl", "".join(cells), names="facts") if cells else ""
+
+
+def numbers(run: Contents) -> str:
+    """Every score with its interval, and every baseline's: a chart, then the table."""
+    scored = {name: s for name, s in contenders(run.evaluation).items() if any(s.get(task) for task in TASKS)}
+    if not scored:
+        return _label_free(run)
+    heads = ["", *(NAMES[task] for task in TASKS)]
+    rows = [_score_row(name, scores) for name, scores in scored.items()]
+    figure = _key([NAMES[task] for task in TASKS]) + whiskers(scored, TASKS)
+    table = _table(heads, rows)
+    words = "Accuracy on pictures that training never saw, with 95 % intervals, beside what needs no training."
+    return _section("Numbers", words, _card(figure) + "<br>" + _card(table)) + _label_free(run)
+
+
+def _score_row(name: str, scores: Mapping[str, Any]) -> str:
+    meaning = element("div", safe(MEANINGS.get(name, "")))
+    cells = element("td", safe(NAMES.get(name, name)) + meaning)
+    for task in TASKS:
+        score = scores.get(task)
+        text = (
+            safe(percent(score["accuracy"])) + f"<small>{safe(interval(score.get('interval')))}</small>"
+            if score
+            else ""
+        )
+        cells += element("td", text, names="number")
+    return element("tr", cells, names="own" if name == "trained" else "")
+
+
+def _label_free(run: Contents) -> str:
+    values = {key: value for key, value in dict(run.evaluation.get("label_free") or {}).items() if _is_number(value)}
+    cells = [
+        element("div", element("dt", safe(NAMES.get(key, key))) + element("dd", safe(plain(value))))
+        for key, value in values.items()
+    ]
+    if not cells:
+        return ""
+    words = "What can be said without labels: how much of its space the embedding uses, and how it is spread."
+    return _section("Without labels", words, element("dl", "".join(cells), names="facts"))
+
+
+def curves(run: Contents) -> str:
+    """Loss, quality and rank over the steps."""
+    figures = []
+    for colour, (key, title, words) in enumerate(CURVES):
+        points = [(float(e["step"]), float(e[key])) for e in run.metrics if _is_number(e.get(key)) and "step" in e]
+        first = (points[0][1], "before training") if key == "quality" and points and points[0][0] == 0 else None
+        drawing = chart(points, title=title, x="step", colour=1 + colour % 3, reference=first)
+        if drawing:
+            caption = element("figcaption", f"{safe(title)} <span>{safe(words)}</span>")
+            figures.append(element("figure", caption + drawing, names="card"))
+    if not figures:
+        return ""
+    words = "What was measured while training; quality and rank look at training pictures only."
+    return _section("Training", words, element("div", "".join(figures), names="curves"))
+
+
+def views(run: Contents) -> str:
+    """Originals beside what the network saw."""
+    words = "Some pictures as they are, and beside them what the network was shown."
+    return _section("Views", words, element("div", _image(run.views, "views"), names="card views")) if run.views else ""
+
+
+def neighbours(run: Contents) -> str:
+    """Questions and what the encoder found nearest to them."""
+    words = "On the left a picture, then those that the encoder holds nearest to it. The number is their cosine."
+    if run.neighbours:
+        rows = [element("div", _neighbour_row(row), names="row") for row in run.neighbours]
+        if any((row.get("query") or {}).get("label") is not None for row in run.neighbours):
+            rows.insert(0, _key(["the same label", "another label"]))
+        return _section("Nearest neighbours", words, _card("".join(rows)))
+    sheet = run.neighbours_sheet
+    return _section("Nearest neighbours", words, _card(_image(sheet, "neighbours"), "card views")) if sheet else ""
+
+
+def _neighbour_row(row: Entry) -> str:
+    query = row.get("query") or {}
+    figures = [_picture(query, "", "")]
+    for found in row.get("found") or []:
+        known = query.get("label") is not None and found.get("label") is not None
+        names = ("same" if found["label"] == query["label"] else "other") if known else ""
+        figures.append(_picture(found, names, f"{found['score']:.2f}" if _is_number(found.get("score")) else ""))
+    return "".join(figures)
+
+
+def _picture(entry: Entry, names: str, score: str) -> str:
+    image = str(entry.get("image") or "")
+    kind = "jpeg" if image.startswith("/9j/") else "png"
+    name = safe(entry.get("name") or "")
+    source = f"data:image/{kind};base64,{image}" if _BASE64.fullmatch(image) else ""
+    label = f"<bdi><b>{safe(entry['label'])}</b></bdi>" if entry.get("label") is not None else ""
+    text = f'{label}<bdi title="{name}">{name}</bdi>{safe(score)}'
+    return element("figure", f'<img alt="{name}" src="{source}">{text}', names=names)
+
+
+def recipe(run: Contents) -> str:
+    """Everything that defines the run, and why each automatic value is what it is."""
+    rows = [
+        element(
+            "tr", f"<td>{safe(name)}</td><td><code>{safe(value)}</code></td>" + element("td", safe(why), names="why")
+        )
+        for name, value, why in run.recipe
+    ]
+    words = "The same recipe on the same pictures gives the same weights. It is kept in recipe.yaml."
+    return _section("Recipe", words, _card(_table(["entry", "value", "because"], rows))) if rows else ""
+
+
+def bad_files(run: Contents) -> str:
+    """Files that could not be read."""
+    rows = [element("tr", f"<td><bdi>{safe(path)}</bdi></td><td>{safe(why)}</td>") for path, why in run.bad_files]
+    words = "These could not be decoded and were replaced by other pictures; bad_files.csv lists all."
+    return _section("Files that could not be read", words, _card(_table(["file", "reason"], rows))) if rows else ""
+
+
+SECTIONS: tuple[Callable[[Contents], str], ...] = (
+    verdict, facts, numbers, curves, views, neighbours, recipe, bad_files,
+)  # fmt: skip
+
+
+def _section(title: str, words: str, body: str) -> str:
+    return element("section", f"<h2>{safe(title)}</h2><p>{safe(words)}</p>{body}")
+
+
+def _card(body: str, names: str = "card scroll") -> str:
+    return element("div", body, names=names)
+
+
+def _table(heads: Sequence[str], rows: Sequence[str]) -> str:
+    head = "".join(element("th", safe(text)) for text in heads)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _key(words: Sequence[str]) -> str:
+    """What the colours mean, in the order of the palette."""
+    parts = (f'<span><i class="c{place}"></i>{safe(text)}</span>' for place, text in enumerate(words, 1))
+    return element("div", "".join(parts), names="key")
+
+
+def _image(png: bytes, alt: str) -> str:
+    return f'<img alt="{safe(alt)}" src="data:image/png;base64,{b64encode(png).decode()}">'
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

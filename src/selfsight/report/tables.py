@@ -1,0 +1,115 @@
+"""Results for the terminal: tables on a terminal, plain lines in a file or a pipe. Needs rich and nothing heavy."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from selfsight.report.scores import contenders
+from selfsight.report.words import NAMES, interval, percent, plain
+
+Row = Sequence[object]
+
+
+def show(command: str, result: Any) -> None:
+    """Print what a command returned; a path or a sentence is printed as it is."""
+    SHOWN.get(command, _line)(result)
+
+
+def plan(rows: Iterable[tuple[str, object, str]]) -> None:
+    """The plan of a run: every value that was chosen, with its reason."""
+    _table(["setting", "value", "because"], list(rows))
+
+
+def evaluation(numbers: Mapping[str, Any]) -> None:
+    """Scores with their 95 % intervals beside the baselines, label-free numbers, and the verdict."""
+    rows = [
+        (NAMES.get(name, name), *(_score(scores.get(task)) for task in ("knn", "linear")))
+        for name, scores in contenders(numbers).items()
+    ]
+    if any(cell for row in rows for cell in row[1:]):
+        _table(["encoder", "nearest neighbours", "linear probe"], rows)
+    free = [(NAMES.get(name, name), plain(value)) for name, value in dict(numbers.get("label_free") or {}).items()]
+    if free:
+        _table(["without labels", "value"], free)
+    if numbers.get("verdict"):
+        _line(numbers["verdict"])
+
+
+def findings(result: Any) -> None:
+    """What `inspect` found in pictures or in a run, one fact a line, suggestions last."""
+    facts = _facts(result)
+    suggestions = facts.pop("suggestions", None) or []
+    _table(["what", "found"], [(NAMES.get(key, key.replace("_", " ")), _brief(value)) for key, value in facts.items()])
+    for suggestion in suggestions:
+        _line(f"- {suggestion}")
+
+
+def _facts(result: Any) -> dict[str, Any]:
+    if hasattr(result, "to_dict"):
+        return dict(result.to_dict())
+    if is_dataclass(result) and not isinstance(result, type):
+        return asdict(result)
+    return dict(result) if isinstance(result, Mapping) else {"result": str(result)}
+
+
+def _run(run: Any) -> None:
+    """Where a finished run is and what to do with it."""
+    folder = getattr(run, "folder", run)
+    _line(f"The run is in {folder}: open {folder}/report.html, or go on with `selfsight evaluate {folder}`.")
+
+
+def _brief(value: object) -> str:
+    """At most five parts of a list or a mapping, and how many more there are."""
+    if isinstance(value, Mapping):
+        parts = [f"{key}: {plain(part)}" for key, part in value.items()]
+    elif isinstance(value, list | tuple):
+        parts = [plain(part) for part in value]
+    else:
+        return plain(value)
+    more = [f"... and {len(parts) - 5} more"] if len(parts) > 5 else []
+    return ", ".join(parts[:5] + more) or "none"
+
+
+def _score(score: Mapping[str, Any] | None) -> str:
+    return f"{percent(score['accuracy'])}  {interval(score.get('interval'))}".strip() if score else ""
+
+
+def _line(text: object) -> None:
+    # Text, not markup: a picture named "[red]" stays what it is; and no control characters reach the terminal
+    _console().print(Text(_safe(text)), soft_wrap=True)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Row]) -> None:
+    console = _console()
+    if not console.is_terminal:
+        for row in rows:
+            sys.stdout.write("\t".join(_safe(cell) for cell in row).rstrip() + "\n")
+        return
+    table = Table(*heads, box=None, header_style="bold", pad_edge=False, padding=(0, 3, 0, 0))
+    for row in rows:
+        table.add_row(*(Text(_safe(cell)) for cell in row))
+    console.print(table)
+    console.print()
+
+
+def _safe(value: object) -> str:
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(value))
+
+
+def _console() -> Console:
+    return Console(highlight=False)
+
+
+SHOWN: dict[str, Callable[[Any], None]] = {
+    "inspect": findings,
+    "train": _run,
+    "demo": _run,
+    "evaluate": evaluation,
+}

@@ -1,0 +1,55 @@
+"""Numbers and names as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+NAMES = {
+    "trained": "this run",
+    "untrained": "the same network, untrained",
+    "raw_pixels": "raw pixels",
+    "simple_statistics": "simple statistics",
+    "pretrained": "published weights",
+    "knn": "nearest neighbours",
+    "linear": "linear probe",
+    "rankme": "effective rank (RankMe)",
+    "alignment": "alignment",
+    "uniformity": "uniformity",
+    "mean_cos": "mean cosine",
+    "mean_cosine": "mean cosine",
+    "std": "spread (std)",
+}
+MEANINGS = {
+    "untrained": "this run's weights before the first step: what the architecture alone gives",
+    "raw_pixels": "the picture at 32 x 32, mean-subtracted, compared by cosine",
+    "simple_statistics": "a histogram of colours or greys, and of gradients on a 4 x 4 grid",
+    "pretrained": "weights that others trained on other pictures",
+    "trained": "the encoder of this run",
+}
+
+
+def percent(share: float) -> str:
+    """0.8123 as "81.2 %"."""
+    return f"{100 * share:.1f} %"
+
+
+def interval(bounds: Sequence[float] | None) -> str:
+    """(0.79, 0.83) as "79.0 to 83.0"; nothing as nothing."""
+    return f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f}" if bounds else ""
+
+
+def plain(value: object) -> str:
+    """A value in one short word: four digits of a float, yes or no, the text of anything else."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "none"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def sentence(verdict: object) -> tuple[str, bool]:
+    """The verdict in words, and whether training was shown to help. A mapping has `text` and `helped`."""
+    if isinstance(verdict, Mapping):
+        return str(verdict.get("text") or verdict.get("sentence") or ""), bool(verdict.get("helped"))
+    words = str(verdict or "")
+    return words, words.lower().startswith("training helped")
