@@ -1,0 +1,40 @@
+"""NT-Xent: each view finds its partner among all other views of the batch (Chen et al. 2020, eq. 1).
+
+The mean over the 2B anchors, as in the paper. The released TensorFlow code adds the two per-view means instead, which
+is twice this value.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from selfsight.losses.precision import full, no_autocast
+
+__all__ = ["nt_xent"]
+
+
+def nt_xent(
+    first: Float[Tensor, "B P"],
+    second: Float[Tensor, "B P"],
+    *,
+    temperature: float,
+    candidates: tuple[Float[Tensor, "N P"], Float[Tensor, "N P"]] | None = None,
+    offset: int = 0,
+) -> Float[Tensor, ""]:
+    """Cross-entropy of picking each row's partner among 2N - 1 rows, mean over the 2B anchors. Rows are unit vectors.
+
+    `candidates` are both views of all ranks' images when the anchors are one rank's; its rows `offset ... offset + B`
+    are the anchors themselves. Then the mean of the ranks' losses is the loss of the whole batch on one rank.
+    """
+    with no_autocast(first):
+        anchors = full(torch.cat([first, second]))  # (2B, P)
+        pool = anchors if candidates is None else full(torch.cat(candidates))  # (2N, P)
+        images = len(pool) // 2
+        row = offset + torch.arange(len(first), device=first.device)  # (B,) of each anchor in its view's half
+        itself, partner = torch.cat([row, images + row]), torch.cat([images + row, row])  # (2B,)
+        logits = anchors @ pool.T / temperature  # (2B, 2N)
+        logits = logits.scatter(1, itself[:, None], float("-inf"))  # nobody is its own negative
+        return cross_entropy(logits, partner)

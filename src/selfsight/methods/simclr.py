@@ -1,0 +1,115 @@
+"""SimCLR: each view of a picture finds its partner among all other views of the batch.
+
+Chen, Kornblith, Norouzi & Hinton 2020, "A Simple Framework for Contrastive Learning of Visual Representations",
+arXiv 2002.05709, and the released code google-research/simclr. It needs large batches and strong views: where colour
+is what tells your pictures apart, `augmentation="simclr-keep-colour"` leaves it alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import exp, log
+from typing import Any, final
+
+import torch
+
+from selfsight import distributed
+from selfsight.errors import RecipeError, unknown
+from selfsight.losses.nt_xent import nt_xent
+from selfsight.losses.precision import unit
+from selfsight.methods.base import Batch, Facts, Method, Projections, Terms, Training
+from selfsight.nn.encoder import Encoder
+from selfsight.nn.heads import mlp
+from selfsight.views.draw import Views
+from selfsight.views.recipes import multi_view
+
+SMALL = 96  # pixels: up to here the published CIFAR-10 recipes, above the ImageNet ones
+HEADS = ("paper", "lightly")
+
+
+@final
+class SimCLR(Method):
+    """Pull the two views of a picture together and push them from every other picture of the batch."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        temperature: float | None = None,  # tau; README: 0.5 on CIFAR-10, 0.1 on ImageNet
+        width: int = 128,  # of the projection, paper section 3
+        head: str = "paper",  # or "lightly": 512 wide, a full batch norm at its end
+        augmentation: str | None = None,  # name of a view recipe
+    ) -> None:
+        super().__init__(encoder)
+        if temperature is None or augmentation is None:
+            raise RecipeError("simclr: temperature and augmentation are not set; pass them or take SimCLR.resolve's")
+        if head not in HEADS:
+            raise RecipeError(unknown("simclr head", head, HEADS))
+        self.temperature, self.width, self.head, self.augmentation = temperature, width, head, augmentation
+        if head == "paper":  # the code's "bias" of a layer is the shift of its batch norm
+            self.projector = mlp([encoder.width, encoder.width, width], norm=True, last="scale")
+        else:
+            self.projector = mlp([encoder.width, 512, width], norm=True, last="norm")
+
+    @classmethod
+    def defaults(cls, size: int) -> Training:
+        """Up to 96 px lightly's CIFAR-10 benchmark (200 epochs: kNN 84.7 %), above the README's ImageNet recipe."""
+        if size <= SMALL:
+            return Training(
+                optimizer="sgd",
+                lr=0.06,  # lightly: 0.06 * B / 128
+                lr_batch=128,
+                momentum=0.9,
+                weight_decay=5e-4,
+                batch=128,  # lightly: 128 or 512, equally good
+                epochs=200,  # lightly: 200 or 800
+                warmup=0.0,
+            )
+        return Training(
+            optimizer="lars",
+            lr=0.3,  # paper section 2.2: 0.3 * B / 256
+            lr_batch=256,
+            momentum=0.9,
+            weight_decay=1e-4,  # README; paper 1e-6
+            batch=256,  # paper: 4096, and 256 as the smallest studied; here one device
+            epochs=100,
+            warmup=10.0,
+        )
+
+    @classmethod
+    def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
+        """Temperature and views by the size of the views."""
+        small = facts.size <= SMALL
+        automatic: dict[str, tuple[Any, str]] = {
+            "temperature": (0.5, "SimCLR README, CIFAR-10") if small else (0.1, "SimCLR README, ImageNet"),
+            "augmentation": ("simclr", "the paper's views, without blur" if small else "the paper's views"),
+        }
+        return {name: value for name, value in automatic.items() if settings.get(name) is None}
+
+    def views(self, size: int) -> Views:
+        """Two draws of one recipe."""
+        return multi_view(self.augmentation, size, views=2)
+
+    def project(self, batch: Batch) -> Projections:
+        """Both views in one encoder batch, so that they share batch statistics; rows are unit vectors."""
+        views = batch["views"]  # (B, 2, h, w, C)
+        rows = unit(self.projector(self.encoder(views.flatten(0, 1))))  # (2B, P)
+        return {"views": rows.view(len(views), 2, -1)}
+
+    def loss(self, projections: Projections, batch: Batch) -> Terms:
+        """NT-Xent of this rank's anchors against all ranks' views."""
+        own = projections["views"]
+        everyone = distributed.gather(own)
+        first, second = own.unbind(dim=1)
+        candidates = (everyone[:, 0], everyone[:, 1])
+        offset = distributed.rank() * len(own)
+        loss = nt_xent(first, second, temperature=self.temperature, candidates=candidates, offset=offset)
+        return {"loss": loss, "alignment": torch.square(first - second).sum(dim=-1).mean().detach()}
+
+    def chance(self, batch: int) -> float:
+        """The loss of a network that gives every picture the same vector: log(2B - 1)."""
+        return log(2 * batch - 1)
+
+    def floor(self, batch: int) -> float:
+        """The least loss there is: partners equal, pictures at the corners of a simplex (cosine -1 / (B - 1))."""
+        return log(1 + (2 * batch - 2) * exp(-(1 + 1 / (batch - 1)) / self.temperature))

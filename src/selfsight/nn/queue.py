@@ -1,0 +1,61 @@
+"""The first-in first-out store of past keys (He et al. 2020, section 3.2)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from selfsight.errors import RecipeError
+
+__all__ = ["Queue", "affordable"]
+
+
+class Queue(nn.Module):
+    """`keys` (K, P) float32 unit rows, oldest at `pointer`. All of it is buffers, so a checkpoint holds it.
+
+    It starts with Gaussian directions, so that there is something to tell apart from the first step on.
+    """
+
+    keys: Float[Tensor, "K P"]
+    pointer: Tensor  # () int64
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("keys", normalize(torch.randn(count, width), dim=1))
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def enqueue(self, keys: Float[Tensor, "B P"]) -> None:
+        """Overwrite the oldest B rows; at the end of the store the rest goes to its beginning.
+
+        Raises RecipeError when the batch is larger than the store: some of its keys would be lost at once.
+        """
+        size, count = len(self.keys), len(keys)
+        if count > size:
+            raise RecipeError(f"{count} keys do not fit into a queue of {size}: use a smaller batch or more negatives")
+        start = int(self.pointer)
+        fits = min(count, size - start)
+        self.keys[start : start + fits] = keys[:fits].to(self.keys.dtype)
+        self.keys[: count - fits] = keys[fits:].to(self.keys.dtype)
+        self.pointer.fill_((start + count) % size)
+
+
+def affordable(published: int, count: int, batch: int, wanted: int | None = None) -> tuple[int, str]:
+    """How many keys to keep, with the reason: the published number, or the batches that fit into half of the pictures.
+
+    A longer queue would hold too many pictures' own old keys as negatives. Below 4 batches it turns over too fast:
+    RecipeError, for a `wanted` number too.
+    """
+    negatives = min(published, count // 2 // batch * batch) if wanted is None else wanted
+    if negatives < 4 * batch:
+        most = min(published // 4, count // 8) if wanted is None else wanted // 4
+        remedy = f"use a batch of at most {most}" if most > 1 else "add pictures or choose a method without a queue"
+        raise RecipeError(
+            f"{negatives} negatives for a batch of {batch} are fewer than the 4 batches that a queue needs "
+            f"(it may hold half of the {count} training pictures); {remedy}"
+        )
+    if wanted is not None:
+        return wanted, "as asked"
+    return negatives, f"published: {published}" if negatives == published else f"at most half of {count} pictures"

@@ -1,0 +1,31 @@
+"""A teacher: a copy that no gradient reaches and that follows its student slowly.
+
+Only parameters are averaged. The teacher runs in train mode and its batch-norm buffers are its own, as in the reference
+code of MoCo, BYOL, DINO and I-JEPA.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TypeVar
+
+from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+__all__ = ["follow", "frozen_copy"]
+
+Part = TypeVar("Part", bound=nn.Module)
+
+
+def frozen_copy(module: Part) -> Part:
+    """The same module with its own tensors, none of which asks for a gradient."""
+    return deepcopy(module).requires_grad_(False)
+
+
+def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
+    """teacher <- momentum * teacher + (1 - momentum) * student, in place, for all parameters at once.
+
+    Call it after the optimizer's step. Raises ValueError for a momentum outside [0, 1].
+    """
+    average = get_ema_multi_avg_fn(momentum)  # type: ignore[no-untyped-call]
+    average(list(teacher.parameters()), [p.detach() for p in student.parameters()], None)

@@ -1,0 +1,103 @@
+"""SGD, LARS and AdamW over a method's groups; tensors with one axis (biases, norm gains) never decay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, AdamW, Optimizer
+
+from selfsight.errors import RecipeError, unknown
+from selfsight.methods.base import Group, Training
+
+__all__ = ["LARS", "build", "set_rate"]
+
+Options = list[dict[str, Any]]
+
+
+class LARS(Optimizer):
+    """Momentum SGD whose step for a tensor is scaled to the tensor's own length (You et al. 2017).
+
+    The form of the BYOL, Barlow Twins, VICReg and MoCo v3 code: the trust ratio eta * |p| / |g + decay * p| goes into
+    the momentum, the rate stays outside. Tensors with one axis take plain momentum SGD without decay.
+    """
+
+    def __init__(
+        self,
+        params: Options,
+        lr: float,
+        *,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        eta: float = 0.001,  # trust coefficient, all four codes
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "eta": eta})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One update of every parameter that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            trained = [p for p in group["params"] if p.grad is not None]
+            self._move([p for p in trained if p.ndim > 1], group, scaled=True)
+            self._move([p for p in trained if p.ndim <= 1], group, scaled=False)
+        return loss
+
+    def _move(self, parameters: list[Tensor], group: dict[str, Any], *, scaled: bool) -> None:
+        if not parameters:
+            return
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        if scaled:
+            gradients = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
+            torch._foreach_mul_(gradients, _trust(parameters, gradients, group["eta"]))
+        moments = [self._moment(p) for p in parameters]
+        torch._foreach_mul_(moments, group["momentum"])
+        torch._foreach_add_(moments, gradients)
+        torch._foreach_add_(parameters, moments, alpha=-group["lr"])
+
+    def _moment(self, parameter: Tensor) -> Tensor:
+        state = self.state[parameter]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(parameter)
+        moment: Tensor = state["momentum"]
+        return moment
+
+
+def _trust(parameters: list[Tensor], gradients: list[Tensor], eta: float) -> list[Tensor]:
+    """eta * |p| / |g|, or 1 where either is zero; stays on the device."""
+    p, g = torch.stack(torch._foreach_norm(parameters)), torch.stack(torch._foreach_norm(gradients))
+    return list(torch.where((p > 0) & (g > 0), eta * p / g, torch.ones_like(p)).unbind())
+
+
+def build(groups: Sequence[Group], training: Training, lr: float) -> Optimizer:
+    """The optimizer that `training` names, over `groups`, at the rate `lr` (already scaled to the batch).
+
+    Each parameter group keeps `lr_scale` and `start`, which `set_rate` applies. Raises RecipeError for an unknown name.
+    """
+    options = [part for group in groups for part in _parts(group, training.weight_decay, lr)]
+    if training.optimizer == "sgd":
+        return SGD(options, lr=lr, momentum=training.momentum, foreach=True)
+    if training.optimizer == "lars":
+        return LARS(options, lr=lr, momentum=training.momentum)
+    if training.optimizer == "adamw":
+        return AdamW(options, lr=lr, betas=(training.momentum, 0.999), foreach=True)  # beta2: Kingma & Ba 2015
+    raise RecipeError(unknown("optimizer", training.optimizer, ("sgd", "lars", "adamw")))
+
+
+def _parts(group: Group, weight_decay: float, lr: float) -> Options:
+    decaying = [p for p in group.parameters if p.ndim > 1]
+    steady = [p for p in group.parameters if p.ndim <= 1]
+    shared = {"lr": lr * group.lr, "lr_scale": group.lr, "start": group.start}
+    parts = [(decaying, weight_decay * group.decay), (steady, 0.0)]
+    return [{"params": params, "weight_decay": decay, **shared} for params, decay in parts if params]
+
+
+def set_rate(optimizer: Optimizer, lr: float, progress: float) -> None:
+    """Give every group its share of `lr`; a group whose `start` lies ahead gets 0 and so stays as it is."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"] if progress >= group["start"] else 0.0
