@@ -1,0 +1,111 @@
+"""LARS against its check value and a slow twin; what decays; rates and starts of groups."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from selfsight.errors import RecipeError
+from selfsight.methods.base import Group, Training
+from selfsight.training.optimizers import LARS, build, set_rate
+
+CHECK = json.loads((Path(__file__).parents[1] / "check_values.json").read_text())["lars"]
+
+
+def test_check_value() -> None:
+    inputs = CHECK["inputs"]
+    p = nn.Parameter(torch.tensor(inputs["p"], dtype=torch.float64))
+    p.grad = torch.tensor(inputs["g"], dtype=torch.float64)
+    LARS([{"params": [p]}], lr=inputs["lr"], weight_decay=inputs["wd"]).step()
+    expected = torch.tensor(CHECK["expected"]["a_eta0.001_after_one_step"], dtype=torch.float64)
+    torch.testing.assert_close(p.detach(), expected, rtol=1e-12, atol=0)
+
+
+def slow_twin(p: np.ndarray, gradients: list[np.ndarray], lr: float, momentum: float, decay: float) -> np.ndarray:
+    moment = np.zeros_like(p)
+    for g in gradients:
+        trust = 1.0
+        if p.ndim > 1:
+            g = g + decay * p
+            lengths = np.sqrt((p**2).sum()), np.sqrt((g**2).sum())
+            trust = 0.001 * lengths[0] / lengths[1] if min(lengths) > 0 else 1.0
+        moment = momentum * moment + trust * g
+        p = p - lr * moment
+    return p
+
+
+@pytest.mark.parametrize("start", [1.0, 0.0])
+def test_slow_twin(start: float) -> None:
+    rng = np.random.default_rng(0)
+    shapes = [(3, 4), (2, 3, 3, 3), (5,), ()]
+    values = [start * rng.normal(size=s) for s in shapes]
+    gradients = [[rng.normal(size=s) * (k != 1) for k in range(5)] for s in shapes]  # the second one is all zero
+    parameters = [nn.Parameter(torch.tensor(v)) for v in values]
+    optimizer = LARS([{"params": parameters}], lr=0.3, weight_decay=0.01)
+    for k in range(5):
+        for p, g in zip(parameters, gradients, strict=True):
+            p.grad = torch.tensor(g[k])
+        optimizer.step()
+    for p, v, g in zip(parameters, values, gradients, strict=True):
+        np.testing.assert_allclose(p.detach().numpy(), slow_twin(v, g, 0.3, 0.9, 0.01), rtol=1e-10, atol=1e-14)
+
+
+def test_gradients_are_left_as_they_were() -> None:
+    p = nn.Parameter(torch.ones(2, 2))
+    p.grad = torch.ones(2, 2)
+    LARS([{"params": [p]}], lr=0.1, weight_decay=0.1).step()
+    assert torch.equal(p.grad, torch.ones(2, 2))
+
+
+@pytest.mark.parametrize("name", ["sgd", "lars", "adamw"])
+def test_nothing_with_one_axis_decays(name: str) -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    optimizer = build([Group(list(net.parameters()))], Training(optimizer=name, weight_decay=0.5), lr=0.1)
+    decays = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+    assert len(decays) == 4
+    assert all(decays[id(p)] == (0.5 if p.ndim > 1 else 0.0) for p in net.parameters())
+
+
+@pytest.mark.parametrize("name", ["sgd", "lars", "adamw"])
+def test_state_goes_through_a_state_dict_exactly(name: str) -> None:
+    def made() -> tuple[nn.Linear, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        net = nn.Linear(4, 3)
+        return net, build([Group(list(net.parameters()))], Training(optimizer=name), lr=0.1)
+
+    def steps(net: nn.Linear, optimizer: torch.optim.Optimizer, seeds: range) -> None:
+        for seed in seeds:
+            optimizer.zero_grad()
+            net(torch.randn(5, 4, generator=torch.Generator().manual_seed(seed))).square().sum().backward()
+            optimizer.step()
+
+    (straight, first), (resumed, second) = made(), made()
+    steps(straight, first, range(6))
+    steps(resumed, second, range(3))
+    again, third = made()
+    again.load_state_dict(resumed.state_dict())
+    third.load_state_dict(second.state_dict())
+    steps(again, third, range(3, 6))
+    assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), again.parameters(), strict=True))
+
+
+def test_groups_keep_their_multipliers_and_wait_for_their_start() -> None:
+    early, late = nn.Linear(2, 2), nn.Linear(2, 2)
+    groups = [Group(list(early.parameters()), lr=0.2, decay=0.0), Group(list(late.parameters()), start=0.5)]
+    optimizer = build(groups, Training(weight_decay=0.1), lr=1.0)
+    assert [g["weight_decay"] for g in optimizer.param_groups] == [0.0, 0.0, 0.1, 0.0]
+    assert [g["lr"] for g in optimizer.param_groups] == [0.2, 0.2, 1.0, 1.0]
+    set_rate(optimizer, 0.4, progress=0.4)
+    assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.08, 0.08, 0.0, 0.0])
+    set_rate(optimizer, 0.4, progress=0.5)
+    assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.08, 0.08, 0.4, 0.4])
+
+
+def test_unknown_optimizer() -> None:
+    with pytest.raises(RecipeError, match="Did you mean 'adamw'"):
+        build([], Training(optimizer="adam"), lr=1.0)
