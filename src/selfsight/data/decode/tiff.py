@@ -58,7 +58,7 @@ def readable(page: Any) -> bool:
 def alpha(page: Any) -> bool:
     """Whether the last channel is a transparency."""
     colours = 3 if page.photometric == RGB else 1
-    extra = page.extrasamples or ()
+    extra: tuple[int, ...] = tuple(page.extrasamples or ())
     return page.samplesperpixel == colours + 1 and len(extra) == 1 and int(extra[0]) in ALPHA
 
 

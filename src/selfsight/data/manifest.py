@@ -1,0 +1,191 @@
+"""The pictures of a data set as one table: what is trained on, what is held out, and the digest that proves it is the same.
+
+The scan reads every file once: its digest and its header. Nothing of a picture's size is allocated.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Bool, Int
+from pyarrow import parquet
+
+from selfsight.data.bad import BadFile, first_bytes
+from selfsight.data.decode import Header, Refused, describe, read
+from selfsight.data.source import Listing, Row
+from selfsight.data.splits import held_out
+from selfsight.errors import DataError
+
+READERS = min(8, 2 + (os.cpu_count() or 1))  # threads of a scan: reading and hashing release the interpreter lock
+COLUMNS = ("labels", "groups", "test", "widths", "heights", "channels")
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """One row for each picture that can be described, sorted by name within a source. N rows."""
+
+    paths: tuple[str, ...]  # absolute
+    names: tuple[str, ...]  # as the user knows them
+    digests: tuple[str, ...]  # BLAKE2b-128 of the file, hexadecimal
+    labels: Int[np.ndarray, "N"]  # place in `classes`; -1 = unlabelled
+    groups: Int[np.ndarray, "N"]  # equal numbers must not straddle a split
+    test: Bool[np.ndarray, "N"]  # held out: training never reads these
+    widths: Int[np.ndarray, "N"]
+    heights: Int[np.ndarray, "N"]
+    channels: Int[np.ndarray, "N"]
+    dtypes: tuple[str, ...]  # uint8, uint16 or float32
+    classes: tuple[str, ...]
+    bad: tuple[BadFile, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def train_rows(self) -> Int[np.ndarray, "T"]:
+        """Rows that may be trained on."""
+        return np.flatnonzero(~self.test)
+
+    def test_rows(self) -> Int[np.ndarray, "T"]:
+        """Rows that are held out."""
+        return np.flatnonzero(self.test)
+
+    def digest(self) -> str:
+        """One digest of names, contents, labels, groups and split; the place of the folder is not part of it."""
+        hashed = blake2b(digest_size=16)
+        for name, content, label, group, test in self._facts():
+            hashed.update(repr((name, content, label, group, test)).encode())
+        return hashed.hexdigest()
+
+    def difference(self, other: Manifest) -> str | None:
+        """What changed from this manifest to `other`, in one sentence; None when nothing that matters did."""
+        before = {name: facts for name, *facts in self._facts()}
+        after = {name: facts for name, *facts in other._facts()}
+        for sentence, names in (
+            ("is gone", before.keys() - after.keys()),
+            ("is new", after.keys() - before.keys()),
+            *(
+                (words, {name for name in before.keys() & after.keys() if before[name][i] != after[name][i]})
+                for i, words in enumerate(
+                    ("has other contents", "has another label", "is in another group", "changed its part of the split")
+                )
+            ),
+        ):
+            if names:
+                more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+                return f"the pictures changed: {min(names)!r}{more} {sentence}."
+        return None if self.names == other.names else "the pictures changed their order."
+
+    def save(self, path: str | Path) -> None:
+        """Write the table as Parquet; names are bytes, as not every file name is text."""
+        columns: dict[str, Any] = {name: getattr(self, name) for name in COLUMNS}
+        columns |= {name: [os.fsencode(text) for text in getattr(self, name)] for name in ("paths", "names")}
+        columns |= {"digests": list(self.digests), "dtypes": list(self.dtypes)}
+        bad = [{**asdict(one), "first_bytes": one.first_bytes.hex()} for one in self.bad]
+        facts = {"classes": json.dumps(self.classes), "bad": json.dumps(bad)}
+        parquet.write_table(pa.table(columns).replace_schema_metadata(facts), path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Manifest:
+        """Read what `save` wrote. Raises DataError when it is not a manifest."""
+        try:
+            table = parquet.read_table(path)
+            facts = {key.decode(): json.loads(text) for key, text in (table.schema.metadata or {}).items()}
+            columns: dict[str, Any] = {name: table[name].to_numpy() for name in COLUMNS}
+            columns |= {name: tuple(map(os.fsdecode, table[name].to_pylist())) for name in ("paths", "names")}
+            columns |= {name: tuple(table[name].to_pylist()) for name in ("digests", "dtypes")}
+            bad = [BadFile(**one | {"first_bytes": bytes.fromhex(one["first_bytes"])}) for one in facts["bad"]]
+            return cls(**columns, classes=tuple(facts["classes"]), bad=tuple(bad))
+        except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as error:
+            raise DataError(f"{str(path)!r} is not a manifest of pictures ({error}); start the run anew.") from error
+
+    def _facts(self) -> Iterable[tuple[str, str, str | None, str, bool]]:
+        """What makes a row the same row; a group is called by its first member, a label by its class."""
+        first: dict[int, str] = {}
+        for row, name in enumerate(self.names):
+            label = int(self.labels[row])
+            group = first.setdefault(int(self.groups[row]), name)
+            yield name, self.digests[row], None if label < 0 else self.classes[label], group, bool(self.test[row])
+
+
+@dataclass(frozen=True)
+class _Seen:
+    row: Row
+    digest: str
+    header: Header
+
+
+def scan(listing: Listing, *, seed: int = 0, use_all: bool = False, holdout: float = 0.2) -> Manifest:
+    """Read every file of the listing once and describe it.
+
+    The test part is what the source says; where it says nothing, a share of `holdout` is chosen by a hash of the group
+    (without one: of the contents, so that copies stay together) and `seed`. `use_all` holds nothing out that the source
+    does not. Raises DataError when no picture can be read.
+    """
+    with ThreadPoolExecutor(READERS, thread_name_prefix="scan") as pool:
+        results = list(pool.map(_see, listing.rows))
+    seen = [one for one in results if isinstance(one, _Seen)]
+    bad = (*listing.refused, *(one for one in results if isinstance(one, BadFile)))
+    if not seen:
+        raise DataError(
+            f"none of {len(bad)} files can be read as a picture; the first is {bad[0].path!r}: {bad[0].reason}"
+            f"{f' ({bad[0].detail})' if bad[0].detail else ''}."
+        )
+    return _manifest(seen, bad, _test(seen, seed, 0.0 if use_all else holdout))
+
+
+def _see(row: Row) -> _Seen | BadFile:
+    try:
+        data = read(row.path)
+        return _Seen(row, blake2b(data, digest_size=16).hexdigest(), describe(data))
+    except Refused as refused:
+        return BadFile(row.path, refused.reason, refused.detail, first_bytes(row.path))
+
+
+def _test(seen: Sequence[_Seen], seed: int, holdout: float) -> list[bool]:
+    """Which pictures are held out. A copy of a declared test picture never trains, whichever source it came from."""
+    declared = {one.digest for one in seen if one.row.split == "test"}
+    return [
+        one.digest in declared or held_out(one.row.group or one.digest, holdout, seed)
+        if one.row.split is None
+        else one.row.split == "test"
+        for one in seen
+    ]
+
+
+def _manifest(seen: Sequence[_Seen], bad: tuple[BadFile, ...], test: Sequence[bool]) -> Manifest:
+    classes = _classes(one.row.label for one in seen)
+    number = {label: place for place, label in enumerate(classes)}
+    groups = {key: place for place, key in enumerate(dict.fromkeys(_group(one.row) for one in seen))}
+    return Manifest(
+        paths=tuple(one.row.path for one in seen),
+        names=tuple(one.row.name for one in seen),
+        digests=tuple(one.digest for one in seen),
+        labels=np.array([number.get(one.row.label or "", -1) for one in seen], np.int64),
+        groups=np.array([groups[_group(one.row)] for one in seen], np.int64),
+        test=np.array(test, bool),
+        widths=np.array([one.header.width for one in seen], np.int64),
+        heights=np.array([one.header.height for one in seen], np.int64),
+        channels=np.array([one.header.channels for one in seen], np.int64),
+        dtypes=tuple(one.header.dtype for one in seen),
+        classes=classes,
+        bad=bad,
+    )
+
+
+def _classes(labels: Iterable[str | None]) -> tuple[str, ...]:
+    """The classes in order; numbers are ordered as numbers."""
+    names = {label for label in labels if label is not None}
+    return tuple(sorted(names, key=lambda name: (int(name) if name.isdecimal() else -1, name)))
+
+
+def _group(row: Row) -> tuple[bool, str]:
+    """A picture without a group is a group of its own."""
+    return (False, row.path) if row.group is None else (True, row.group)

@@ -1,0 +1,83 @@
+"""Pictures by row, ready for the views; a file that turns out bad costs one line and is replaced, the same on resume."""
+
+from __future__ import annotations
+
+from threading import Lock
+
+import numpy as np
+from jaxtyping import Int
+
+from selfsight.data.bad import BadFile, first_bytes, write_bad_files
+from selfsight.data.decode import decode
+from selfsight.data.manifest import Manifest
+from selfsight.data.order import Purpose, keyed
+from selfsight.data.ranges import PixelFormat, conform
+from selfsight.errors import DataError, ImageError, TrainingError
+
+__all__ = ["BadFile", "Pictures", "write_bad_files"]
+
+TRIES = 100  # replacements that are tried for one row; with a tenth of them bad, 100 in a row have chance 1e-100
+
+
+class Pictures:
+    """The decoded pictures of a manifest in one pixel format. Safe to read from several threads."""
+
+    def __init__(self, manifest: Manifest, format: PixelFormat, max_bad: float = 0.1) -> None:
+        self.manifest, self.format, self.max_bad = manifest, format, max_bad
+        self.train = manifest.train_rows()
+        self._bad: dict[int, BadFile] = {}
+        self._lock = Lock()
+        self._check(0)
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    @property
+    def bad_files(self) -> list[BadFile]:
+        """Every bad file so far: those of the scan, then those found while reading, by row."""
+        return [*self.manifest.bad, *(self._bad[row] for row in sorted(self._bad))]
+
+    def read(self, row: int, among: Int[np.ndarray, "M"] | None = None) -> tuple[np.ndarray, int]:
+        """The picture (H, W, C) in the set's format, and the row it really is of.
+
+        A bad file is recorded once and replaced by a row of `among` (default: training rows) that a generator keyed by
+        the row picks: another process, or a resumed one, picks the same. Raises TrainingError above the allowed share.
+        """
+        candidates = self.train if among is None else among
+        generator = keyed(0, row, Purpose.REPLACEMENT)
+        used = row
+        for _ in range(TRIES):
+            if (picture := self._try(used)) is not None:
+                return picture, used
+            used = int(candidates[generator.integers(len(candidates))])
+        raise TrainingError(
+            f"no readable picture was found to replace {self.manifest.names[row]!r}; see bad_files.csv."
+        )
+
+    def _try(self, row: int) -> np.ndarray | None:
+        if row in self._bad:
+            return None
+        path = self.manifest.paths[row]
+        try:
+            return conform(decode(path), self.format)
+        except ImageError as error:
+            self._record(row, BadFile(path, error.reason, error.detail, first_bytes(path)))
+        except DataError as error:
+            self._record(row, BadFile(path, "other_channels", str(error), first_bytes(path)))
+        return None
+
+    def _record(self, row: int, bad: BadFile) -> None:
+        with self._lock:
+            self._bad.setdefault(row, bad)
+            count = len(self._bad)
+        self._check(count)
+
+    def _check(self, found: int) -> None:
+        """Refuse to go on above the allowed share of bad files."""
+        bad, every = len(self.manifest.bad) + found, len(self.manifest) + len(self.manifest.bad)
+        if bad > self.max_bad * every:
+            last = self.bad_files[-1]
+            raise TrainingError(
+                f"{bad} of {every} files are no readable pictures, more than {self.max_bad:.0%} (such as {last.path!r}: "
+                f"{last.reason}); they are listed in bad_files.csv: repair or remove them."
+            )

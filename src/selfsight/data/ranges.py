@@ -1,0 +1,129 @@
+"""One pixel format for a whole data set: how many channels, how many bits, and the range of values in use.
+
+Measured once on training pictures, kept in the recipe and in the exported encoder; nothing is ever clipped to it. 8-bit sets
+are 0..255 without looking. Above 8 bits everything becomes uint16: an 8-bit picture times 257 (255 -> 65535), a float
+picture quantised over a range twice as wide as the measured one, so that a later picture that is brighter still fits.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from selfsight.data.decode import decode
+from selfsight.data.manifest import Manifest
+from selfsight.errors import DataError, ImageError
+
+FULL = 65535  # largest uint16
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # grey of red, green, blue: ITU-R BT.601
+MARGIN = 0.5  # of the measured range, added on both sides before floats are quantised
+READERS = os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """What `conform` makes of every picture; low..high is the range of values of the training pictures."""
+
+    channels: int = 3
+    dtype: str = "uint8"  # or uint16
+    low: float = 0.0
+    high: float = 255.0
+    float_low: float = 0.0  # float pictures: this value becomes 0
+    float_high: float = 1.0  # and this one 65535
+
+
+@dataclass(frozen=True)
+class _Range:
+    low: float = np.inf
+    high: float = -np.inf
+
+    def __or__(self, other: _Range) -> _Range:
+        return _Range(min(self.low, other.low), max(self.high, other.high))
+
+    def __bool__(self) -> bool:
+        return self.low <= self.high
+
+
+def measure(manifest: Manifest, rows: Int[np.ndarray, "T"], *, channels: int | None = None) -> PixelFormat:
+    """Find the format that fits these rows (training rows only); `channels` overrules what they have.
+
+    Pictures of more than 8 bits are decoded for their smallest and largest value; broken ones are passed over. Raises
+    DataError when there are no rows.
+    """
+    if len(rows) == 0:
+        raise DataError("there is no picture to train on; every one is held out or unreadable.")
+    channels = channels or _channels(manifest.channels[rows])
+    deep = [row for row in rows if manifest.dtypes[row] != "uint8"]
+    if not deep:
+        return PixelFormat(channels)
+    with ThreadPoolExecutor(READERS) as pool:
+        ranges = list(pool.map(lambda row: _range(manifest.paths[row]), deep))
+    whole, floats = _Range(), _Range()
+    for row, one in zip(deep, ranges, strict=True):
+        if manifest.dtypes[row] == "float32":
+            floats |= one
+        else:
+            whole |= one
+    if len(deep) < len(rows):
+        whole |= _Range(0, FULL)  # the 8-bit pictures among them
+    return _deep_format(channels, whole, floats)
+
+
+def conform(array: np.ndarray, form: PixelFormat) -> np.ndarray:
+    """Turn a decoded picture (H, W, C) into (H, W, form.channels) of form.dtype.
+
+    Grey is replicated, colour becomes grey where the set is grey. Raises DataError for any other number of channels.
+    """
+    array = _with_channels(array, form.channels)
+    if form.dtype == array.dtype:
+        return array
+    if array.dtype == np.float32:
+        scaled = (array - np.float32(form.float_low)) / np.float32(form.float_high - form.float_low)
+        whole = (scaled.clip(0, 1) * FULL + 0.5).astype(np.uint16)
+        return whole if form.dtype == "uint16" else (whole >> 8).astype(np.uint8)
+    if form.dtype == "uint16":
+        return array.astype(np.uint16) * np.uint16(257)
+    return (array >> 8).astype(np.uint8)  # a deep picture in a set of 8 bits
+
+
+def _channels(channels: Int[np.ndarray, "T"]) -> int:
+    """3 where grey and colour are mixed, else the commonest number."""
+    kinds = Counter(channels.tolist())
+    return 3 if set(kinds) == {1, 3} else max(kinds, key=lambda kind: (kinds[kind], kind))
+
+
+def _range(path: str) -> _Range:
+    try:
+        array = decode(path)
+    except ImageError:
+        return _Range()
+    return _Range(float(array.min()), float(array.max()))
+
+
+def _deep_format(channels: int, whole: _Range, floats: _Range) -> PixelFormat:
+    """Widen the float range, say what the measured one becomes once quantised, and join it with the integers'."""
+    float_low, float_high = 0.0, 1.0
+    if floats:
+        span = floats.high - floats.low or 1.0
+        float_low, float_high = floats.low - MARGIN * span, floats.high + MARGIN * span
+        quantum = FULL / (float_high - float_low)
+        whole |= _Range((floats.low - float_low) * quantum, (floats.high - float_low) * quantum)
+    low, high = (whole.low, whole.high) if whole else (0.0, float(FULL))
+    return PixelFormat(channels, "uint16", low, high if high > low else low + 1, float_low, float_high)
+
+
+def _with_channels(array: np.ndarray, channels: int) -> np.ndarray:
+    have = array.shape[2]
+    if have == channels:
+        return array
+    if have == 1:
+        return np.repeat(array, channels, axis=2)
+    if have == 3 and channels == 1:
+        grey = array.astype(np.float32) @ LUMA
+        return (grey if array.dtype == np.float32 else np.rint(grey)).astype(array.dtype)[..., None]
+    raise DataError(f"a picture has {have} channels where the data set has {channels}; keep one kind in a set.")

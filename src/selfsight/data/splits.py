@@ -1,0 +1,37 @@
+"""Which pictures are the test part: those that the user declares, else a share that a hash holds out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+from selfsight.errors import DataError
+
+TRAIN = ("train", "training")
+TEST = ("test", "testing")
+VALIDATION = ("val", "valid", "validation")
+
+
+def is_part(name: str) -> bool:
+    """Whether this is a name of a part of a split."""
+    return name.lower() in (*TRAIN, *TEST, *VALIDATION)
+
+
+def declared(values: Sequence[str | None], where: str) -> list[str]:
+    """Turn the user's words into "train" and "test", one for each picture.
+
+    Validation pictures are the test part when there is no other; else they train, as nothing is scored on them. Blank
+    is train. Raises DataError for another word, naming `where` it stands.
+    """
+    words = [(value or "train").strip().lower() for value in values]
+    for word in words:
+        if not is_part(word):
+            raise DataError(f"{where}: {word!r} is no part of a split; use train, test or val.")
+    test = TEST if any(word in TEST for word in words) else VALIDATION
+    return ["test" if word in test else "train" for word in words]
+
+
+def held_out(key: str, holdout: float, seed: int) -> bool:
+    """Whether a picture (or group) with this key is held out: a hash decides, so no other picture has a say."""
+    digest = blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8, salt=seed.to_bytes(8, "little")).digest()
+    return int.from_bytes(digest, "big") < holdout * 2**64

@@ -1,0 +1,78 @@
+"""Tables (CSV, TSV, Parquet) and list files that name pictures. Paths are relative to the folder of the table."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+from selfsight.errors import DataError, unknown
+
+TABLES = (".csv", ".tsv", ".parquet")
+LISTS = (".txt", ".lst")
+PATH = "path"
+
+
+def read_columns(file: Path) -> dict[str, list[str | None]]:
+    """Read a table: {column: texts}, blank and null as None. Raises DataError when it cannot be read."""
+    try:
+        return _parquet(file) if file.suffix.lower() == ".parquet" else _text(file)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"the table {str(file)!r} cannot be read: {error}.") from error
+
+
+def column(table: dict[str, list[str | None]], name: str, file: Path, *, default: str) -> list[str | None] | None:
+    """One column; None when it is absent and nobody asked for it by name (`name` is the `default`).
+
+    Raises DataError with the nearest guess when the user's own name is not there.
+    """
+    if name in table:
+        return table[name]
+    if name == default and default != PATH:
+        return None
+    raise DataError(f"{str(file)!r}: {unknown('column', name, table)}")
+
+
+def read_list(file: Path) -> list[str]:
+    """The lines of a list file, blank ones left out. Raises DataError when it cannot be read."""
+    try:
+        lines = file.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
+    except OSError as error:
+        raise DataError(f"the list {str(file)!r} cannot be read: {error}.") from error
+    return [os.fsdecode(line) for line in lines if line.strip()]
+
+
+def _text(file: Path) -> dict[str, list[str | None]]:
+    with open(file, newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
+        header = stream.readline()
+        stream.seek(0)
+        delimiter = max("\t;,", key=header.count)
+        rows = list(csv.reader(stream, delimiter=delimiter, strict=True))
+    if not rows:
+        raise DataError(f"the table {str(file)!r} is empty; its first line names the columns, one of them {PATH!r}.")
+    names = [name.strip() for name in rows[0]]
+    body = [(number, row) for number, row in enumerate(rows[1:], start=2) if row]
+    for number, row in body:
+        if len(row) != len(names):
+            raise DataError(f"{str(file)!r}, row {number}: {len(row)} cells where the header has {len(names)}.")
+    return {name: [row[i].strip() or None for _, row in body] for i, name in enumerate(names)}
+
+
+def _parquet(file: Path) -> dict[str, list[str | None]]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        table = parquet.read_table(file)
+    except pa.ArrowException as error:
+        raise DataError(f"the table {str(file)!r} cannot be read: {error}.") from error
+    return {name: [_cell(value) for value in table[name].to_pylist()] for name in table.column_names}
+
+
+def _cell(value: object) -> str | None:
+    """A Parquet value as text: null, NaN and blank are None, 3.0 is 3 as the class numbers of data frames often are."""
+    if value is None or value != value:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return (os.fsdecode(value) if isinstance(value, bytes) else str(value)).strip() or None
