@@ -2,7 +2,7 @@
 
     import selfsight
 
-    run = selfsight.train("photos/", method="simclr")
+    run = selfsight.train("photos/")
     print(run.evaluate()["verdict"])
 
 Importing this package imports no torch: every public name is looked up when it is first used.

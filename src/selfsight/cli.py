@@ -157,7 +157,7 @@ def _flag(command: str, parameter: inspect.Parameter, function: Callable[..., An
 
 def _annotation(parameter: inspect.Parameter, function: Callable[..., Any]) -> Any:
     written = parameter.annotation
-    scope = getattr(function, "__globals__", {})
+    scope = getattr(inspect.unwrap(function), "__globals__", {})
     return eval(written, scope) if isinstance(written, str) else written  # the annotation is our own source
 
 

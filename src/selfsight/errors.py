@@ -1,14 +1,15 @@
 """What can go wrong, in the user's words.
 
-    SelfsightError                 one sentence: what, where, and the remedy (exit code 2)
-    ├── DataError                  the pictures or their table
-    │   └── ImageError             one file; `reason` is a short code such as "truncated"
-    ├── RecipeError                an unknown or impossible method, encoder or setting
-    ├── RunError                   a run folder: not one, another one, unreadable, busy
-    │   └── CheckpointError        a checkpoint is damaged or missing
-    ├── DiskError                  no room, or the place cannot be written
-    ├── TrainingError              training stopped itself (not finite, too many bad files)
-    └── MissingError               an optional part or file that is not installed
+SelfsightError                 one sentence: what, where, and the remedy (exit code 2)
+├── DataError                  the pictures or their table
+│   └── ImageError             one file; `reason` is a short code such as "truncated"
+├── RecipeError                an unknown or impossible method, encoder or setting
+├── RunError                   a run folder: not one, another one, unreadable, busy
+│   └── CheckpointError        a checkpoint is damaged or missing
+├── DiskError                  no room, or the place cannot be written
+├── TrainingError              training stopped itself (not finite, too many bad files)
+│   └── Interrupted            a signal ended it after a save; `signal` is its number
+└── MissingError               an optional part or file that is not installed
 """
 
 from __future__ import annotations
@@ -54,6 +55,14 @@ class DiskError(SelfsightError):
 
 class TrainingError(SelfsightError):
     """Training stopped itself; the last good checkpoint stands."""
+
+
+class Interrupted(TrainingError):
+    """A signal asked training to end; the step was finished and saved. `signal` is its number."""
+
+    def __init__(self, message: str, signal: int) -> None:
+        self.signal = signal
+        super().__init__(message)
 
 
 class MissingError(SelfsightError):

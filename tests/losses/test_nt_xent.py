@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from math import exp, log
 from pathlib import Path
 
@@ -170,7 +169,6 @@ def one_of_two(rank: int, folder: str) -> None:
 
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     multiprocessing.spawn(one_of_two, (str(tmp_path),), nprocs=2)
     weights = torch.linspace(-1, 1, 15, dtype=torch.float64).view(3, 5).requires_grad_()
     first, second = (unit(p.detach() @ weights.T) for p in random_pair())

@@ -1,4 +1,4 @@
-"""The pictures of a data set as one table: what is trained on, what is held out, and the digest that proves it is the same.
+"""The pictures of a data set as one table: what trains, what is held out, and the digest that proves it is the same.
 
 The scan reads every file once: its digest and its header. Nothing of a picture's size is allocated.
 """
@@ -48,6 +48,10 @@ class Manifest:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def every_row(self) -> Int[np.ndarray, "N"]:
+        """All rows."""
+        return np.arange(len(self.paths))
 
     def train_rows(self) -> Int[np.ndarray, "T"]:
         """Rows that may be trained on."""

@@ -1,4 +1,4 @@
-"""Pictures by row, ready for the views; a file that turns out bad costs one line and is replaced, the same on resume."""
+"""Pictures by row, ready for the views; a file that turns out bad costs one line and is replaced, always the same."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ class Pictures:
         self.train = manifest.train_rows()
         self._bad: dict[int, BadFile] = {}
         self._lock = Lock()
-        self._check(0)
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -62,8 +61,8 @@ class Pictures:
             return conform(decode(path), self.format)
         except ImageError as error:
             self._record(row, BadFile(path, error.reason, error.detail, first_bytes(path)))
-        except DataError as error:
-            self._record(row, BadFile(path, "other_channels", str(error), first_bytes(path)))
+        except DataError as error:  # from conform
+            self._record(row, BadFile(path, "other_format", str(error), first_bytes(path)))
         return None
 
     def _record(self, row: int, bad: BadFile) -> None:
@@ -78,6 +77,6 @@ class Pictures:
         if bad > self.max_bad * every:
             last = self.bad_files[-1]
             raise TrainingError(
-                f"{bad} of {every} files are no readable pictures, more than {self.max_bad:.0%} (such as {last.path!r}: "
-                f"{last.reason}); they are listed in bad_files.csv: repair or remove them."
+                f"{bad} of {every} files are no readable pictures, more than {self.max_bad:.0%} (such as "
+                f"{last.path!r}: {last.reason}); they are listed in bad_files.csv: repair or remove them."
             )

@@ -1,8 +1,8 @@
 """One pixel format for a whole data set: how many channels, how many bits, and the range of values in use.
 
-Measured once on training pictures, kept in the recipe and in the exported encoder; nothing is ever clipped to it. 8-bit sets
-are 0..255 without looking. Above 8 bits everything becomes uint16: an 8-bit picture times 257 (255 -> 65535), a float
-picture quantised over a range twice as wide as the measured one, so that a later picture that is brighter still fits.
+Measured once on training pictures, kept in the recipe and in the exported encoder; no integer is ever clipped to it.
+8-bit sets are 0..255 without looking. Above 8 bits everything becomes uint16: an 8-bit picture times 257 (255 ->
+65535), a float picture quantised over a range twice as wide as the measured one, so that a later, brighter picture fits.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class PixelFormat:
     low: float = 0.0
     high: float = 255.0
     float_low: float = 0.0  # float pictures: this value becomes 0
-    float_high: float = 1.0  # and this one 65535
+    float_high: float = 0.0  # and this one 65535; equal to float_low where no training picture is float
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,17 @@ def measure(manifest: Manifest, rows: Int[np.ndarray, "T"], *, channels: int | N
 def conform(array: np.ndarray, form: PixelFormat) -> np.ndarray:
     """Turn a decoded picture (H, W, C) into (H, W, form.channels) of form.dtype.
 
-    Grey is replicated, colour becomes grey where the set is grey. Raises DataError for any other number of channels.
+    Grey is replicated, colour becomes grey where the set is grey. Raises DataError for any other number of channels, and
+    for a float picture in a set without any: nobody knows what its values mean.
     """
     array = _with_channels(array, form.channels)
     if form.dtype == array.dtype:
         return array
     if array.dtype == np.float32:
+        if form.float_high <= form.float_low:
+            raise DataError("a float picture in a data set of integer pictures; convert it to 8 or 16 bits.")
         scaled = (array - np.float32(form.float_low)) / np.float32(form.float_high - form.float_low)
-        whole = (scaled.clip(0, 1) * FULL + 0.5).astype(np.uint16)
-        return whole if form.dtype == "uint16" else (whole >> 8).astype(np.uint8)
+        return (scaled.clip(0, 1) * FULL + 0.5).astype(np.uint16)
     if form.dtype == "uint16":
         return array.astype(np.uint16) * np.uint16(257)
     return (array >> 8).astype(np.uint8)  # a deep picture in a set of 8 bits
@@ -107,7 +109,7 @@ def _range(path: str) -> _Range:
 
 def _deep_format(channels: int, whole: _Range, floats: _Range) -> PixelFormat:
     """Widen the float range, say what the measured one becomes once quantised, and join it with the integers'."""
-    float_low, float_high = 0.0, 1.0
+    float_low = float_high = 0.0
     if floats:
         span = floats.high - floats.low or 1.0
         float_low, float_high = floats.low - MARGIN * span, floats.high + MARGIN * span

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
+import re
 from importlib import import_module
 from typing import Any
 
 from selfsight.errors import RecipeError, unknown
 from selfsight.methods.base import Method
 
-__all__ = ["Method", "get", "names", "settings"]
+__all__ = ["Method", "describe", "get", "names", "settings"]
 
 
 def names() -> list[str]:
@@ -34,3 +35,16 @@ def settings(method: type[Method]) -> dict[str, inspect.Parameter]:
     """The keyword-only arguments of the constructor: what `--set` accepts."""
     every: dict[str, Any] = dict(inspect.signature(method.__init__).parameters)
     return {name: p for name, p in every.items() if p.kind is inspect.Parameter.KEYWORD_ONLY and name != "before"}
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Idea, paper and settings of a method as its file tells them: the docstrings and the comment behind each default."""
+    kind = get(name)
+    story = inspect.getdoc(import_module(kind.__module__)) or ""
+    source = inspect.getsource(kind.__init__)
+    notes = {m[1]: m[2] for m in re.finditer(r"^\s+(\w+): .*,\s+# (.*)$", source, re.MULTILINE)}
+    rows = [
+        {"name": key, "type": str(p.annotation), "default": p.default, "note": notes.get(key, "")}
+        for key, p in settings(kind).items()
+    ]
+    return {"name": name, "idea": inspect.getdoc(kind) or "", "story": story, "settings": rows}

@@ -1,16 +1,17 @@
-"""Projection and prediction heads: small perceptrons that differ in where they normalise and where they shift.
+"""Projection and prediction heads: small perceptrons that differ in where they normalise and where they shift."""
 
-What the methods of the literature use, as arguments of `mlp` (F = width of the encoder):
-
-    SimCLR, paper code    mlp([F, F, 128], norm=True, last="scale")
-    SimCLR, lightly       mlp([F, 512, 128], norm=True, last="norm")
-    SimCLR, solo-learn    mlp([F, 2048, 256], norm=False)
-    MoCo v1, v2           mlp([F, 128], norm=False), mlp([F, F, 128], norm=False)
-    MoCo v3, ResNet       mlp([F, 4096, 256], norm=True, last="whiten")
-    BYOL projector        mlp([F, 4096, 256], norm=True, bias=True, last_bias=False); its predictor: last_bias=False
-    SimSiam               mlp([F, F, F, 2048], norm=True, last="whiten"), predictor mlp([2048, 512, 2048], norm=True)
-    Barlow, VICReg, solo  mlp([F, 2048, 2048, 2048], norm=True, bias=True)
-"""
+# What the methods of the literature use (F = width of the encoder):
+#
+#     SimCLR, paper code    mlp([F, F, 128], norm=True, last="scale")
+#     SimCLR, lightly       mlp([F, 512, 128], norm=True, last="norm")
+#     SimCLR, solo-learn    mlp([F, 2048, 256], norm=False)
+#     MoCo v1, v2           mlp([F, 128], norm=False), mlp([F, F, 128], norm=False)
+#     MoCo v3, ResNet       mlp([F, 4096, 256], norm=True, last="whiten")
+#     BYOL projector        mlp([F, 4096, 256], norm=True, bias=True, last_bias=False)
+#     BYOL predictor        mlp([256, 4096, 256], norm=True, bias=True, last_bias=False)
+#     SimSiam projector     mlp([F, F, F, 2048], norm=True, last="whiten")
+#     SimSiam predictor     mlp([2048, 512, 2048], norm=True)
+#     Barlow, VICReg, solo  mlp([F, 2048, 2048, 2048], norm=True, bias=True)
 
 from __future__ import annotations
 

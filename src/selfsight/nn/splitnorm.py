@@ -2,7 +2,7 @@
 
 Query and key of an image that share batch statistics can be matched by them. Several devices avoid this by permuting
 the keys across devices before the key encoder. On one device a permutation changes nothing unless the batch is split
-into groups with statistics of their own (MoCo's CIFAR notebook; without it 800 epochs lose about 4 points there).
+into groups with statistics of their own (He et al. 2020, CIFAR-10 notebook; without it 800 epochs lose 4 points).
 """
 
 from __future__ import annotations
@@ -73,20 +73,20 @@ def split_batch_norm(module: nn.Module, splits: int) -> nn.Module:
 def _converted(norm: nn.BatchNorm2d, splits: int) -> SplitBatchNorm:
     made = SplitBatchNorm(norm.num_features, splits, eps=norm.eps, momentum=norm.momentum).train(norm.training)
     made.affine, made.track_running_stats = norm.affine, norm.track_running_stats
-    for name in ("weight", "bias"):
-        made.register_parameter(name, getattr(norm, name))
-    for name in ("running_mean", "running_var", "num_batches_tracked"):
-        made.register_buffer(name, getattr(norm, name))
+    for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+        setattr(made, name, getattr(norm, name))
     for name in ("drop", "act"):
         setattr(made, name, getattr(norm, name, nn.Identity()))
     return made
 
 
 def splits_for(batch: int) -> tuple[int, str]:
-    """How many groups, with the reason: equal ones of 64 (MoCo's notebook: 8 at batch 512), but two at least."""
+    """How many groups, with the reason: equal ones of 64 (the notebook: 8 at batch 512), but two at least."""
     splits = next((s for s in range(max(2, batch // 64), 1, -1) if batch % s == 0 and batch > s), 1)
     reason = (
-        f"groups of {batch // splits}; MoCo notebook: 64" if splits > 1 else f"{batch} pictures make no equal groups"
+        f"groups of {batch // splits}; He et al. 2020 use 64"
+        if splits > 1
+        else f"{batch} pictures make no equal groups"
     )
     return splits, reason
 

@@ -1,7 +1,7 @@
 """A teacher: a copy that no gradient reaches and that follows its student slowly.
 
 Only parameters are averaged. The teacher runs in train mode and its batch-norm buffers are its own, as in the reference
-code of MoCo, BYOL, DINO and I-JEPA.
+code of every paper that has one (He et al. 2020, Grill et al. 2020, Caron et al. 2021, Assran et al. 2023).
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ h2 + p { margin: 0 0 16px; color: var(--soft); max-width: 72ch; }
 .facts dt { color: var(--soft); font-size: 13px; } .facts dd { margin: 1px 0 0; font-size: 20px; font-weight: 620;
   overflow-wrap: anywhere; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 18px 20px; }
-.scroll { overflow-x: auto; }
-.curves { display: grid; grid-template-columns: repeat(auto-fit, minmax(360px, 1fr)); gap: 18px; }
+.scroll { overflow-x: auto; } .scroll > svg { min-width: 640px; } .scroll > table { min-width: 560px; }
+.curves { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(360px, 100%), 1fr)); gap: 18px; }
 figure { margin: 0; } figcaption { font-weight: 620; } figcaption span { display: block; color: var(--soft);
   font-weight: 400; font-size: 14px; margin-bottom: 6px; }
 svg { display: block; width: 100%; height: auto; overflow: visible; }

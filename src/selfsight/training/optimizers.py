@@ -20,8 +20,8 @@ Options = list[dict[str, Any]]
 class LARS(Optimizer):
     """Momentum SGD whose step for a tensor is scaled to the tensor's own length (You et al. 2017).
 
-    The form of the BYOL, Barlow Twins, VICReg and MoCo v3 code: the trust ratio eta * |p| / |g + decay * p| goes into
-    the momentum, the rate stays outside. Tensors with one axis take plain momentum SGD without decay.
+    The form of the code of Zbontar et al. 2021 and Bardes et al. 2022: the trust ratio eta * |p| / |g + decay * p| goes
+    into the momentum, the rate stays outside. Tensors with one axis take plain momentum SGD without decay.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class LARS(Optimizer):
         *,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
-        eta: float = 0.001,  # trust coefficient, all four codes
+        eta: float = 0.001,  # trust coefficient, both codes
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "eta": eta})
 

@@ -158,7 +158,8 @@ def _opaque(array: np.ndarray) -> np.ndarray:
     full = np.float32(np.iinfo(array.dtype).max if array.dtype.kind == "u" else 1)
     opacity = array[..., -1:].astype(np.float32) / full
     mixed = array[..., :-1] * opacity + full * (1 - opacity)
-    return (mixed + 0.5 if array.dtype.kind == "u" else mixed).astype(array.dtype)
+    rounded: np.ndarray = mixed + 0.5 if array.dtype.kind == "u" else mixed
+    return rounded.astype(array.dtype)
 
 
 def _deep_png(data: bytes, channels: int) -> np.ndarray:

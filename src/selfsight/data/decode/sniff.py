@@ -7,7 +7,7 @@ The reasons for which a file is refused, here and in the rest of `selfsight.data
     format_not_allowed, unsupported_codec                            a picture that is not opened
     truncated, corrupt                                               a picture that is damaged
     too_many_pixels, too_many_bytes                                  a picture that is too large
-    non_finite_pixels, other_channels                                a picture that does not fit
+    non_finite_pixels, other_format                                  a picture that does not fit
 """
 
 from __future__ import annotations

@@ -1,0 +1,323 @@
+"""The front door: what `selfsight` on the command line does, as functions. Heavy libraries are imported when needed."""
+
+from __future__ import annotations
+
+import json as json_format
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from selfsight import checkpoints
+from selfsight.errors import RunError
+from selfsight.recipe import Columns, Recipe
+
+if TYPE_CHECKING:
+    import pyarrow
+
+    from selfsight.data.inspect import Inspection
+    from selfsight.data.manifest import Manifest
+    from selfsight.nn.encoder import Encoder
+
+__all__ = ["Run", "RunCheck", "demo", "embed", "evaluate", "inspect", "methods", "train"]
+
+USED_ALL = "This run was trained on the test part too (--use-all): its scores are not those of unseen pictures."
+Data = str | Path | Sequence[str | Path]
+
+
+class Run:
+    """A run's folder: what was trained, how it went, and the encoder."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.recipe = Recipe.from_yaml(self.folder / "recipe.yaml")
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    def encoder(self) -> Encoder:
+        """The trained encoder; RunError while training has not ended."""
+        from selfsight.nn.encoder import Encoder
+
+        if not (self.folder / "encoder" / "config.json").exists():
+            raise RunError(
+                f"{str(self.folder)!r} is not trained to its end; go on with: selfsight train --resume {self.folder}"
+            )
+        return Encoder.load(self.folder / "encoder").eval()
+
+    @property
+    def metrics(self) -> pyarrow.Table:
+        """One row a step that was written down: step, epoch, progress, loss, lr, quality, rankme ..."""
+        import pyarrow
+
+        lines = (self.folder / "metrics.jsonl").read_text().splitlines()
+        return pyarrow.Table.from_pylist([json_format.loads(line) for line in lines])
+
+    def evaluate(self, data: Data | None = None, **options: Any) -> dict[str, Any]:
+        """See `selfsight.evaluate`."""
+        return evaluate(self.folder, data, **options)
+
+    def embed(self, data: Data, *, out: str | Path, **options: Any) -> Path:
+        """See `selfsight.embed`."""
+        return embed(self.folder, data, out=Path(out), **options)
+
+    def check(self) -> RunCheck:
+        """Whether the newest checkpoint is whole."""
+        newest = checkpoints.latest(self.folder / "checkpoints")
+        step = int(checkpoints.verify(newest)["step"]) if newest else None
+        return RunCheck(str(self.folder), self.recipe.method, self.recipe.encoder, self.recipe.steps, step)
+
+
+class RunCheck:
+    """What `inspect` says of a run."""
+
+    def __init__(self, folder: str, method: str, encoder: str, steps: int, newest: int | None) -> None:
+        self.folder, self.method, self.encoder, self.steps, self.newest = folder, method, encoder, steps, newest
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        found = "none yet" if self.newest is None else f"step {self.newest}, whole: every digest matches"
+        done = self.newest == self.steps
+        hint = (
+            f"Evaluate it: selfsight evaluate {self.folder}"
+            if done
+            else f"Go on with: selfsight train --resume {self.folder}"
+        )
+        state = {"finished": done, "steps": self.steps, "newest_checkpoint": found}
+        return {"run": self.folder, "method": self.method, "encoder": self.encoder, **state, "suggestions": [hint]}
+
+
+def inspect(
+    data: Data,
+    *,
+    out: Path | None = None,
+    label_column: str = "label",
+    group_column: str = "group",
+    split_column: str = "split",
+    shared_labels: bool = False,
+) -> Inspection | RunCheck:
+    """Look at pictures before training, or see whether a run's newest checkpoint is whole.
+
+    Pictures: counts, files that cannot be read and why, duplicates, sizes, channels, bit depth in use, labels, groups
+    and split. Nothing is written unless `out` is given: then a contact sheet and `inspection.json`.
+    """
+    if isinstance(data, str | Path) and (Path(data) / "recipe.yaml").is_file():
+        return Run(data).check()
+    from selfsight.data import inspect as inspecting
+    from selfsight.data import source
+    from selfsight.data.manifest import scan
+
+    columns = Columns(label_column, group_column, split_column, shared_labels)
+    listing = source.find(as_given(data), **as_arguments(columns))
+    manifest = scan(listing)
+    found = inspecting.inspect_data(manifest, listing)
+    if out is not None:
+        from selfsight.views.sheet import contact_sheet_of
+
+        Path(out).mkdir(parents=True, exist_ok=True)
+        contact_sheet_of(manifest.paths, manifest.names, Path(out) / "contact_sheet.png")
+        checkpoints.replace_file(Path(out) / "inspection.json", json_format.dumps(found.to_dict(), indent=1).encode())
+    return found
+
+
+def train(
+    data: Data | None = None,
+    *,
+    method: str | None = None,
+    encoder: str | None = None,
+    weights: Path | None = None,
+    pretrained: bool = False,
+    views: str | None = None,
+    size: int | None = None,
+    batch: int | None = None,
+    micro_batch: int | None = None,
+    length: str | None = None,
+    lr: float | None = None,
+    seed: int | None = None,
+    workers: int | None = None,
+    threads: int | None = None,
+    precision: Literal["fp32", "bf16"] | None = None,
+    device: str | None = None,
+    out: Path | None = None,
+    resume: Path | None = None,
+    config: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    save_every: str | None = None,
+    use_all: bool = False,
+    quiet: bool = False,
+    label_column: str = "label",
+    group_column: str = "group",
+    split_column: str = "split",
+    shared_labels: bool = False,
+) -> Run:
+    """Train an encoder on pictures, with labels or without.
+
+    Only DATA is required: what is not given is decided, and the plan says why. The same command twice goes on where the
+    first one stopped. Rows of the test split are never read.
+    """
+    from selfsight.report import tables
+    from selfsight.training import session
+    from selfsight.training.plan import Request
+
+    if resume is not None and not (Path(resume) / "recipe.yaml").is_file():
+        raise RunError(
+            f"--resume {str(resume)!r} is not a run: it has no recipe.yaml; give the folder that `train` wrote"
+        )
+    if data is None and resume is None:
+        raise RunError("there is nothing to train on; give a folder of pictures, or --resume RUN")
+    request = Request(
+        data=as_given(data) if data is not None else [],
+        method=method,
+        encoder=encoder,
+        weights=str(weights) if weights else None,
+        pretrained=pretrained,
+        views=views,
+        size=size,
+        batch=batch,
+        micro_batch=micro_batch,
+        length=length,
+        lr=lr,
+        seed=seed,
+        threads=threads,
+        precision=precision,
+        device=device,
+        settings=dict(settings or {}),
+        config=str(config) if config else None,
+        use_all=use_all,
+        columns=Columns(label_column, group_column, split_column, shared_labels),
+    )
+    folder = Path(resume) if resume is not None else session.folder_for(request, out)
+    session.train(
+        request,
+        folder,
+        workers=session.WORKERS if workers is None else workers,
+        save_every=session.seconds(save_every),
+        quiet=quiet,
+        tell=lambda recipe, reasons: None if quiet else tables.plan(session.plan_rows(recipe, reasons)),
+    )
+    from selfsight import report
+
+    report.write(folder)
+    return Run(folder)
+
+
+def evaluate(
+    run: str | Path,
+    data: Data | None = None,
+    *,
+    json: Path | None = None,
+    pretrained: str | None = None,
+    label_column: str | None = None,
+    group_column: str | None = None,
+    split_column: str | None = None,
+    shared_labels: bool = False,
+) -> dict[str, Any]:
+    """Measure a run's encoder beside an untrained network, raw pixels and simple statistics, with 95 % intervals.
+
+    "Training helped" is said only when the interval of the paired difference to the best of those three lies above 0.
+    """
+    from selfsight import report
+    from selfsight.evaluation.measure import measured
+    from selfsight.training.build import rivals
+    from selfsight.training.session import pictures_of
+
+    its = Run(run)
+    asked = {
+        "label": label_column,
+        "group": group_column,
+        "split": split_column,
+        "shared_labels": shared_labels or None,
+    }
+    columns = Columns(
+        **{**vars(its.recipe.columns), **{key: value for key, value in asked.items() if value is not None}}
+    )
+    manifest = manifest_for(its, as_given(data) if data is not None else None, columns)
+    encoders = {"encoder": its.encoder(), **rivals(its.recipe, its.folder, pretrained)}
+    pixels = its.recipe.pixels
+    found, neighbours = measured(
+        encoders,
+        pictures_of(its.recipe, manifest),
+        manifest,
+        size=its.recipe.size,
+        low=pixels["low"],
+        high=pixels["high"],
+    )
+    if its.recipe.use_all:
+        found["notes"] = [*found.get("notes", []), USED_ALL]
+    content = json_format.dumps(found, indent=1).encode()
+    checkpoints.replace_file(its.folder / "evaluation.json", content)
+    checkpoints.replace_file(its.folder / "neighbours.json", json_format.dumps(neighbours).encode())
+    if json is not None:
+        checkpoints.replace_file(Path(json), content)
+    report.write(its.folder)
+    return found
+
+
+def embed(
+    run: str | Path,
+    data: Data,
+    *,
+    out: Path,
+    patches: bool = False,
+    batch: int = 256,
+    label_column: str = "label",
+    group_column: str = "group",
+    split_column: str = "split",
+    shared_labels: bool = False,
+) -> Path:
+    """Turn pictures into vectors: `embeddings.npy` (float32, memory-mappable) and `embeddings.parquet` (path, label, row).
+
+    Files that cannot be read have no vector; they are named in `bad_files.csv`.
+    """
+    from selfsight.embedding import embed as embedding
+    from selfsight.embedding import store
+    from selfsight.training.session import pictures_of
+
+    its = Run(run)
+    encoder = its.encoder()
+    manifest = manifest_for(its, as_given(data), Columns(label_column, group_column, split_column, shared_labels))
+    pictures = pictures_of(its.recipe, manifest)
+    vectors, rows = embedding.embed(
+        encoder, pictures, manifest.every_row(), size=its.recipe.size, batch=batch, patches=patches
+    )
+    labels = [manifest.classes[label] if label >= 0 else None for label in manifest.labels[rows]]
+    return store.write(Path(out), vectors, [manifest.names[row] for row in rows], labels, pictures.bad_files)
+
+
+def methods(name: str | None = None) -> list[dict[str, Any]]:
+    """What there is to learn with: idea, paper, settings with types, defaults and sources."""
+    from selfsight import methods as registry
+
+    return [registry.describe(one) for one in ([name] if name else registry.names())]
+
+
+def demo(out: Path | None = None, length: str | None = None) -> Run:
+    """The whole tour on real pictures that come with Selfsight: inspect, train, evaluate, embed. Needs no network."""
+    from selfsight import demo as tour
+
+    return tour.tour(Path(out or "runs/demo"), length)
+
+
+def as_given(data: Data) -> list[str]:
+    """DATA as a list of absolute addresses."""
+    several = [data] if isinstance(data, str | Path) else list(data)
+    return [str(Path(one).absolute()) for one in several]
+
+
+def as_arguments(columns: Columns) -> dict[str, Any]:
+    """Columns in the words of `data.source.find`."""
+    return {
+        "label_column": columns.label,
+        "group_column": columns.group,
+        "split_column": columns.split,
+        "shared_labels": columns.shared_labels,
+    }
+
+
+def manifest_for(run: Run, data: list[str] | None, columns: Columns) -> Manifest:
+    """The run's own listing, or that of other pictures or other columns of the same ones."""
+    from selfsight.data import source
+    from selfsight.data.manifest import Manifest, scan
+
+    if data is None and columns == run.recipe.columns:
+        return Manifest.load(run.folder / "manifest.parquet")
+    return scan(source.find(data or run.recipe.data, **as_arguments(columns)))

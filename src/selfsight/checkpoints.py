@@ -1,0 +1,191 @@
+"""A checkpoint is a folder that appears whole or not at all.
+
+`step-00000042/` holds files and `manifest.json` (SHA-256 of each). It is written beside its final name, synced to disk,
+renamed, and only then named in `LATEST`; the one before it stays. Nothing here is a pickle, and nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from selfsight.errors import CheckpointError, DiskError
+
+__all__ = ["clean", "latest", "read", "replace_file", "steps", "verify", "write"]
+
+KEPT = 2  # the newest and the one before
+NAME = re.compile(r"step-(\d{8})")
+
+
+def write(folder: Path, step: int, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> Path:
+    """Save `files` and `facts` (JSON) as the checkpoint of `step`; DiskError leaves what was there untouched."""
+    final = folder / f"step-{step:08d}"
+    partial = folder / f"{final.name}.tmp-{os.getpid()}"
+    needed = sum(map(len, files.values()))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_all(partial, files, {"step": step, **facts})
+        _into_place(partial, final)
+        replace_file(folder / "LATEST", f"{final.name}\n".encode())
+        verify(final)
+        _forget_old(folder)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise DiskError(
+            f"the checkpoint of step {step} needs {needed / 1e6:.1f} MB in {str(folder)!r} and could not be written "
+            f"({error.strerror}); free some space, the earlier checkpoint is untouched"
+        ) from error
+    return final
+
+
+def _write_all(partial: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    for name, content in files.items():
+        _write_synced(partial / name, content)
+    digests = {name: {"bytes": len(content), "sha256": _sha(content)} for name, content in files.items()}
+    manifest = {"facts": dict(facts), "files": digests}
+    _write_synced(partial / "manifest.json", _signed(manifest))
+    _sync_folder(partial)
+
+
+def _into_place(partial: Path, final: Path) -> None:
+    if final.exists():  # the same step again, after a fall-back to an older checkpoint
+        aside = final.with_name(f"{final.name}.tmp-{os.getpid()}-old")
+        final.rename(aside)
+        partial.rename(final)
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        partial.rename(final)
+    _sync_folder(final.parent)
+
+
+def _forget_old(folder: Path) -> None:
+    for step in steps(folder)[:-KEPT]:
+        doomed = (folder / f"step-{step:08d}").rename(folder / f"step-{step:08d}.tmp-{os.getpid()}-old")
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
+def verify(checkpoint: Path) -> dict[str, Any]:
+    """The facts of a whole checkpoint; CheckpointError names the first thing that is wrong with it."""
+    return _open(checkpoint)[0]
+
+
+def read(checkpoint: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Facts and files of a checkpoint, every byte checked against its digest."""
+    return _open(checkpoint)
+
+
+def _open(checkpoint: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    try:
+        manifest = json.loads((checkpoint / "manifest.json").read_bytes())
+        if (
+            _signed({key: value for key, value in manifest.items() if key != "sha256"})
+            != (checkpoint / "manifest.json").read_bytes()
+        ):
+            raise CheckpointError(
+                f"checkpoint {str(checkpoint)!r} is damaged: its manifest does not match its own digest"
+            )
+        files = {}
+        for name, promise in manifest["files"].items():
+            content = (checkpoint / Path(name).name).read_bytes()
+            if len(content) != promise["bytes"] or _sha(content) != promise["sha256"]:
+                raise CheckpointError(f"checkpoint {str(checkpoint)!r} is damaged: {name} does not match its digest")
+            files[name] = content
+        facts: dict[str, Any] = manifest["facts"]
+    except FileNotFoundError as error:
+        raise CheckpointError(f"checkpoint {str(checkpoint)!r} is incomplete: {error.filename} is missing") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"checkpoint {str(checkpoint)!r} is damaged: its manifest cannot be read") from error
+    if f"step-{facts.get('step', -1):08d}" != checkpoint.name.split(".")[0]:
+        raise CheckpointError(f"checkpoint {str(checkpoint)!r} is damaged: it holds another step than its name says")
+    return facts, files
+
+
+def steps(folder: Path) -> list[int]:
+    """Steps of the checkpoints that reached their final name, ascending; whole or not is for `verify` to say."""
+    found = (NAME.fullmatch(path.name) for path in folder.iterdir()) if folder.is_dir() else ()
+    return sorted(int(match[1]) for match in found if match)
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest whole checkpoint, or None when there is none yet. A damaged one is passed over with a warning."""
+    damaged = []
+    for step in reversed(steps(folder)):
+        path = folder / f"step-{step:08d}"
+        try:
+            verify(path)
+        except CheckpointError as error:
+            damaged.append(str(error))
+            continue
+        for reason in damaged:
+            warnings.warn(f"{reason}; going on from {path.name}", stacklevel=2)
+        return path
+    if damaged:
+        raise CheckpointError(f"{damaged[0]}, and no older one is whole")
+    return None
+
+
+def clean(folder: Path) -> None:
+    """Remove what processes that are gone left half-written."""
+    for path in folder.glob("*.tmp-*") if folder.is_dir() else ():
+        owner = re.search(r"\.tmp-(\d+)", path.name)
+        if owner and not _alive(int(owner[1])):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a small file so that readers see the old one or the new one, also after a power cut."""
+    partial = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        _write_synced(partial, content)
+        partial.replace(path)
+        _sync_folder(path.parent)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems cannot sync a folder
+            raise
+    finally:
+        os.close(handle)
+
+
+def _sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _signed(manifest: Mapping[str, Any]) -> bytes:
+    text = json.dumps(manifest, sort_keys=True)
+    return json.dumps({**manifest, "sha256": _sha(text.encode())}, sort_keys=True, indent=1).encode()
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return process != os.getpid()

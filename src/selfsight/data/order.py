@@ -1,0 +1,50 @@
+"""Which sample stands at which position, and every generator's key: pure functions of (seed, number).
+
+Position p = epoch * length + i counts the samples that a run has consumed; nothing here depends on workers, ranks or
+time, so a checkpoint needs the step and nothing else.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+
+class Purpose(IntEnum):
+    """What random numbers are for; two purposes never share a stream."""
+
+    VIEWS = 0
+    ORDER = 1
+    REPLACEMENT = 2
+    MONITOR = 3
+
+
+def keyed(seed: int, number: int, purpose: Purpose) -> np.random.Generator:
+    """The generator of (seed, number): a counter-based Philox stream."""
+    return np.random.Generator(np.random.Philox(key=(seed << 64) | number, counter=int(purpose) << 192))
+
+
+def permuted(count: int, seed: int, epoch: int) -> Int[Tensor, "N"]:
+    """Every sample once, in an order keyed by (seed, epoch)."""
+    return torch.from_numpy(keyed(seed, epoch, Purpose.ORDER).permutation(count))
+
+
+def balanced(assignments: Int[Tensor, "N"], length: int, seed: int, epoch: int) -> Int[Tensor, "length"]:
+    """Every cluster equally often: floor(N / clusters) + 1 members each, with replacement where a cluster is smaller.
+
+    Caron et al. 2018 (DeepCluster), released sampler; shuffled, then cut or padded from its start to `length`.
+    """
+    generator = keyed(seed, epoch, Purpose.ORDER)
+    members = assignments.numpy()
+    clusters = np.unique(members)
+    each = len(members) // len(clusters) + 1
+    parts = []
+    for cluster in clusters:
+        rows = np.flatnonzero(members == cluster)
+        parts.append(generator.choice(rows, each, replace=len(rows) <= each))
+    shuffled = generator.permutation(np.concatenate(parts))
+    return torch.from_numpy(np.resize(shuffled, length))

@@ -1,0 +1,67 @@
+"""Ranks: who am I, gather with gradient, means over ranks. Everything is the identity when there is one process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float
+from torch import Tensor
+
+__all__ = ["gather", "largest", "mean", "rank", "world"]
+
+
+def world() -> int:
+    """How many ranks there are."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process's number, from 0."""
+    return dist.get_rank() if world() > 1 else 0
+
+
+class _Gather(torch.autograd.Function):
+    """Forward: concatenate over ranks. Backward: sum over ranks, then this rank's slice (DDP averages afterwards)."""
+
+    @staticmethod
+    def forward(ctx: Any, local: Tensor) -> Tensor:
+        ctx.rows = len(local)
+        parts = [torch.empty_like(local) for _ in range(world())]
+        dist.all_gather(parts, local.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous()
+        dist.all_reduce(total)
+        start = rank() * ctx.rows
+        return total[start : start + ctx.rows]
+
+
+def gather(local: Float[Tensor, "N ..."]) -> Float[Tensor, "W*N ..."]:
+    """Rows of all ranks in rank order, with gradient; every rank holds the same number of rows."""
+    if world() == 1:
+        return local
+    gathered: Tensor = _Gather.apply(local)  # type: ignore[no-untyped-call]
+    return gathered
+
+
+def mean(total: Float[Tensor, ""], count: Tensor | float) -> Float[Tensor, ""]:
+    """Mean over all ranks' anchors when their number varies: W * total / sum of counts.
+
+    DDP averages the gradients over ranks, so the factor W makes the result the mean over every anchor.
+    """
+    if world() == 1:
+        return total / count
+    everyone = torch.as_tensor(count, dtype=total.dtype, device=total.device).clone()
+    dist.all_reduce(everyone)
+    return world() * total / everyone
+
+
+def largest(flags: Float[Tensor, "F"]) -> Float[Tensor, "F"]:
+    """Element-wise maximum over ranks: one rank's wish is everybody's."""
+    if world() > 1:
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+    return flags

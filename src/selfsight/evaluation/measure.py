@@ -1,0 +1,126 @@
+"""The rows of the table: the encoder and what it is compared with, as features of the same pictures."""
+
+from __future__ import annotations
+
+import copy
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import nn
+
+from selfsight.data.manifest import Manifest
+from selfsight.data.order import Purpose, keyed
+from selfsight.embedding.embed import Readable, embed, vectors_of, whole_views
+from selfsight.evaluation import baselines, protocol
+from selfsight.neighbours import nearest
+from selfsight.nn.encoder import Encoder
+from selfsight.views.recipes import multi_view
+from selfsight.views.sheet import thumbnail
+
+BATCH = 256
+ESTIMATED_ON = 1024  # training pictures that an untrained network's batch statistics are estimated on
+PAIRED = 1000  # pictures whose two views are compared
+PROTOCOL = "simclr-keep-colour"  # the one view protocol of evaluation, whatever a method was trained with
+QUESTIONS, FOUND, SIDE = 6, 6, 64
+
+
+def measured(
+    encoders: Mapping[str, Encoder], pictures: Readable, manifest: Manifest, *, size: int, low: float, high: float
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The whole table for `encoders` ("encoder", "untrained", ...) and the plain baselines, and neighbours to look at."""
+    known = manifest.train_rows()
+    ready = {
+        name: with_statistics(one, pictures, known, size) if name == "untrained" else one.eval()
+        for name, one in encoders.items()
+    }
+    found, rows = features(ready, pictures, manifest.every_row(), known, size=size, low=low, high=high)
+    views = two_views(ready, pictures, rows, size=size)
+    test = manifest.test[rows]
+    table = protocol.evaluate(found, manifest.labels[rows], manifest.groups[rows], test, manifest.classes, views=views)
+    asked = np.flatnonzero(test) if test.any() else np.arange(len(rows))
+    labels = [manifest.classes[label] if label >= 0 else None for label in manifest.labels]
+    return table, gallery(found["encoder"], pictures, rows, asked, manifest.names, labels)
+
+
+def with_statistics(encoder: Encoder, pictures: Readable, rows: Int[np.ndarray, "N"], size: int) -> Encoder:
+    """A copy of an untrained encoder whose batch-norm statistics are those of training pictures, so that it is no straw man."""
+    own = copy.deepcopy(encoder)
+    norms = [module for module in own.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return own
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over what follows
+    own.train()
+    with torch.no_grad():
+        for views, _ in whole_views(pictures, rows[:: max(1, len(rows) // ESTIMATED_ON)], size, BATCH):
+            own(views)
+    return own.eval()
+
+
+def features(
+    encoders: Mapping[str, Encoder],
+    pictures: Readable,
+    rows: Int[np.ndarray, "N"],
+    train: Int[np.ndarray, "T"],
+    *,
+    size: int,
+    low: float,
+    high: float,
+) -> tuple[dict[str, Float[np.ndarray, "N _"]], Int[np.ndarray, "N"]]:
+    """Features of every encoder and of the two plain baselines, and the rows (readable ones) they belong to."""
+    table: dict[str, np.ndarray] = {}
+    kept = rows
+    for name, encoder in encoders.items():
+        table[name], kept = embed(encoder, pictures, rows, size=size, batch=BATCH)
+    images = (pictures.read(int(row))[0] for row in kept)
+    return table | baselines.both(images, np.isin(kept, train), low=low, high=high), kept
+
+
+def two_views(
+    encoders: Mapping[str, Encoder], pictures: Readable, rows: Int[np.ndarray, "N"], *, size: int, seed: int = 0
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Features of two drawn views of at most 1,000 pictures, for alignment and instance retrieval."""
+    drawn = multi_view(PROTOCOL, size)
+    chosen = keyed(seed, 2, Purpose.MONITOR).permutation(rows)[:PAIRED]
+    pairs = [drawn(pictures.read(int(row))[0], keyed(seed, int(row), Purpose.MONITOR))["views"] for row in chosen]
+    views = torch.from_numpy(np.stack(pairs))
+    return {
+        name: (_vectors(encoder, views[:, 0]), _vectors(encoder, views[:, 1])) for name, encoder in encoders.items()
+    }
+
+
+def _vectors(encoder: Encoder, views: torch.Tensor) -> Float[np.ndarray, "N D"]:
+    return np.concatenate([vectors_of(encoder, part) for part in views.split(BATCH)])
+
+
+def gallery(
+    vectors: Float[np.ndarray, "N D"],
+    pictures: Readable,
+    rows: Int[np.ndarray, "N"],
+    asked: Int[np.ndarray, "Q"],
+    names: Sequence[str],
+    labels: Sequence[str | None],
+) -> list[dict[str, Any]]:
+    """A few pictures and what the encoder finds nearest to them, with thumbnails: for people to look at."""
+    chosen = asked[np.linspace(0, len(asked) - 1, min(QUESTIONS, len(asked))).astype(int)]
+    scores, found = nearest(vectors[chosen], vectors, FOUND + 1)
+
+    def shown(place: int) -> dict[str, Any]:
+        row = int(rows[place])
+        picture = thumbnail(pictures.read(row)[0], SIDE)
+        return {"name": names[row], "label": labels[row], "image": b64encode(picture).decode()}
+
+    table = []
+    for question, near, similar in zip(chosen, found, scores, strict=True):
+        others = [(int(place), float(score)) for place, score in zip(near, similar, strict=True) if place != question][
+            :FOUND
+        ]
+        table.append(
+            {"query": shown(int(question)), "found": [shown(place) | {"score": score} for place, score in others]}
+        )
+    return table

@@ -1,0 +1,232 @@
+"""The encoder: any timm backbone of any channel count, with its own preprocessing.
+
+Integer input is pixels as decoded, channels last; the encoder scales and normalises it. Float input passes as it is.
+What is saved is timm's own folder layout, so the result loads without Selfsight.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from jaxtyping import Float, Shaped
+from safetensors.torch import load, load_file, save
+from torch import Tensor, nn
+
+from selfsight import checkpoints
+from selfsight.errors import MissingError, RecipeError
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+SMALL_VIEW = 40  # pixels: below this a network of stride 32 would be left with one position
+SMALL_STRIDE = 8
+
+
+class Encoder(nn.Module):
+    """A timm backbone and the pixel scale it was trained with.
+
+    `low` and `high` are the pixel values that become 0 and 1; `mean` and `std` then normalise, per channel.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        channels: int = 3,
+        size: int = 224,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        low: float = 0.0,
+        high: float = 255.0,
+        pretrained: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.name, self.channels, self.size, self.low, self.high = name, channels, size, low, high
+        self.arguments = dict(_arguments(name, size, pretrained) if arguments is None else arguments)
+        self.backbone = _create(name, channels, pretrained, self.arguments)
+        usual = _usual(channels, self.backbone.pretrained_cfg if pretrained else {})
+        self.mean, self.std = tuple(mean or usual[0]), tuple(std or usual[1])
+        self.maps = int(self.backbone.num_features)  # width of the feature map
+        self.width = int(getattr(self.backbone, "head_hidden_size", self.maps) or self.maps)
+        self.register_buffer("scale", 1 / (torch.tensor(self.std) * (high - low)))
+        self.register_buffer("shift", (low / (high - low) + torch.tensor(self.mean)) / torch.tensor(self.std))
+        self.channels_last = False
+
+    def forward(self, pixels: Shaped[Tensor, "B ..."]) -> Float[Tensor, "B D"]:
+        """Embeddings: the backbone's pooled output before any head. Integer (B, H, W, C) or float (B, C, H, W)."""
+        embeddings: Tensor = self.backbone(self.normalised(pixels))
+        return embeddings
+
+    def patches(self, pixels: Shaped[Tensor, "B ..."]) -> Float[Tensor, "B L D"]:
+        """One vector for each position of the last feature map, row-major; class tokens are left out."""
+        features: Tensor = self.backbone.forward_features(self.normalised(pixels))
+        if features.ndim == 4:
+            last = features.shape[1] != self.maps  # some timm networks keep channels last
+            return features.flatten(1, 2) if last else features.flatten(2).transpose(1, 2)
+        return features[:, getattr(self.backbone, "num_prefix_tokens", 0) :]
+
+    def grid(self, size: int) -> tuple[int, int]:
+        """Height and width of the feature map for views of `size` pixels."""
+        was = self.training
+        self.eval()
+        with torch.no_grad():
+            probe = torch.zeros(1, self.channels, size, size, device=self.scale.device)
+            features = self.backbone.forward_features(probe)
+        self.train(was)
+        if features.ndim == 4:
+            height, width = features.shape[1:3] if features.shape[1] != self.maps else features.shape[2:]
+            return int(height), int(width)
+        side = round((features.shape[1] - getattr(self.backbone, "num_prefix_tokens", 0)) ** 0.5)
+        return side, side
+
+    def normalised(self, pixels: Shaped[Tensor, "B ..."]) -> Float[Tensor, "B C H W"]:
+        """Integer pixels, channels last, to what the network was made for; float input passes."""
+        if pixels.is_floating_point():
+            return pixels
+        scaled = pixels.float() * self.scale - self.shift
+        moved = scaled.permute(0, 3, 1, 2)
+        return moved if self.channels_last else moved.contiguous()
+
+    def save(self, folder: Path, facts: Mapping[str, Any] | None = None) -> Path:
+        """Write config.json, model.safetensors and preprocess.json; `timm.create_model("local-dir:...")` loads it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        shape = [self.channels, self.size, self.size]
+        pretrained = {
+            "input_size": shape,
+            "mean": self.mean,
+            "std": self.std,
+            "interpolation": "bicubic",
+            "crop_pct": 1.0,
+        }
+        config = {
+            "architecture": self.name,
+            "num_classes": 0,
+            "num_features": self.width,
+            "model_args": {"in_chans": self.channels, **self.arguments},
+            "pretrained_cfg": {**pretrained, "num_classes": 0},
+        }
+        preprocess = {"size": self.size, "channels": self.channels, "low": self.low, "high": self.high}
+        preprocess |= {
+            "mean": self.mean,
+            "std": self.std,
+            "resize": "short side to size, antialiased",
+            "crop": "centre",
+        }
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.backbone.state_dict().items()}
+        checkpoints.replace_file(folder / "model.safetensors", save(weights))
+        checkpoints.replace_file(folder / "config.json", json.dumps(config, indent=1).encode())
+        checkpoints.replace_file(
+            folder / "preprocess.json", json.dumps({**preprocess, **(facts or {})}, indent=1).encode()
+        )
+        return folder
+
+    @classmethod
+    def load(cls, folder: Path) -> Encoder:
+        """The encoder that `save` wrote; MissingError when the folder holds none."""
+        try:
+            config = json.loads((folder / "config.json").read_text())
+            seen = json.loads((folder / "preprocess.json").read_text())
+            weights = load((folder / "model.safetensors").read_bytes())
+        except (OSError, ValueError) as error:
+            raise MissingError(
+                f"{str(folder)!r} holds no encoder that can be read ({error}); name a run or its encoder folder"
+            ) from error
+        arguments = {key: value for key, value in config["model_args"].items() if key != "in_chans"}
+        scale = {key: seen[key] for key in ("channels", "size", "mean", "std", "low", "high")}
+        encoder = cls(config["architecture"], **scale, arguments=arguments)
+        encoder.backbone.load_state_dict(weights)
+        return encoder
+
+
+def weights_from(encoder: Encoder, file: Path) -> str:
+    """Load a weights file into the backbone; a sentence that says how much fitted. Heads of other classes are left out.
+
+    Raises MissingError when there is no such file and RecipeError when less than nine tenths of the network fits.
+    """
+    if not file.is_file():
+        raise MissingError(f"there is no weights file {str(file)!r}; give a .safetensors, .pt or .pth file")
+    given = (
+        load_file(file)
+        if file.suffix == ".safetensors"
+        else _state_of(torch.load(file, map_location="cpu", weights_only=True))
+    )
+    own = encoder.backbone.state_dict()
+    fitting = {name: tensor for name, tensor in given.items() if name in own and tensor.shape == own[name].shape}
+    if len(fitting) < 0.9 * len(own):
+        missing = [name for name in own if name not in fitting][:3]
+        raise RecipeError(
+            f"{str(file)!r} fits {len(fitting)} of {len(own)} tensors of {encoder.name!r} (not, for one, {', '.join(missing)}); "
+            "choose the --encoder that the weights belong to"
+        )
+    encoder.backbone.load_state_dict(fitting, strict=False)
+    return f"{len(fitting)} of {len(own)} tensors from {file.name}"
+
+
+def _state_of(content: Any) -> dict[str, Tensor]:
+    for key in ("state_dict", "model", "teacher"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    return {name.removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def known(name: str) -> bool:
+    """Whether timm has an architecture of this name."""
+    return bool(timm.is_model(name))
+
+
+def unknown_encoder(name: str) -> str:
+    """One sentence for an architecture that timm does not have."""
+    near = get_close_matches(name, timm.list_models(), n=3)
+    guess = f" Did you mean {', '.join(near)}?" if near else ""
+    return (
+        f"there is no encoder {name!r}; any timm architecture will do, such as resnet18 or vit_tiny_patch16_224.{guess}"
+    )
+
+
+def usual_scale(name: str, channels: int, trained: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation in units of full scale: the architecture's own when its weights are used."""
+    cfg = timm.get_pretrained_cfg(name) if trained else None
+    return _usual(channels, cfg.to_dict() if cfg is not None else {})
+
+
+def _create(name: str, channels: int, pretrained: bool, arguments: Mapping[str, Any]) -> nn.Module:
+    if not known(name):
+        raise RecipeError(
+            unknown("encoder", name, timm.list_models() if len(name) > 3 else ["resnet18"])[:160] + " ..."
+        )
+    try:
+        backbone: nn.Module = timm.create_model(
+            name, pretrained=pretrained, num_classes=0, in_chans=channels, **arguments
+        )
+    except Exception as error:
+        if not pretrained:
+            raise
+        raise MissingError(
+            f"there are no pretrained weights for {name!r} on this machine and they cannot be fetched ({type(error).__name__}); "
+            "connect to the network once, or give a file with --weights FILE"
+        ) from error
+    return backbone
+
+
+def _arguments(name: str, size: int, pretrained: bool) -> dict[str, Any]:
+    """What makes an architecture fit views of this size without changing the shape of its weights."""
+    if not known(name):
+        return {}
+    cfg = timm.get_pretrained_cfg(name)
+    if "vit" in name or (cfg is not None and cfg.fixed_input_size):
+        return {"img_size": size} if pretrained or size >= 96 else {"img_size": size, "patch_size": max(2, size // 8)}
+    if size <= SMALL_VIEW and name.startswith(("resnet", "resnext", "wide_resnet")):
+        return {"output_stride": SMALL_STRIDE}
+    return {}
+
+
+def _usual(channels: int, cfg: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    mean, std = cfg.get("mean", IMAGENET[0]), cfg.get("std", IMAGENET[1])
+    if channels == len(mean):
+        return tuple(mean), tuple(std)
+    return (sum(mean) / len(mean),) * channels, (sum(std) / len(std),) * channels

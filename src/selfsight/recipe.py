@@ -1,0 +1,142 @@
+"""A recipe is everything that defines a run: the same recipe on the same pictures gives the same weights.
+
+It is resolved once, before the first step, and kept as `recipe.yaml` with the reason of every automatic value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from selfsight.errors import RecipeError, RunError, unknown
+
+__all__ = ["Columns", "Recipe"]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a table hold what."""
+
+    label: str = "label"
+    group: str = "group"
+    split: str = "split"
+    shared_labels: bool = False  # equal names in two sources mean the same class
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What defines a run. Numbers are final: nothing in here is decided again when the run goes on."""
+
+    data: list[str]  # absolute, as given
+    method: str
+    settings: dict[str, Any]
+    encoder: str
+    size: int  # side of a view, pixels
+    batch: int  # global
+    micro_batch: int  # on one device
+    length: str  # as asked: 10m, 2000steps, 30epochs, 500kimages
+    steps: int  # what that came to
+    seed: int
+    # optimization
+    optimizer: str
+    lr: float  # the peak rate, as used
+    momentum: float
+    weight_decay: float
+    warmup: float  # share of the steps
+    clip: float | None
+    # machine
+    precision: str  # fp32 or bf16
+    channels_last: bool
+    threads: int
+    device: str
+    world: int
+    # data
+    pictures: int  # that may be trained on
+    listing: str  # digest of the listing: names, contents, labels, split
+    pixels: dict[str, Any]  # PixelFormat
+    use_all: bool = False
+    columns: Columns = field(default_factory=Columns)
+    # where the weights start
+    weights: str | None = None
+    pretrained: bool = False
+    # looking on
+    monitor_points: int = 10
+    monitor_pictures: int = 500
+    # a method trained to its end first
+    before: Recipe | None = None
+
+    @property
+    def epoch_steps(self) -> int:
+        """Steps of one epoch: floor(N / B)."""
+        return self.pictures // self.batch
+
+    @property
+    def epochs(self) -> float:
+        """How often a picture is seen."""
+        return self.steps / max(1, self.epoch_steps)
+
+    def to_yaml(self, reasons: Mapping[str, str] | None = None) -> str:
+        """One line for each value, its reason behind it."""
+        lines = ["# What defines this run. Selfsight wrote it; another start in this folder uses it as it stands."]
+        for name, value in asdict(self).items():
+            text = yaml.safe_dump({name: value}, sort_keys=False, allow_unicode=True, width=10_000).rstrip()
+            reason = (reasons or {}).get(name, "").replace("\n", " ")
+            first, *rest = text.split("\n")
+            lines += [f"{first}  # {reason}" if reason else first, *rest]
+        return "\n".join(lines) + "\n"
+
+    @classmethod
+    def from_yaml(cls, file: Path) -> Recipe:
+        """The recipe in `file`; RunError when it is not one."""
+        try:
+            content = yaml.safe_load(file.read_text())
+        except FileNotFoundError as error:
+            raise RunError(f"{str(file.parent)!r} is not a run: it has no recipe.yaml") from error
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise RunError(
+                f"{str(file)!r} cannot be read ({type(error).__name__}); restore it or train anew with another --out"
+            ) from error
+        return cls.from_dict(content, str(file))
+
+    @classmethod
+    def from_dict(cls, content: Any, where: str) -> Recipe:
+        """The recipe of plain values; RunError names an unknown or missing key."""
+        known = {f.name for f in fields(cls)}
+        if not isinstance(content, dict):
+            raise RunError(f"{where!r} holds no recipe")
+        for name in content:
+            if name not in known:
+                raise RunError(f"{where!r}: {unknown('recipe entry', str(name), known)}")
+        values = dict(content)
+        try:
+            values["columns"] = Columns(**values.get("columns", {}))
+            if values.get("before") is not None:
+                values["before"] = cls.from_dict(values["before"], where)
+            return cls(**values)
+        except TypeError as error:
+            raise RunError(f"{where!r} is not a whole recipe: {error}") from error
+
+    def difference(self, other: Recipe) -> str | None:
+        """One sentence that names what the two disagree on, or None."""
+        mine, theirs = asdict(self), asdict(other)
+        different = [name for name in mine if mine[name] != theirs[name]]
+        if not different:
+            return None
+        return "; ".join(f"{name} was {mine[name]!r} and is now {theirs[name]!r}" for name in different[:3])
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """The entries of a `--config` file: any of a recipe's names; RecipeError names an unknown one."""
+    try:
+        content = yaml.safe_load(file.read_text())
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"--config {str(file)!r} cannot be read: {error}") from error
+    known = {f.name for f in fields(Recipe)}
+    for name in content or {}:
+        if name not in known:
+            raise RecipeError(f"--config {str(file)!r}: {unknown('recipe entry', str(name), known)}")
+    return dict(content or {})

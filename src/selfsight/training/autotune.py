@@ -1,0 +1,81 @@
+"""Precision and memory layout by measurement: a few bare steps of each on copies, which leave no trace."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import torch
+
+from selfsight import methods
+from selfsight.data.loader import Loader
+from selfsight.data.manifest import Manifest
+from selfsight.data.pictures import Pictures
+from selfsight.methods.base import Batch, Method
+from selfsight.recipe import Recipe
+from selfsight.training.build import method_of, optimizer_of
+from selfsight.training.data import format_of
+
+TRIED = 64  # pictures in a measured step, at most
+ROUNDS = 2  # after one that warms up
+GAIN = 1.05  # bf16 must be this much faster to be worth its rounding
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What was chosen and how long a step of the recipe's batch takes."""
+
+    precision: str
+    channels_last: bool
+    seconds: float
+    reason: str
+
+
+def measure(recipe: Recipe, manifest: Manifest, fixed: str | None = None) -> Speed:
+    """Time bare steps in fp32 and bf16, both layouts; `fixed` leaves only that precision."""
+    torch.set_num_threads(recipe.threads)
+    choices = [
+        (precision, last) for precision in ("fp32", "bf16") for last in (False, True) if fixed in (None, precision)
+    ]
+    rows = manifest.train_rows()[: min(TRIED, recipe.batch)]
+    seconds = {}
+    for precision, last in choices:
+        tried = replace(recipe, precision=precision, channels_last=last, batch=len(rows), before=None)
+        method = stand_in(tried)
+        labels = torch.from_numpy(manifest.labels[rows])
+        loader = Loader(
+            Pictures(manifest, format_of(recipe)), rows, labels, method.views(recipe.size), seed=recipe.seed, workers=0
+        )
+        batch = loader.collate(torch.arange(len(rows)).numpy(), 0)
+        seconds[precision, last] = bare_step(tried, method, batch) * recipe.batch / len(rows)
+    best = min(seconds, key=lambda choice: seconds[choice] * (1 if choice[0] == "bf16" else 1 / GAIN))
+    told = ", ".join(f"{p}{' channels last' if c else ''} {recipe.batch / s:.0f}" for (p, c), s in seconds.items())
+    return Speed(*best, seconds[best], f"measured, images/s: {told}")
+
+
+def stand_in(recipe: Recipe) -> Method:
+    """The recipe's method, or where it needs a trained one before it, one that costs the same."""
+    kind = methods.get(recipe.method)
+    first = method_of(replace(recipe, method=kind.before, settings={})) if kind.before else None
+    return method_of(recipe, first)
+
+
+def bare_step(recipe: Recipe, method: Method, batch: Batch) -> float:
+    """Median seconds of forward, backward and optimizer on tensors that are in memory."""
+    device = torch.device(recipe.device)
+    method = method.to(device)
+    optimizer = optimizer_of(replace(recipe, lr=0.0), method)
+    batch = {name: tensor.to(device) for name, tensor in batch.items()}
+    times = []
+    for _ in range(1 + ROUNDS):
+        started = time.perf_counter()
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+            projections = {**method.project(batch), **method.targets(batch)}
+        floats = {name: v.float() if v.is_floating_point() else v for name, v in projections.items()}
+        method.loss(floats, batch)["loss"].backward()
+        optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    return min(times[1:])

@@ -1,0 +1,101 @@
+"""From a recipe to the things it names, the same every time: encoder, method, optimizer, engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+
+from selfsight import methods
+from selfsight.errors import MissingError, RecipeError, unknown
+from selfsight.methods.base import Method, Training
+from selfsight.nn.encoder import Encoder, usual_scale, weights_from
+from selfsight.recipe import Recipe
+from selfsight.training.optimizers import build as build_optimizer
+
+__all__ = ["encoder_of", "engine", "method_of", "optimizer_of"]
+
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
+
+
+def engine(recipe: Recipe) -> Fabric:
+    """Fabric on the recipe's device: one process, or one rank of those that torchrun started."""
+    accelerator = "cuda" if recipe.device.startswith("cuda") else "cpu"
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise MissingError(f"--device {recipe.device} asks for a GPU and torch sees none; use --device cpu")
+    torch.set_num_threads(recipe.threads)
+    strategy = DDPStrategy(broadcast_buffers=False) if recipe.world > 1 else "auto"
+    fabric = Fabric(
+        accelerator=accelerator, devices=max(1, recipe.world), strategy=strategy, precision=PRECISIONS[recipe.precision]
+    )
+    fabric.launch()
+    return fabric
+
+
+def encoder_of(recipe: Recipe, *, untrained: bool = False) -> Encoder:
+    """The encoder at its start: random weights of the recipe's seed, or the weights it names.
+
+    `untrained` leaves given weights away: the random network beside which a pretrained start is measured.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        scale = {key: recipe.pixels[key] for key in ("channels", "low", "high", "mean", "std")}
+        encoder = Encoder(recipe.encoder, size=recipe.size, pretrained=recipe.pretrained and not untrained, **scale)
+        if recipe.weights and not untrained:
+            weights_from(encoder, Path(recipe.weights))
+    encoder.channels_last = recipe.channels_last
+    return encoder.to(memory_format=torch.channels_last) if recipe.channels_last else encoder
+
+
+def method_of(recipe: Recipe, before: Method | None = None) -> Method:
+    """The method in train mode, initialised from the recipe's seed."""
+    kind = methods.get(recipe.method)
+    check_settings(kind, recipe.method, recipe.settings)
+    encoder = encoder_of(recipe)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed + 1)
+        given = {"before": before} if kind.before else {}
+        method: Method = kind(encoder, **recipe.settings, **given)  # type: ignore[call-arg]
+    return method.train()
+
+
+def check_settings(kind: type[Method], name: str, settings: dict[str, object]) -> None:
+    """RecipeError for a setting that the method does not have, with the nearest guess."""
+    known = methods.settings(kind)
+    for setting in settings:
+        if setting not in known:
+            raise RecipeError(f"method {name!r}: {unknown('setting', setting, known)}")
+
+
+def optimizer_of(recipe: Recipe, method: Method) -> torch.optim.Optimizer:
+    """One optimizer over the method's groups."""
+    training = Training(
+        optimizer=recipe.optimizer, momentum=recipe.momentum, weight_decay=recipe.weight_decay, clip=recipe.clip
+    )
+    return build_optimizer(method.groups(), training, recipe.lr)
+
+
+def rivals(recipe: Recipe, folder: Path, pretrained: str | None = None) -> dict[str, Encoder]:
+    """What a run's encoder is measured beside: the untrained network and, where weights are at hand, a pretrained one.
+
+    A run that started from given weights has them as `pretrained`; its `untrained` is the same network with random ones.
+    """
+    start = Encoder.load(folder / "untrained")
+    given = bool(recipe.weights) or recipe.pretrained
+    found = {"untrained": encoder_of(recipe, untrained=True) if given else start}
+    if pretrained is not None:
+        scale = {key: recipe.pixels[key] for key in ("channels", "low", "high")}
+        found["pretrained"] = from_elsewhere(pretrained, recipe.size, scale)
+    elif given:
+        found["pretrained"] = start
+    return found
+
+
+def from_elsewhere(name: str, size: int, scale: dict[str, float]) -> Encoder:
+    """A pretrained encoder by timm name, or from a folder with config.json and model.safetensors."""
+    if (Path(name) / "config.json").is_file():
+        return Encoder.load(Path(name))
+    mean, std = usual_scale(name, int(scale["channels"]), trained=True)
+    return Encoder(name, size=size, pretrained=True, mean=mean, std=std, **scale)  # type: ignore[arg-type]

@@ -1,0 +1,68 @@
+"""The training rows of a manifest, ready for loop, monitor and method: test rows do not exist here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from selfsight.data.loader import Loader
+from selfsight.data.manifest import Manifest
+from selfsight.data.pictures import Pictures, write_bad_files
+from selfsight.data.ranges import PixelFormat
+from selfsight.embedding.embed import embed
+from selfsight.methods.base import Method, Prepared
+from selfsight.recipe import Recipe
+from selfsight.training.monitor import Monitor
+
+
+def format_of(recipe: Recipe) -> PixelFormat:
+    """The pixel format that the recipe keeps."""
+    return PixelFormat(**{name: value for name, value in recipe.pixels.items() if name not in ("mean", "std")})
+
+
+class TrainingData:
+    """Loader, monitor and feature pass over the same rows in the same order."""
+
+    def __init__(self, recipe: Recipe, manifest: Manifest, method: Method, folder: Path, workers: int) -> None:
+        self.recipe, self.folder = recipe, folder
+        self.pictures = Pictures(manifest, format_of(recipe))
+        self.rows = manifest.train_rows()
+        self.labels = torch.from_numpy(manifest.labels[self.rows])
+        self.loader = Loader(
+            self.pictures, self.rows, self.labels, method.views(recipe.size), seed=recipe.seed, workers=workers
+        )
+        self.monitor = Monitor(
+            self.pictures,
+            self.rows,
+            manifest.labels,
+            manifest.groups,
+            size=recipe.size,
+            count=recipe.monitor_pictures,
+            seed=recipe.seed,
+        )
+
+    def prepared(self, method: Method) -> Prepared:
+        """What `prepare` may look at."""
+        return Prepared(
+            seed=self.recipe.seed, labels=self.labels, images=self.images, features=lambda: self.features(method)
+        )
+
+    def images(self) -> Iterator[np.ndarray]:
+        """Every training picture, decoded, in data order."""
+        return (self.pictures.read(int(row), self.rows)[0] for row in self.rows)
+
+    def features(self, method: Method) -> Float[Tensor, "N D"]:
+        """Embeddings of the training pictures in data order; an unreadable one gives the zero vector."""
+        found, kept = embed(method.product, self.pictures, self.rows, size=self.recipe.size)
+        full = np.zeros((len(self.rows), found.shape[1]), np.float32)
+        full[np.searchsorted(self.rows, kept)] = found
+        return torch.from_numpy(full)
+
+    def note_bad_files(self) -> None:
+        """Bring bad_files.csv up to date."""
+        write_bad_files(self.folder / "bad_files.csv", self.pictures.bad_files)

@@ -1,0 +1,54 @@
+"""What a run writes down: `metrics.jsonl` (a pure function of the recipe and pictures) and `timing.jsonl` (the clock)."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from selfsight import checkpoints
+
+__all__ = ["Journal"]
+
+
+class Journal:
+    """Two append-only files, one JSON object a line; going on at a step drops what lies after it."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self.paths = [folder / "metrics.jsonl", folder / "timing.jsonl"]
+        for path in self.paths:
+            checkpoints.replace_file(path, "".join(f"{line}\n" for line in _until(path, step)).encode())
+        self.metrics, self.timing = (open(path, "a") for path in self.paths)
+
+    def metric(self, step: int, **values: Any) -> None:
+        """What a step came to: numbers that a second run gives again."""
+        self.metrics.write(json.dumps({"step": step, **values}) + "\n")
+
+    def time(self, step: int, **values: float) -> None:
+        """How fast it went."""
+        self.timing.write(json.dumps({"step": step, **values}) + "\n")
+
+    def sync(self) -> None:
+        """Everything so far is on disk: called before a checkpoint that counts on it."""
+        for file in (self.metrics, self.timing):
+            file.flush()
+            os.fsync(file.fileno())
+
+    def close(self) -> None:
+        """Close both files."""
+        self.metrics.close()
+        self.timing.close()
+
+
+def _until(path: Path, step: int) -> list[str]:
+    """The whole lines up to `step`: a line torn by a kill, and all behind it, is dropped."""
+    kept = []
+    for line in path.read_text().split("\n")[:-1] if path.exists() else []:
+        try:
+            if json.loads(line)["step"] > step:
+                break
+        except (ValueError, KeyError, TypeError):
+            break
+        kept.append(line)
+    return kept

@@ -1,0 +1,222 @@
+"""The loop. It reads top to bottom and names no method.
+
+A checkpoint of step s is taken before the `on_epoch_start` of an epoch that begins at s, and a start inside an epoch
+never calls it: so going on from a checkpoint is the same as never having stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from selfsight import checkpoints, distributed
+from selfsight.errors import DiskError, Interrupted, TrainingError
+from selfsight.methods.base import Batch, Epoch, Method, Projections, Terms
+from selfsight.recipe import Recipe
+from selfsight.training import gradcache, schedule, state
+from selfsight.training.data import TrainingData
+from selfsight.training.journal import Journal
+from selfsight.training.optimizers import set_rate
+from selfsight.training.progress import Watcher
+from selfsight.training.signals import Signals
+
+PATIENCE = 3  # steps in a row that are not finite before training stops itself
+
+
+@dataclass
+class Trainer:
+    """What the steps share. One is made for each stage of a run."""
+
+    recipe: Recipe
+    folder: Path
+    fabric: Fabric
+    method: Method
+    optimizer: torch.optim.Optimizer
+    data: TrainingData
+    watcher: Watcher
+    save_every: float  # seconds; 0 saves at every step
+
+    def fit(self) -> Method:
+        """Train to the recipe's last step, from the newest whole checkpoint if there is one."""
+        step = self.restore()
+        raw_optimizer = self.optimizer
+        self.wrapped, self.optimizer = self.fabric.setup(self.method, raw_optimizer)
+        self.wrapped.mark_forward_method("project")
+        self.journal, self.saved_at, self.failures = Journal(self.folder, step - (step == 0)), time.monotonic(), 0
+        with ExitStack() as stack:
+            stack.callback(self.journal.close)
+            stack.callback(self.data.loader.close)
+            signals = stack.enter_context(Signals())
+            stack.enter_context(self.watcher)
+            if step == 0:
+                self.begin()
+            while step < self.recipe.steps:
+                step = self.epoch(step, signals)
+            if step not in checkpoints.steps(self.folder / "checkpoints"):
+                self.save(step)
+        return self.method
+
+    def restore(self) -> int:
+        """The step to go on from."""
+        checkpoints.clean(self.folder / "checkpoints")
+        newest = checkpoints.latest(self.folder / "checkpoints")
+        if newest is None:
+            return 0
+        facts, files = checkpoints.read(newest)
+        state.unpack(files, self.method, self.optimizer)
+        return int(facts["step"])
+
+    def begin(self) -> None:
+        """Before the first step: fill buffers, prove that a checkpoint can be written, measure the untouched encoder."""
+        self.method.prepare(self.data.prepared(self.method))
+        self.save(0, must=True)
+        self.look(0)
+
+    def epoch(self, step: int, signals: Signals) -> int:
+        """The rest of the epoch that `step` lies in; returns the step it ended at."""
+        recipe, data = self.recipe, self.data
+        number, within = divmod(step, recipe.epoch_steps)
+        record = self.record(number)
+        if within == 0:
+            self.method.on_epoch_start(record)
+        order = self.method.order(record)[within * recipe.batch :]
+        batches = data.loader.batches(order, step * recipe.batch, recipe.batch, distributed.rank(), distributed.world())
+        for batch in batches:
+            started = time.monotonic()
+            self.step(step, self.fabric.to_device(batch))
+            step += 1
+            self.watcher.step(step, time.monotonic() - started)
+            self.after(step, signals)
+            if step == recipe.steps:
+                break
+        return step
+
+    def record(self, number: int) -> Epoch:
+        """What a method may know of an epoch."""
+        return Epoch(
+            number=number,
+            seed=self.recipe.seed,
+            batch=self.recipe.batch,
+            labels=self.data.labels,
+            features=lambda: self.data.features(self.method),
+            forget=lambda module: state.forget(self.raw_optimizer, module),
+        )
+
+    @property
+    def raw_optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer under Fabric's wrapping."""
+        return getattr(self.optimizer, "optimizer", self.optimizer)
+
+    def step(self, step: int, batch: Batch) -> None:
+        """Forward, backward, finite?, optimizer, `on_step_end`. A step that is not finite changes nothing."""
+        recipe, method = self.recipe, self.method
+        method.progress = step / recipe.steps
+        rate = recipe.lr * schedule.rate(method.progress, recipe.warmup)
+        set_rate(self.raw_optimizer, rate, method.progress)
+        running = gradcache.running_statistics(method)
+        before = [buffer.clone() for buffer in running]
+        self.optimizer.zero_grad(set_to_none=True)
+        terms, projections = self.gradient(step, batch)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in method.parameters() if p.grad is not None])
+        if not self.finite(terms["loss"], norm):
+            torch._foreach_copy_(running, before) if running else None
+            self.complain(step, batch)
+            return
+        self.failures = 0
+        if recipe.clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(method.parameters(), recipe.clip, norm)
+        self.optimizer.step()
+        with torch.no_grad():
+            method.on_step_end(projections, batch)
+        named = {name: float(value) for name, value in terms.items()}
+        self.journal.metric(
+            step + 1, epoch=step // recipe.epoch_steps, progress=(step + 1) / recipe.steps, lr=rate, **named
+        )
+        self.watcher.terms(named)
+
+    def gradient(self, step: int, batch: Batch) -> tuple[Terms, Projections]:
+        """The gradient of the step's batch in the parameters."""
+        return gradcache.gradient(
+            self.method,
+            lambda part: float32(self.wrapped.project(part)),
+            batch,
+            self.recipe.micro_batch,
+            key=(self.recipe.seed * 1_000_003 + step * 1024 + distributed.rank()) % 2**63,
+            backward=self.fabric.backward,
+            quiet=lambda last: self.fabric.no_backward_sync(self.wrapped, enabled=not last),
+            autocast=self.fabric.autocast,
+        )
+
+    def finite(self, loss: Tensor, norm: Tensor) -> bool:
+        """Whether loss and gradient are finite on every rank."""
+        bad = ~(torch.isfinite(loss) & torch.isfinite(norm))
+        return not bool(distributed.largest(bad.float().reshape(1)))
+
+    def complain(self, step: int, batch: Batch) -> None:
+        """Say which samples gave a number that is not finite; stop after three in a row."""
+        self.failures += 1
+        samples = batch["index"].tolist()
+        self.journal.metric(step + 1, skipped="not finite", samples=samples)
+        self.watcher.say(
+            f"step {step + 1}: loss or gradient is not finite; nothing was changed (samples {samples[:4]} ...)"
+        )
+        if self.failures >= PATIENCE:
+            raise TrainingError(
+                f"training stopped at step {step + 1}: {PATIENCE} steps in a row were not finite; the last checkpoint is from before. "
+                "Try a lower --lr, or --precision fp32"
+            )
+
+    def after(self, step: int, signals: Signals) -> None:
+        """Look, save and stop where it is time; ranks agree first."""
+        if step in self.looks:
+            self.look(step)
+        due = time.monotonic() - self.saved_at >= self.save_every
+        asked = distributed.largest(torch.tensor([float(signals.asked), float(due)]))
+        if asked[0] or asked[1] or step == self.recipe.steps:
+            self.save(step)
+        if asked[0]:
+            raise Interrupted(
+                f"stopped after step {step} of {self.recipe.steps}; go on with: selfsight train --resume {self.folder}",
+                int(asked[0]),
+            )
+
+    @property
+    def looks(self) -> set[int]:
+        """The steps at which the monitor looks: evenly spaced, the last one included."""
+        points, steps = self.recipe.monitor_points, self.recipe.steps
+        return {round(steps * (point + 1) / points) for point in range(points)}
+
+    def look(self, step: int) -> None:
+        """Measure the encoder on the monitor's pictures; on one rank, since all hold the same."""
+        if distributed.rank() == 0:
+            autocast: AbstractContextManager[Any] = self.fabric.autocast()
+            seen = self.data.monitor.look(self.method.product, autocast)
+            self.journal.metric(step, progress=step / self.recipe.steps, **seen)
+            self.watcher.quality(step, seen)
+
+    def save(self, step: int, *, must: bool = False) -> None:
+        """A checkpoint of `step`. A full disk costs the save, not the run: it is tried again later."""
+        if distributed.rank() == 0:
+            self.journal.sync()
+            self.data.note_bad_files()
+            try:
+                files = state.pack(self.method, self.raw_optimizer)
+                checkpoints.write(self.folder / "checkpoints", step, files, {"listing": self.recipe.listing})
+            except DiskError as error:
+                if must or step == self.recipe.steps:
+                    raise
+                self.watcher.say(f"{error}; training goes on and saves again later")
+        self.saved_at = time.monotonic()
+
+
+def float32(projections: Projections) -> Projections:
+    """Losses are computed in float32 whatever the network ran in."""
+    return {name: value.float() if value.is_floating_point() else value for name, value in projections.items()}

@@ -1,0 +1,234 @@
+"""From a request to a finished run folder: find the pictures, plan, keep the plan, train each stage, write the encoder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import torch.distributed as dist
+
+from selfsight import checkpoints, distributed
+from selfsight.data import source
+from selfsight.data.manifest import Manifest, scan
+from selfsight.data.order import Purpose, keyed
+from selfsight.data.pictures import Pictures, write_bad_files
+from selfsight.errors import DataError, DiskError, RecipeError, RunError
+from selfsight.methods.base import Method
+from selfsight.recipe import Recipe
+from selfsight.training.autotune import stand_in
+from selfsight.training.build import encoder_of, engine, method_of, optimizer_of
+from selfsight.training.data import TrainingData, format_of
+from selfsight.training.loop import Trainer
+from selfsight.training.plan import Request, contradiction, parse_length, plan
+from selfsight.training.progress import Watcher
+from selfsight.views.sheet import sheet
+
+SHOWN = 8  # pictures in views.png
+SAVE_EVERY = 60.0  # seconds; a kill loses no more
+WORKERS = 2  # threads that prepare pictures; measured: enough to keep two cores of training fed
+RANK_TIMEOUT = timedelta(seconds=120)
+Told = Callable[[Recipe, Mapping[str, str]], None]
+
+
+def train(
+    request: Request,
+    folder: Path,
+    *,
+    workers: int = 1,
+    save_every: float = SAVE_EVERY,
+    quiet: bool = False,
+    tell: Told = lambda recipe, reasons: None,
+) -> Recipe:
+    """Train into `folder`, or go on with the run that it holds; returns the recipe. Errors come before step 1."""
+    start_ranks(request)
+    with locked(folder):
+        if distributed.rank() == 0:
+            recipe, manifest = settled(request, folder, tell)
+        if distributed.world() > 1:
+            dist.barrier()
+            recipe, manifest = Recipe.from_yaml(folder / "recipe.yaml"), Manifest.load(folder / "manifest.parquet")
+        method = stages(recipe, manifest, folder, workers=workers, save_every=save_every, quiet=quiet)
+        if distributed.rank() == 0:
+            method.product.save(folder / "encoder", facts_of(recipe, manifest))
+    return recipe
+
+
+def folder_for(request: Request, out: Path | None) -> Path:
+    """Where a run goes: `out`, or runs/<pictures>-<method>; a folder of other things is refused."""
+    name = Path(request.data[0]).stem or "pictures"
+    folder = Path(out) if out else Path("runs") / f"{name}-{request.method or 'simclr'}"
+    strangers = [path for path in folder.iterdir() if path.name != ".lock"] if folder.is_dir() else []
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"--out {str(folder)!r} is a file; name a folder that is new or empty")
+    begun = {"manifest.parquet", "bad_files.csv", "views.png", "untrained"}  # what a kill before the recipe leaves
+    if (
+        strangers
+        and not (folder / "recipe.yaml").exists()
+        and {path.name.split(".tmp-")[0] for path in strangers} - begun
+    ):
+        raise RunError(f"--out {str(folder)!r} holds other files and no run; name a folder that is new or empty")
+    return folder
+
+
+def seconds(save_every: str | None) -> float:
+    """How often to save: 90s, 5m; RecipeError otherwise."""
+    if save_every is None:
+        return SAVE_EVERY
+    number, unit = parse_length(save_every)
+    if unit != "minutes":
+        raise RecipeError(f"--save-every {save_every!r} is not a time; write 90s or 5m")
+    return number * 60
+
+
+def pictures_of(recipe: Recipe, manifest: Manifest) -> Pictures:
+    """Pictures in the run's pixel format; here a bad file is left out, however many there are."""
+    return Pictures(manifest, format_of(recipe), max_bad=1.0)
+
+
+def plan_rows(recipe: Recipe, reasons: Mapping[str, str]) -> list[tuple[str, object, str]]:
+    """The plan as rows of (setting, value, because)."""
+    rows: list[tuple[str, object, str]] = []
+    for name in (
+        "method",
+        "encoder",
+        "weights",
+        "size",
+        "pictures",
+        "batch",
+        "length",
+        "steps",
+        "lr",
+        "optimizer",
+        "precision",
+    ):
+        value = getattr(recipe, name)
+        if value is not None:
+            rows.append((name.replace("_", " "), value, reasons.get(name, "as kept in the recipe")))
+    rows += [(f"  {name}", value, "") for name, value in recipe.settings.items()]
+    rows[-1:] = [(*rows[-1][:2], reasons.get("settings", ""))]
+    rows.append(("threads", recipe.threads, reasons.get("threads", "")))
+    for name in ("eta", "memory"):
+        if name in reasons:
+            rows.append((name, reasons[name], "from the measured step"))
+    return rows
+
+
+def settled(request: Request, folder: Path, tell: Told) -> tuple[Recipe, Manifest]:
+    """The run's recipe and manifest: those it holds already, or new ones, kept on disk before anything is trained."""
+    going_on = (folder / "recipe.yaml").exists()
+    stored = Recipe.from_yaml(folder / "recipe.yaml") if going_on else None
+    columns = stored.columns if stored else request.columns
+    listing = source.find(
+        request.data or (stored.data if stored else []),
+        label_column=columns.label,
+        group_column=columns.group,
+        split_column=columns.split,
+        shared_labels=columns.shared_labels,
+    )
+    manifest = scan(listing, seed=0, use_all=stored.use_all if stored else request.use_all)
+    if stored:
+        kept = Manifest.load(folder / "manifest.parquet")
+        differs = kept.difference(manifest) or contradiction(request, stored)
+        if differs:
+            raise RunError(f"{str(folder)!r} cannot go on: {differs}. Undo that, or train anew with another --out")
+        tell(stored, {})
+        return stored, kept
+    check_share(manifest)
+    recipe, reasons = plan(request, manifest)
+    tell(recipe, reasons)
+    keep(folder, recipe, reasons, manifest)
+    return recipe, manifest
+
+
+def keep(folder: Path, recipe: Recipe, reasons: Mapping[str, str], manifest: Manifest) -> None:
+    """Everything that is known before step 1; recipe.yaml last, since it makes the folder a run."""
+    try:
+        manifest.save(folder / "manifest.parquet")
+        write_bad_files(folder / "bad_files.csv", manifest.bad)
+        show_views(recipe, manifest, folder / "views.png")
+        encoder_of(recipe).save(folder / "untrained", facts_of(recipe, manifest))
+        checkpoints.replace_file(folder / "recipe.yaml", recipe.to_yaml(reasons).encode())
+    except OSError as error:
+        raise DiskError(
+            f"{str(folder)!r} cannot be written ({error.strerror}); free some space or choose another --out"
+        ) from error
+
+
+def check_share(manifest: Manifest) -> None:
+    """DataError when more than a tenth of the files cannot be read."""
+    bad, good = len(manifest.bad), len(manifest.paths)
+    if bad > 0.1 * (bad + good):
+        first = manifest.bad[0]
+        raise DataError(
+            f"{bad} of {bad + good} files cannot be read, the first is {first.path!r} ({first.reason}); "
+            "`selfsight inspect` names them all: mend or remove them first"
+        )
+
+
+def stages(recipe: Recipe, manifest: Manifest, folder: Path, *, workers: int, save_every: float, quiet: bool) -> Method:
+    """Train what comes before, then the method itself. A stage that is finished is only loaded."""
+    first = None
+    if recipe.before is not None:
+        inside = folder / "stages" / recipe.before.method
+        inside.mkdir(parents=True, exist_ok=True)
+        shared = replace(recipe.before, columns=recipe.columns)
+        first = stages(shared, manifest, inside, workers=workers, save_every=save_every, quiet=quiet)
+    method = method_of(recipe, first)
+    optimizer = optimizer_of(recipe, method)
+    title = f"{recipe.method}: " if recipe.before or folder.parent.name == "stages" else ""
+    data = TrainingData(recipe, manifest, method, folder, workers)
+    watcher = Watcher(recipe, quiet=quiet or distributed.rank() > 0, title=title)
+    return Trainer(recipe, folder, engine(recipe), method, optimizer, data, watcher, save_every).fit()
+
+
+def show_views(recipe: Recipe, manifest: Manifest, path: Path) -> None:
+    """views.png: originals beside what the network will see."""
+    rows = manifest.train_rows()
+    chosen = keyed(recipe.seed, 1, Purpose.MONITOR).permutation(len(rows))[:SHOWN]
+    pictures = Pictures(manifest, format_of(recipe))
+    originals = [pictures.read(int(rows[index]), rows)[0] for index in chosen]
+    seen = stand_in(recipe).views(recipe.size)
+    views = [seen(picture, keyed(recipe.seed, number, Purpose.VIEWS)) for number, picture in enumerate(originals)]
+    sheet(originals, views, path, recipe.pixels["low"], recipe.pixels["high"])
+
+
+def facts_of(recipe: Recipe, manifest: Manifest) -> dict[str, object]:
+    """What an encoder's folder says of its origin beside its preprocessing."""
+    return {
+        "method": recipe.method,
+        "steps": recipe.steps,
+        "trained_on": len(manifest.train_rows()),
+        "pixels": recipe.pixels,
+    }
+
+
+def start_ranks(request: Request) -> None:
+    """Join the process group that torchrun prepared, before anything is decided."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if (request.device or "").startswith("cuda") else "gloo", timeout=RANK_TIMEOUT)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One process at a time in a run folder; the lock of a process that died is gone with it."""
+    if distributed.rank() > 0:
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".lock", "w")
+    except OSError as error:
+        raise DiskError(f"{str(folder)!r} cannot be written ({error.strerror}); choose another --out") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunError(
+                f"{str(folder)!r} is in use by another process; wait for it or choose another --out"
+            ) from error
+        yield

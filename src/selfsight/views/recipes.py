@@ -1,0 +1,116 @@
+"""The named view recipes: what is random, how much, and whose numbers they are.
+
+Every recipe has a row for small views (up to 96 pixels) and one for larger ones; sources that give only one use it for
+both. `multi_view` turns a name into the callable that a method hands to the loader.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from selfsight.errors import RecipeError, unknown
+from selfsight.views import draw as drawing
+from selfsight.views.draw import Draw, Step
+from selfsight.views.render import render
+
+SMALL = 96  # largest view, in pixels, for which the rows of 32-pixel data sets are used
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The distribution that a view is drawn from. Chances are in [0, 1]."""
+
+    area: tuple[float, float]  # share of the picture that the crop covers
+    aspect: tuple[float, float] = (3 / 4, 4 / 3)  # width / height of the crop
+    flip: float = 0.5  # chance of a mirror image
+    jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # brightness, contrast, saturation, hue
+    jitter_chance: float = 0.0
+    grey: float = 0.0  # chance
+    grey_first: bool = False  # grey before the jitter instead of after it
+    blur: float = 0.0  # chance
+    sigma: tuple[float, float] = (0.1, 2.0)  # of the blur, pixels of the view
+
+    def draw(self, shape: tuple[int, ...], numbers: list[float]) -> Draw:
+        """One view's choices for a picture of `shape` (H, W, C) from `draw.length(C)` uniform numbers."""
+        height, width, channels = shape
+        box = drawing.crop(numbers[drawing.CROP : drawing.GAINS], height, width, self.area, self.aspect)
+        colour, gains = self._colour(numbers, channels)
+        low, high = self.sigma
+        blurred = numbers[drawing.BLUR] < self.blur
+        sigma = low + numbers[drawing.SIGMA] * (high - low) if blurred else 0.0
+        return Draw(*box, numbers[drawing.FLIP] < self.flip, colour, gains, sigma)
+
+    def _colour(self, numbers: list[float], channels: int) -> tuple[tuple[Step, ...], tuple[float, ...]]:
+        steps: tuple[Step, ...] = ()
+        gains: tuple[float, ...] = ()
+        if numbers[drawing.JITTER] < self.jitter_chance:
+            steps = drawing.jitter(
+                numbers[drawing.ORDER], numbers[drawing.AMOUNTS : drawing.GREY], self.jitter, channels
+            )
+            if channels not in (1, 3):
+                gains = drawing.gains(numbers[drawing.GAINS :], self.jitter[2])
+        if channels == 3 and numbers[drawing.GREY] < self.grey:
+            steps = (drawing.TO_GREY, *steps) if self.grey_first else (*steps, drawing.TO_GREY)
+        return steps, gains
+
+
+@dataclass(frozen=True)
+class MultiView:
+    """Views of one picture, one per recipe, all of one size."""
+
+    recipes: tuple[Recipe, ...]
+    size: int  # side, pixels
+
+    def __call__(self, image: np.ndarray, generator: np.random.Generator) -> dict[str, np.ndarray]:
+        """`{"views": (V, size, size, C)}` of the picture's type from (H, W, C), uint8 or uint16."""
+        channels = image.shape[2]
+        blocks = generator.random((len(self.recipes), drawing.length(channels))).tolist()
+        views = np.empty((len(self.recipes), self.size, self.size, channels), image.dtype)
+        for view, (recipe, numbers) in enumerate(zip(self.recipes, blocks, strict=True)):
+            views[view] = render(image, recipe.draw(image.shape, numbers), self.size)
+        return {"views": views}
+
+
+# Sources: SimCLR, google-research/simclr data_util.py, and its README for CIFAR-10 (strength 0.5, no blur); MoCo,
+# facebookresearch/moco main_moco.py (v1, v2) and its CIFAR-10 notebook.
+_SIMCLR_SMALL = Recipe((0.08, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), jitter_chance=0.8, grey=0.2)
+_SIMCLR = Recipe((0.08, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), jitter_chance=0.8, grey=0.2, blur=0.5)
+_MOCO_SMALL = _SIMCLR_SMALL  # the notebook's row is the same
+_MOCO1 = Recipe((0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.4), jitter_chance=1.0, grey=0.2, grey_first=True)
+_MOCO2 = Recipe((0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), jitter_chance=0.8, grey=0.2, blur=0.5)
+_CROP_FLIP = Recipe((0.2, 1.0))  # MAE's views, facebookresearch/mae
+_WEAK = Recipe((0.5, 1.0), jitter=(0.2, 0.2, 0.2, 0.05), jitter_chance=0.8)  # ours: most of the picture, mild colour
+
+
+def _keep_colour(recipe: Recipe) -> Recipe:
+    """The same without jitter and grey, for pictures whose colour is what tells them apart."""
+    return replace(recipe, jitter=(0.0,) * 4, jitter_chance=0.0, grey=0.0)
+
+
+RECIPES: dict[str, tuple[Recipe, Recipe]] = {  # name: (up to SMALL pixels, larger)
+    "simclr": (_SIMCLR_SMALL, _SIMCLR),
+    "simclr-keep-colour": (_keep_colour(_SIMCLR_SMALL), _keep_colour(_SIMCLR)),
+    "moco": (_MOCO_SMALL, _MOCO2),
+    "moco1": (_MOCO1, _MOCO1),
+    "crop-flip": (_CROP_FLIP, _CROP_FLIP),
+    "weak": (_WEAK, _WEAK),
+}
+
+
+def names() -> list[str]:
+    """The names of all recipes."""
+    return list(RECIPES)
+
+
+def get(name: str, size: int) -> Recipe:
+    """The recipe of that name for views of `size` pixels. Raises RecipeError on an unknown name."""
+    if name not in RECIPES:
+        raise RecipeError(unknown("view recipe", name, RECIPES))
+    return RECIPES[name][size > SMALL]
+
+
+def multi_view(name: str, size: int, views: int = 2) -> MultiView:
+    """`views` independent draws from one recipe, `size` pixels a side. Raises RecipeError on an unknown name."""
+    return MultiView((get(name, size),) * views, size)

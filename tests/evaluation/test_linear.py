@@ -1,0 +1,82 @@
+"""The linear probe: separable, shuffled, against scikit-learn, and a group that must not leak into the choice."""
+
+import time
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from selfsight.evaluation import linear
+
+
+def blobs(
+    seed: int, count: int, width: int = 16, classes: int = 5, noise: float = 0.2
+) -> tuple[np.ndarray, np.ndarray]:
+    centres = np.random.default_rng(99).normal(size=(classes, width))
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, classes, count)
+    return (centres[labels] + noise * generator.normal(size=(count, width))).astype(np.float32), labels
+
+
+def test_separable_features_reach_everything() -> None:
+    (train, labels), (test, answers) = blobs(0, 500), blobs(1, 300)
+    assert linear.measure(train, labels, np.arange(500), test, answers).accuracy == 1
+
+
+def test_shuffled_labels_stay_at_chance() -> None:
+    (train, labels), (test, answers) = blobs(0, 1000, noise=3.0), blobs(1, 1000, noise=3.0)
+    honest = linear.measure(train, labels, np.arange(1000), test, answers)
+    shuffled = np.random.default_rng(0).permutation(labels)
+    measured = linear.measure(train, shuffled, np.arange(1000), test, answers)
+    assert abs(measured.accuracy - 0.2) < 0.06
+    assert honest.accuracy > 0.4
+
+
+@pytest.mark.parametrize("decay", [1e-1, 1e-3])
+def test_fit_equals_scikit_learn(decay: float) -> None:
+    features, labels = blobs(0, 400, noise=1.5)
+    near, _ = linear.standardised(features, features)
+    weights, converged = linear.fit(near, labels, decay, np.zeros((17, 5)))
+    twin = LogisticRegression(C=1 / (decay * 400), tol=1e-8, max_iter=5000).fit(near.astype(np.float64), labels)
+    assert converged
+    ours = linear.scores(near, weights)
+    theirs = twin.decision_function(near)
+    np.testing.assert_allclose(ours - ours.mean(1, keepdims=True), theirs - theirs.mean(1, keepdims=True), atol=0.03)
+    assert (ours.argmax(1) == theirs.argmax(1)).mean() > 0.995
+
+
+def test_the_gradient_is_the_slope() -> None:
+    """Warm and cold starts of a convex problem meet: they would not with a wrong gradient."""
+    features, labels = blobs(0, 200, noise=1.5)
+    near, _ = linear.standardised(features, features)
+    cold, _ = linear.fit(near, labels, 1e-2, np.zeros((17, 5)))
+    warm, _ = linear.fit(near, labels, 1e-2, np.random.default_rng(0).normal(size=(17, 5)))
+    np.testing.assert_allclose(cold[:-1], warm[:-1], atol=0.02)
+
+
+def test_standardising_uses_the_training_part_only() -> None:
+    train = np.array([[0.0, 5.0], [2.0, 5.0]], dtype=np.float32)
+    near, far = linear.standardised(train, np.array([[3.0, 9.0]], dtype=np.float32))
+    assert near.tolist() == [[-1.0, 0.0], [1.0, 0.0]]
+    assert far.tolist() == [[2.0, 0.0]]  # a constant dimension says nothing about unseen pictures
+
+
+def test_an_unfinished_fit_is_admitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "ITERATIONS", 1)
+    (train, labels), (test, answers) = blobs(0, 200, noise=1.5), blobs(1, 50)
+    assert not linear.measure(train, labels, np.arange(200), test, answers).converged
+
+
+def test_one_group_is_measured_without_a_choice() -> None:
+    train, labels = blobs(0, 100)
+    assert linear.measure(train, labels, np.zeros(100, dtype=np.int64), train, labels).decay == 1e-3
+
+
+@pytest.mark.slow
+def test_ten_thousand_rows_take_less_than_twenty_seconds() -> None:
+    (train, labels), (test, answers) = blobs(0, 10_000, 512, 12, 12.0), blobs(1, 2000, 512, 12, 12.0)
+    start = time.perf_counter()
+    measured = linear.measure(train, labels, np.arange(10_000), test, answers)
+    assert time.perf_counter() - start < 20
+    assert measured.converged
+    assert 0.5 < measured.accuracy < 0.99  # neither trivial nor noise

@@ -1,0 +1,107 @@
+"""The table and its verdict: helped, not shown, and nothing to say."""
+
+import json
+
+import numpy as np
+import pytest
+
+from selfsight.evaluation import protocol
+
+COUNT, CLASSES = 600, 4
+LABELS = np.arange(COUNT) % CLASSES
+GROUPS = np.arange(COUNT) // 4
+TEST = GROUPS % 5 == 0
+NAMES = ("ant", "bee", "cow", "dog")
+
+
+def features(signal: float, seed: int = 0) -> np.ndarray:
+    """Classes along axes, drowned in noise unless the signal is strong."""
+    generator = np.random.default_rng(seed)
+    return (signal * np.eye(8)[LABELS] + generator.normal(size=(COUNT, 8))).astype(np.float32)
+
+
+def table(encoder: float, **others: float) -> dict:
+    rows = {"encoder": features(encoder)} | {n: features(s, 1 + i) for i, (n, s) in enumerate(others.items())}
+    return protocol.evaluate(rows, LABELS, GROUPS, TEST, NAMES)
+
+
+def test_the_issues_shape() -> None:
+    found = table(4, untrained=1, raw_pixels=1, simple_statistics=2, pretrained=6)
+    json.dumps(found, allow_nan=False)
+    assert set(found) == {"knn", "linear", "few", "label_free", "baselines", "task", "verdict", "notes"}
+    assert set(found["baselines"]) == {"untrained", "raw_pixels", "simple_statistics", "pretrained"}
+    for row in (found, *found["baselines"].values()):
+        for kind in ("knn", "linear"):
+            low, high = row[kind]["interval"]
+            assert low <= row[kind]["accuracy"] <= high
+        assert {"k", "temperature", "papers"} <= set(row["knn"])
+        assert {"decay", "converged"} <= set(row["linear"])
+        assert set(row["few"]) == {"1", "5", "10"}
+        assert row["label_free"]["width"] == 8
+    assert found["task"]["majority"] == pytest.approx(0.25)
+
+
+def test_helped_against_the_best_of_three() -> None:
+    verdict = table(4, untrained=1, raw_pixels=1, simple_statistics=2, pretrained=8)["verdict"]
+    assert verdict["helped"] is True
+    assert verdict["against"] == "simple_statistics"  # pretrained is no rival: it is another encoder, not no training
+    assert verdict["interval"][0] > 0
+    assert verdict["sentence"].startswith("Training helped: kNN accuracy")
+    assert verdict["few"]["5"]["difference"] > 0
+
+
+@pytest.mark.parametrize("rival", ["untrained", "raw_pixels", "simple_statistics"])
+def test_not_shown_when_any_of_three_is_as_good(rival: str) -> None:
+    others = {"untrained": 0.5, "raw_pixels": 0.5, "simple_statistics": 0.5} | {rival: 3.0}
+    verdict = table(3, **others)["verdict"]
+    assert verdict["helped"] is False
+    assert verdict["against"] == rival
+    assert verdict["sentence"].startswith("Training is not shown to help on these pictures")
+
+
+def test_an_encoder_against_itself_did_not_help() -> None:
+    rows = {"encoder": features(3), "untrained": features(3)}
+    verdict = protocol.evaluate(rows, LABELS, GROUPS, TEST, NAMES)["verdict"]
+    assert verdict["helped"] is False
+    assert verdict["difference"] == 0
+    assert verdict["interval"] == [0, 0]
+
+
+def test_without_labels() -> None:
+    rows = {"encoder": features(3), "untrained": features(0)}
+    views = {name: (values[:50], values[:50] + 0.01) for name, values in rows.items()}
+    found = protocol.evaluate(rows, np.full(COUNT, -1), GROUPS, TEST, (), views=views)
+    json.dumps(found, allow_nan=False)
+    assert set(found) == {"label_free", "baselines", "verdict", "notes"}
+    assert found["label_free"]["two_views"]["r_at_1"] == 1
+    assert found["label_free"]["alignment"] < 0.01
+    assert found["verdict"]["helped"] is None
+    assert found["verdict"]["sentence"] == (
+        "The pictures have no labels. Whether training helped cannot be shown without them. "
+        "R@1 of two views: encoder 1.000, untrained 1.000."
+    )
+
+
+def test_unlabelled_rows_change_no_number() -> None:
+    rows = {"encoder": features(2), "untrained": features(1, 1)}
+    some = LABELS.copy()
+    some[1::3] = -1
+    kept = some >= 0
+    found = protocol.evaluate(rows, some, GROUPS, TEST, NAMES)
+    alone = {name: values[kept] for name, values in rows.items()}
+    expected = protocol.evaluate(alone, LABELS[kept], GROUPS[kept], TEST[kept], NAMES)
+    assert found["knn"] == expected["knn"]
+    assert found["linear"] == expected["linear"]
+    assert "200 of 600" in found["notes"][0]
+
+
+def test_wrong_use_is_refused() -> None:
+    with pytest.raises(ValueError, match="encoder"):
+        protocol.evaluate({"untrained": features(1)}, LABELS, GROUPS, TEST, NAMES)
+    with pytest.raises(ValueError, match="600 labels"):
+        protocol.evaluate({"encoder": features(1)[:9]}, LABELS, GROUPS, TEST, NAMES)
+
+
+def test_nothing_beside_the_encoder() -> None:
+    verdict = protocol.evaluate({"encoder": features(1)}, LABELS, GROUPS, TEST, NAMES)["verdict"]
+    assert verdict["helped"] is None

@@ -1,0 +1,48 @@
+"""What the tests of methods share: a tiny encoder and a batch of fixed views."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from selfsight.methods.base import Batch, Method
+
+
+class TinyEncoder(nn.Module):
+    """A convolution, batch norm and a pooled map; integer (B, H, W, C) in, (B, width) out."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.width = width
+        self.body = nn.Sequential(
+            nn.Conv2d(3, width, 5, stride=2), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, width, 3), nn.ReLU()
+        )
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        x = pixels.movedim(-1, 1).float() / 127.5 - 1
+        return self.body(x).mean(dim=(2, 3))
+
+
+def batch_of(count: int, seed: int = 0, side: int = 16, position: int = 0) -> Batch:
+    """`count` pictures, two noisy views of each."""
+    generator = torch.Generator().manual_seed(seed)
+    pictures = torch.randint(0, 256, (count, 1, 4, 4, 3), generator=generator)
+    large = pictures.repeat_interleave(side // 4, dim=2).repeat_interleave(side // 4, dim=3)
+    noise = torch.randint(-20, 21, (count, 2, side, side, 3), generator=generator)
+    views = (large + noise).clamp(0, 255).to(torch.uint8)
+    place = torch.arange(position, position + count)
+    return {"views": views, "index": place, "label": torch.full((count,), -1), "position": place}
+
+
+def one_step(method: Method, batch: Batch, optimizer: torch.optim.Optimizer | None = None) -> float:
+    """One step as the loop makes it; without optimizer only the state moves."""
+    with torch.no_grad():
+        targets = method.targets(batch)
+    projections = {**method.project(batch), **targets}
+    loss = method.loss(projections, batch)["loss"]
+    if optimizer is not None:
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    method.on_step_end({name: tensor.detach() for name, tensor in projections.items()}, batch)
+    return loss.item()

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfsight import report
+from selfsight.errors import RunError
+from selfsight.report.contents import read
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+EVIL = "\"><script>alert(1)</script><img src=x onerror='alert(2)'>\x1b[31m\u202e.jpg"
+VOID = {"meta", "img", "br", "line", "circle", "path"}
+
+
+class Page(HTMLParser):
+    """Tags that were opened, with their attributes; it fails when they do not nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.opened: list[tuple[str, dict[str, str | None]]] = []
+        self.stack: list[str] = []
+        self.feed(text)
+        assert not self.stack
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.opened.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.opened.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop() == tag
+
+
+def score(value: float) -> dict[str, Any]:
+    return {"accuracy": value, "interval": [value - 0.02, value + 0.02]}
+
+
+def scores(knn: float, linear: float) -> dict[str, Any]:
+    return {"knn": score(knn), "linear": score(linear)}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A finished run whose every name is an attack."""
+    folder = tmp_path / "run <b>one"
+    folder.mkdir()
+    recipe = (
+        f"# head\ndata:\n- {json.dumps(EVIL)}\nmethod: simclr  # asked <i>for</i>\nsettings:\n  width: 128\nbatch: 64\n"
+    )
+    (folder / "recipe.yaml").write_text(recipe)
+    steps = [{"step": s, "epoch": s // 10, "loss": 5 - s / 100, "quality": 0.3 + s / 1000} for s in range(0, 400, 2)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(s) + "\n" for s in steps) + '{"step": 40, "lo')
+    (folder / "timing.jsonl").write_text('{"step": 10, "seconds": 1.0, "images_per_second": 123.4}\n')
+    baselines = {"untrained": scores(0.5, 0.6), "raw_pixels": scores(0.4, 0.45), "pretrained": None}
+    evaluation = {**scores(0.8, 0.9), "baselines": baselines, "verdict": f"Training helped. {EVIL}"}
+    (folder / "evaluation.json").write_text(json.dumps(evaluation | {"label_free": {"rankme": 90.5}}))
+    image = base64.b64encode(PNG).decode()
+    found = [{"name": EVIL, "label": EVIL, "score": 0.9, "image": image}, {"name": "b", "label": "c", "image": EVIL}]
+    (folder / "neighbours.json").write_text(
+        json.dumps([{"query": {"name": EVIL, "label": EVIL, "image": image}, "found": found}])
+    )
+    (folder / "views.png").write_bytes(PNG)
+    (folder / "bad_files.csv").write_text(f'path,reason\n"{EVIL.replace(chr(34), "")}",truncated\n')
+    return folder
+
+
+def test_the_page_holds_all_parts(run: Path) -> None:
+    path = report.write(run)
+    text = path.read_text(encoding="utf-8")
+    assert path == run / "report.html"
+    for part in ("Numbers", "Without labels", "Training", "Views", "Nearest neighbours", "Recipe", "could not be read"):
+        assert part in text
+    assert "80.0 %" in text
+    assert "78.0 to 82.0" in text
+    assert "same network, untrained" in text
+    assert "123" in text
+    assert "settings.width" in text
+    assert [p.name for p in run.glob("report*")] == ["report.html"]
+
+
+def test_the_page_is_self_contained_and_nothing_in_it_is_alive(run: Path) -> None:
+    text = report.write(run).read_text(encoding="utf-8")
+    page = Page(text)
+    tags = {tag for tag, _ in page.opened}
+    assert not tags & {"script", "link", "iframe", "object", "form", "a", "b onerror"}
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    for tag, attributes in page.opened:
+        assert not any(name.startswith("on") or name in {"href", "style"} for name in attributes)
+        if tag == "img":
+            assert re.fullmatch(r"(data:image/png;base64,[A-Za-z0-9+/=]+)?", attributes["src"] or "")
+    assert "default-src 'none'" in text
+    assert not re.search(r"https?://", text)
+
+
+def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("method: simclr\n")
+    text = report.write(tmp_path).read_text(encoding="utf-8")
+    assert "Not evaluated yet" in text
+    Page(text)
+
+
+def test_no_run_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"recipe\.yaml"):
+        report.write(tmp_path)
+
+
+def test_the_recipe_is_read_with_its_reasons(run: Path) -> None:
+    assert read(run).recipe[1:] == [
+        ("method", "simclr", "asked <i>for</i>"),
+        ("settings.width", "128", ""),
+        ("batch", "64", ""),
+    ]
+
+
+def test_a_torn_last_line_is_left_out(run: Path) -> None:
+    assert len(read(run).metrics) == 200
+
+
+def test_broken_json_names_its_remedy(run: Path) -> None:
+    (run / "evaluation.json").write_text("{")
+    with pytest.raises(RunError, match="evaluate again"):
+        read(run)

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from selfsight.report import tables
+from selfsight.report.words import interval, percent, plain, sentence
+
+EVALUATION = {
+    "knn": {"accuracy": 0.812, "interval": [0.79, 0.83]},
+    "linear": {"accuracy": 0.871, "interval": [0.85, 0.89]},
+    "label_free": {"rankme": 97.31234},
+    "baselines": {"untrained": {"knn": {"accuracy": 0.5, "interval": [0.48, 0.52]}}, "pretrained": None},
+    "verdict": "Training helped.",
+}
+
+
+def test_an_evaluation_in_a_pipe_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    tables.show("evaluate", EVALUATION)
+    assert capsys.readouterr().out.splitlines() == [
+        "this run\t81.2 %  79.0 to 83.0\t87.1 %  85.0 to 89.0",
+        "the same network, untrained\t50.0 %  48.0 to 52.0",
+        "effective rank (RankMe)\t97.31",
+        "Training helped.",
+    ]
+
+
+def test_on_a_terminal_it_is_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    tables.plan([("batch", 128, "asked for"), ("[red]name", "x\x1b[2J", "because")])
+    shown = capsys.readouterr().out
+    assert "because" in shown
+    assert "[red]name" in shown
+    assert "\x1b[2J" not in shown
+
+
+def test_findings_name_a_few_and_count_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+    @dataclass
+    class Found:
+        pictures: int
+        classes: list[str]
+        suggestions: list[str]
+
+    tables.show("inspect", Found(3, list("abcdefg"), ["Remove the duplicates."]))
+    assert capsys.readouterr().out.splitlines() == [
+        "pictures\t3",
+        "classes\ta, b, c, d, e, ... and 2 more",
+        "- Remove the duplicates.",
+    ]
+
+
+def test_a_run_and_a_path_say_where_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    tables.show("train", Path("runs/a"))
+    tables.show("embed", Path("here"))
+    shown = capsys.readouterr().out
+    assert "runs/a/report.html" in shown
+    assert shown.endswith("here\n")
+
+
+def test_words() -> None:
+    assert (percent(0.8123), interval(None), plain(0.123456), plain(True), plain(None)) == (
+        "81.2 %",
+        "",
+        "0.1235",
+        "yes",
+        "none",
+    )
+    assert sentence({"text": "x", "helped": True}) == ("x", True)
+    assert sentence("Training helped on kNN.") == ("Training helped on kNN.", True)
+    assert sentence("not shown to help on these pictures") == ("not shown to help on these pictures", False)
+    assert sentence(None) == ("", False)
