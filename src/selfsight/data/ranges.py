@@ -2,7 +2,7 @@
 
 Measured once on training pictures, kept in the recipe and in the exported encoder; no integer is ever clipped to it.
 8-bit sets are 0..255 without looking. Above 8 bits everything becomes uint16: an 8-bit picture times 257 (255 ->
-65535), a float picture quantised over a range twice as wide as the measured one, so that a later, brighter picture fits.
+65535), a float picture quantised over a range twice as wide as the measured one, so that later, brighter ones fit.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def measure(manifest: Manifest, rows: Int[np.ndarray, "T"], *, channels: int | N
 def conform(array: np.ndarray, form: PixelFormat) -> np.ndarray:
     """Turn a decoded picture (H, W, C) into (H, W, form.channels) of form.dtype.
 
-    Grey is replicated, colour becomes grey where the set is grey. Raises DataError for any other number of channels, and
-    for a float picture in a set without any: nobody knows what its values mean.
+    Grey is replicated, colour becomes grey where the set is grey. Raises DataError for any other number of channels,
+    and for a float picture in a set without any: nobody knows what its values mean.
     """
     array = _with_channels(array, form.channels)
     if form.dtype == array.dtype:

@@ -24,6 +24,9 @@ KEPT = ("uint8", "uint16")  # other kinds of number become float32
 MAX_BYTES = 1 << 30  # of one page's pixels
 BROKEN = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError, struct.error)
 
+# tifffile prints what it finds odd; what matters is raised here, and a folder may hold a thousand odd files.
+tifffile.logger().setLevel("CRITICAL")
+
 
 def first_page(data: bytes) -> Any:
     """The first page (tifffile.TiffPage), its size checked; later pages are never looked at, so no loop of them."""
