@@ -16,6 +16,7 @@ import pytest
 import selfsight
 from selfsight import cli
 from selfsight.errors import DataError
+from selfsight.report import tables
 
 HEAVY = {"torch", "timm", "cv2", "lightning_fabric", "sklearn", "scipy", "numpy", "pyarrow", "PIL"}
 WHAT_IS_LOADED = """
@@ -44,6 +45,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
         return record
 
+    monkeypatch.setattr(tables, "show", lambda command, result: None)
     for name, function in cli.COMMANDS.items():
         monkeypatch.setitem(cli.COMMANDS, name, recorder(function))
     return seen

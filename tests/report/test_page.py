@@ -63,7 +63,11 @@ def run(tmp_path: Path) -> Path:
     (folder / "metrics.jsonl").write_text("".join(json.dumps(s) + "\n" for s in steps) + '{"step": 40, "lo')
     (folder / "timing.jsonl").write_text('{"step": 10, "seconds": 1.0, "images_per_second": 123.4}\n')
     baselines = {"untrained": scores(0.5, 0.6), "raw_pixels": scores(0.4, 0.45), "pretrained": None}
-    evaluation = {**scores(0.8, 0.9), "baselines": baselines, "verdict": f"Training helped. {EVIL}"}
+    evaluation = {
+        **scores(0.8, 0.9),
+        "baselines": baselines,
+        "verdict": {"helped": True, "sentence": f"Training helped. {EVIL}"},
+    }
     (folder / "evaluation.json").write_text(json.dumps(evaluation | {"label_free": {"rankme": 90.5}}))
     image = base64.b64encode(PNG).decode()
     found = [{"name": EVIL, "label": EVIL, "score": 0.9, "image": image}, {"name": "b", "label": "c", "image": EVIL}]

@@ -13,14 +13,15 @@ EVALUATION = {
     "linear": {"accuracy": 0.871, "interval": [0.85, 0.89]},
     "label_free": {"rankme": 97.31234},
     "baselines": {"untrained": {"knn": {"accuracy": 0.5, "interval": [0.48, 0.52]}}, "pretrained": None},
-    "verdict": "Training helped.",
+    "few": {"1": {"accuracy": 0.31, "interval": [0.3, 0.32]}},
+    "verdict": {"helped": True, "sentence": "Training helped."},
 }
 
 
 def test_an_evaluation_in_a_pipe_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     tables.show("evaluate", EVALUATION)
     assert capsys.readouterr().out.splitlines() == [
-        "this run\t81.2 %  79.0 to 83.0\t87.1 %  85.0 to 89.0",
+        "this run\t81.2 %  79.0 to 83.0\t87.1 %  85.0 to 89.0\t31.0 %  30.0 to 32.0",
         "the same network, untrained\t50.0 %  48.0 to 52.0",
         "effective rank (RankMe)\t97.31",
         "Training helped.",
@@ -52,6 +53,15 @@ def test_findings_name_a_few_and_count_the_rest(capsys: pytest.CaptureFixture[st
     ]
 
 
+def test_methods_are_a_table_and_one_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    setting = {"name": "temperature", "type": "float", "default": 0.5, "source": "B.7"}
+    one = {"name": "simclr", "idea": "agree", "paper": "2020", "settings": [setting]}
+    tables.show("methods", [one, one | {"name": "other"}])
+    assert capsys.readouterr().out == "simclr\tagree\t2020\nother\tagree\t2020\n"
+    tables.show("methods", [one])
+    assert capsys.readouterr().out == "simclr\nidea: agree\npaper: 2020\ntemperature\tfloat\t0.5\tB.7\n"
+
+
 def test_a_run_and_a_path_say_where_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     tables.show("train", Path("runs/a"))
     tables.show("embed", Path("here"))
@@ -68,7 +78,7 @@ def test_words() -> None:
         "yes",
         "none",
     )
-    assert sentence({"text": "x", "helped": True}) == ("x", True)
-    assert sentence("Training helped on kNN.") == ("Training helped on kNN.", True)
-    assert sentence("not shown to help on these pictures") == ("not shown to help on these pictures", False)
+    assert plain([{"path": "a.jpg", "reason": "truncated", "detail": ""}, "b"]) == "a.jpg: truncated = b"
+    assert sentence({"sentence": "x", "helped": True}) == ("x", True)
+    assert sentence({"sentence": "x", "helped": None}) == ("x", False)
     assert sentence(None) == ("", False)

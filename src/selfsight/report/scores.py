@@ -13,11 +13,27 @@ WIDTH, LEFT, RIGHT, TOP = 980, 230, 30, 30
 ROW, GAP = 22, 16  # height of a task's line and space between encoders, pixels
 
 
-def contenders(numbers: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """This run's scores first, then every baseline's, each {"knn": {...}, "linear": {...}}."""
-    own = {task: numbers[task] for task in ("knn", "linear") if task in numbers}
+def contenders(numbers: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """This run's scores first, then every baseline's: {encoder: {task: {"accuracy", "interval"}}}.
+
+    Tasks are knn, linear, few.1 (one label a class), ..., and two_views (found among others by another view).
+    """
     baselines = {name: scores for name, scores in dict(numbers.get("baselines") or {}).items() if scores}
-    return {"trained": own, **baselines}
+    return {name: _tasks(scores) for name, scores in {"trained": numbers, **baselines}.items()}
+
+
+def named(task: str) -> str:
+    """The task as people read it."""
+    shots = task.removeprefix("few.")
+    few = f"{shots} label{'' if shots == '1' else 's'} a class"
+    return NAMES.get(task, task) if shots == task else few
+
+
+def _tasks(scores: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    tasks = {task: scores[task] for task in ("knn", "linear") if scores.get(task)}
+    tasks |= {f"few.{shots}": score for shots, score in dict(scores.get("few") or {}).items()}
+    pair = dict(scores.get("label_free") or {}).get("two_views")
+    return tasks | ({"two_views": {"accuracy": pair["r_at_1"], "interval": pair.get("interval")}} if pair else {})
 
 
 def whiskers(contenders: Mapping[str, Mapping[str, Any]], tasks: Sequence[str]) -> str:
@@ -65,6 +81,6 @@ def _grid(marks: Sequence[float], height: float) -> str:
 def _mark(score: Mapping[str, Any], task: str, colour: int, y: float, marks: Sequence[float]) -> str:
     low, high = (_place(end, marks) for end in _span(score))
     x = _place(float(score["accuracy"]), marks)
-    tip = escape(f"{NAMES.get(task, task)}: {percent(score['accuracy'])}")
+    tip = escape(f"{named(task)}: {percent(score['accuracy'])}")
     bar = f'<line class="bar c{colour}" x1="{low:.1f}" x2="{high:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
     return f'<g><title>{tip}</title>{bar}<circle class="dot c{colour}" cx="{x:.1f}" cy="{y:.1f}" r="5"/></g>'

@@ -10,10 +10,9 @@ from typing import Any
 from selfsight.report.contents import Contents, Entry
 from selfsight.report.curves import chart
 from selfsight.report.html import element, safe
-from selfsight.report.scores import contenders, whiskers
+from selfsight.report.scores import contenders, named, whiskers
 from selfsight.report.words import MEANINGS, NAMES, interval, percent, plain, sentence
 
-TASKS = ("knn", "linear")
 CURVES = (  # key in metrics.jsonl, title, what it says
     ("loss", "Loss", "what training makes smaller"),
     ("quality", "Quality", "nearest neighbours on held-out training pictures"),
@@ -48,21 +47,24 @@ def facts(run: Contents) -> str:
 
 def numbers(run: Contents) -> str:
     """Every score with its interval, and every baseline's: a chart, then the table."""
-    scored = {name: s for name, s in contenders(run.evaluation).items() if any(s.get(task) for task in TASKS)}
+    scored = {name: scores for name, scores in contenders(run.evaluation).items() if scores}
     if not scored:
         return _label_free(run)
-    heads = ["", *(NAMES[task] for task in TASKS)]
-    rows = [_score_row(name, scores) for name, scores in scored.items()]
-    figure = _key([NAMES[task] for task in TASKS]) + whiskers(scored, TASKS)
+    tasks = list(dict.fromkeys(task for scores in scored.values() for task in scores))
+    drawn = tasks[:2]
+    rows = [_score_row(name, scores, tasks) for name, scores in scored.items()]
+    heads = ["", *(named(task) for task in tasks)]
+    figure = _key([named(task) for task in drawn]) + whiskers(scored, drawn)
     table = _table(heads, rows)
     words = "Accuracy on pictures that training never saw, with 95 % intervals, beside what needs no training."
-    return _section("Numbers", words, _card(figure) + "<br>" + _card(table)) + _label_free(run)
+    notes = "".join(element("p", safe(note), names="note") for note in run.evaluation.get("notes") or [])
+    return _section("Numbers", words, _card(figure) + "<br>" + _card(table) + notes) + _label_free(run)
 
 
-def _score_row(name: str, scores: Mapping[str, Any]) -> str:
+def _score_row(name: str, scores: Mapping[str, Any], tasks: Sequence[str]) -> str:
     meaning = element("div", safe(MEANINGS.get(name, "")))
     cells = element("td", safe(NAMES.get(name, name)) + meaning)
-    for task in TASKS:
+    for task in tasks:
         score = scores.get(task)
         text = (
             safe(percent(score["accuracy"])) + f"<small>{safe(interval(score.get('interval')))}</small>"

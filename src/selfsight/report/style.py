@@ -58,6 +58,8 @@ code { font: 13.5px/1.5 ui-monospace, "SF Mono", Menlo, "DejaVu Sans Mono", mono
 .row .same img { border-color: var(--one); } .row .other img { border-color: var(--two); }
 .row bdi { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
 .row b { color: var(--ink); font-weight: 600; }
+.note { color: var(--soft); font-size: 14px; margin: 12px 0 0; }
+td small { white-space: nowrap; }
 footer { margin-top: 56px; color: var(--soft); font-size: 14px; }
 @media print { body { background: #fff; } .card, .verdict, .facts { break-inside: avoid; } }
 """

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from selfsight.report.scores import contenders
-from selfsight.report.words import NAMES, interval, percent, plain
+from selfsight.report.scores import contenders, named
+from selfsight.report.words import NAMES, interval, percent, plain, sentence
 
 Row = Sequence[object]
 
@@ -29,17 +29,38 @@ def plan(rows: Iterable[tuple[str, object, str]]) -> None:
 
 def evaluation(numbers: Mapping[str, Any]) -> None:
     """Scores with their 95 % intervals beside the baselines, label-free numbers, and the verdict."""
-    rows = [
-        (NAMES.get(name, name), *(_score(scores.get(task)) for task in ("knn", "linear")))
-        for name, scores in contenders(numbers).items()
-    ]
-    if any(cell for row in rows for cell in row[1:]):
-        _table(["encoder", "nearest neighbours", "linear probe"], rows)
-    free = [(NAMES.get(name, name), plain(value)) for name, value in dict(numbers.get("label_free") or {}).items()]
+    scored = contenders(numbers)
+    tasks = list(dict.fromkeys(task for scores in scored.values() for task in scores))
+    if tasks:
+        rows = [(NAMES.get(n, n), *(_score(scores.get(task)) for task in tasks)) for n, scores in scored.items()]
+        _table(["encoder", *(named(task) for task in tasks)], rows)
+    free = {name: value for name, value in dict(numbers.get("label_free") or {}).items() if name != "two_views"}
     if free:
-        _table(["without labels", "value"], free)
-    if numbers.get("verdict"):
-        _line(numbers["verdict"])
+        _table(["without labels", "value"], [(NAMES.get(name, name), plain(value)) for name, value in free.items()])
+    for note in numbers.get("notes") or []:
+        _line(note)
+    _line(sentence(numbers.get("verdict"))[0])
+
+
+def methods(described: Sequence[Mapping[str, Any]]) -> None:
+    """What `selfsight methods` says: {"name", "idea", "paper", "settings": [{"name", "type", "default", "source"}]}.
+
+    Several methods are a table; one is shown with its settings.
+    """
+    if len(described) != 1:
+        _table(
+            ["method", "idea", "paper"],
+            [[plain(one.get(key, "")) for key in ("name", "idea", "paper")] for one in described],
+        )
+        return
+    one = described[0]
+    for key, value in one.items():
+        if key != "settings":
+            _line(value if key == "name" else f"{key}: {plain(value)}")
+    rows = [
+        [plain(setting.get(key, "")) for key in ("name", "type", "default", "source")] for setting in one["settings"]
+    ]
+    _table(["setting", "type", "default", "source"], rows)
 
 
 def findings(result: Any) -> None:
@@ -112,4 +133,5 @@ SHOWN: dict[str, Callable[[Any], None]] = {
     "train": _run,
     "demo": _run,
     "evaluate": evaluation,
+    "methods": methods,
 }

@@ -13,6 +13,9 @@ NAMES = {
     "knn": "nearest neighbours",
     "linear": "linear probe",
     "rankme": "effective rank (RankMe)",
+    "two_views": "found by another view",
+    "rows": "pictures measured",
+    "width": "numbers per picture",
     "alignment": "alignment",
     "uniformity": "uniformity",
     "mean_cos": "mean cosine",
@@ -39,17 +42,20 @@ def interval(bounds: Sequence[float] | None) -> str:
 
 
 def plain(value: object) -> str:
-    """A value in one short word: four digits of a float, yes or no, the text of anything else."""
+    """A value in short: four digits of a float, yes or no, the parts of a list or mapping, any other text."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None:
         return "none"
+    if isinstance(value, Mapping):
+        return ": ".join(plain(part) for part in value.values() if part not in (None, ""))
+    if isinstance(value, list | tuple):
+        return " = ".join(plain(part) for part in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def sentence(verdict: object) -> tuple[str, bool]:
-    """The verdict in words, and whether training was shown to help. A mapping has `text` and `helped`."""
-    if isinstance(verdict, Mapping):
-        return str(verdict.get("text") or verdict.get("sentence") or ""), bool(verdict.get("helped"))
-    words = str(verdict or "")
-    return words, words.lower().startswith("training helped")
+    """The verdict in words, and whether training was shown to help; ("", False) before an evaluation."""
+    if not isinstance(verdict, Mapping):
+        return "", False
+    return str(verdict.get("sentence") or ""), bool(verdict.get("helped"))
