@@ -61,6 +61,24 @@ def test_standardising_uses_the_training_part_only() -> None:
     assert far.tolist() == [[2.0, 0.0]]  # a constant dimension says nothing about unseen pictures
 
 
+def test_turning_changes_no_solution() -> None:
+    features, labels = blobs(0, 300, noise=1.5)
+    features[:, 3] = features[:, 2]  # a direction without variance, which is dropped
+    near, _ = linear.standardised(features, features)
+    turned, again = linear.principal(near, near)
+    assert turned.shape == (300, 15)
+    np.testing.assert_array_equal(turned, again)
+    plain, _ = linear.fit(near, labels, 1e-2, np.zeros((17, 5)))
+    quick, _ = linear.fit(turned, labels, 1e-2, np.zeros((16, 5)))
+    np.testing.assert_allclose(linear.scores(near, plain), linear.scores(turned, quick), atol=0.02)
+
+
+def test_a_collapsed_encoder_gets_the_majority() -> None:
+    labels = np.array([0] * 30 + [1] * 20)
+    same = np.ones((50, 4), dtype=np.float32)
+    assert linear.measure(same, labels, np.arange(50), same, labels).accuracy == 0.6
+
+
 def test_an_unfinished_fit_is_admitted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear, "ITERATIONS", 1)
     (train, labels), (test, answers) = blobs(0, 200, noise=1.5), blobs(1, 50)
