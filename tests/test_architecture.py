@@ -112,7 +112,7 @@ def test_one_final_method_per_file(file: Path) -> None:
 
 
 def test_nothing_but_its_own_file_names_a_method() -> None:
-    """The loop, the evaluation and the rest know no method; docstrings may cite one, view recipes bear its name, one is the default."""
+    """The loop and the rest know no method. Docstrings may cite one, view recipes bear names, the plan has a default."""
     for file in FILES:
         if where(file).startswith(("methods/", "views/recipes")) or where(file) == "training/plan.py":
             continue

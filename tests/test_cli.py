@@ -15,7 +15,7 @@ import pytest
 
 import selfsight
 from selfsight import cli
-from selfsight.errors import DataError
+from selfsight.errors import DataError, Interrupted
 from selfsight.report import tables
 
 HEAVY = {"torch", "timm", "cv2", "lightning_fabric", "sklearn", "scipy", "numpy", "pyarrow", "PIL"}
@@ -156,7 +156,10 @@ def test_errors_are_a_sentence_and_with_debug_a_traceback(
         cli.main(["methods", "--debug"])
 
 
-@pytest.mark.parametrize(("raised", "code"), [(KeyboardInterrupt(), 130), (PermissionError(13, "no", "/x"), 2)])
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [(KeyboardInterrupt(), 130), (PermissionError(13, "no", "/x"), 2), (Interrupted("saved", 15), 143)],
+)
 def test_exit_codes(raised: BaseException, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(name: str | None = None) -> None:
         raise raised

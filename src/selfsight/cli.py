@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from cyclopts import App, CycloptsError, Parameter
 
 from selfsight import api
-from selfsight.errors import RecipeError, SelfsightError
+from selfsight.errors import Interrupted, RecipeError, SelfsightError
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "inspect": api.inspect,
@@ -90,7 +90,7 @@ def application() -> App:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command; the exit code is 0, 2 for an error of use or data, 130 for Ctrl-C."""
+    """Run one command; the exit code is 0, 2 for an error of use or data, 128 + the number of a signal that ended it."""
     debug = "--debug" in arguments
     try:
         application()([argument for argument in arguments if argument != "--debug"])
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str]) -> int:
         if debug:
             raise
         print(f"selfsight: {_sentence(error)}", file=sys.stderr)
-        return 2
+        return 128 + error.signal if isinstance(error, Interrupted) else 2
     except KeyboardInterrupt:
         print("selfsight: interrupted.", file=sys.stderr)
         return 130

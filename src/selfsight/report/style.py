@@ -42,9 +42,10 @@ svg .name { fill: var(--ink); } .grid { stroke: var(--grid); } .level { stroke: 
 .key .c1 { background: var(--one); } .key .c2 { background: var(--two); }
 table { width: 100%; border-collapse: collapse; font-size: 15px; }
 th { text-align: left; color: var(--soft); font-weight: 500; font-size: 13px; white-space: nowrap; }
-th, td { padding: 8px 16px 8px 0; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
+th, td { padding: 8px 16px 8px 0; border-bottom: 1px solid var(--line); vertical-align: top;
+  overflow-wrap: break-word; } td bdi { overflow-wrap: anywhere; } th { vertical-align: bottom; }
 tr:last-child td { border-bottom: 0; } td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
-td small, td.why { color: var(--soft); } td small { font-size: 13px; margin-left: 8px; }
+td small, td.why { color: var(--soft); } td small { display: block; font-size: 13px; }
 tr.own td { font-weight: 640; } tr.own td small { font-weight: 400; } td div { color: var(--soft); font-size: 13px;
   font-weight: 400; }
 code { font: 13.5px/1.5 ui-monospace, "SF Mono", Menlo, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
