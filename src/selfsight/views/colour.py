@@ -18,6 +18,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -66,21 +67,18 @@ def _blend(image: np.ndarray, own: float, light: float, offset: float, weights: 
     if len(weights) == 3:  # the usual case, built in a third of a microsecond
         r, g, b = light * weights[0], light * weights[1], light * weights[2]
         rows = _ROWS.pack(own + r, g, b, offset, r, own + g, b, offset, r, g, own + b, offset)
-        return np.asarray(cv2.transform(image, np.ndarray((3, 4), np.float32, rows)))
-    matrix = np.full((len(weights), len(weights) + 1), light * weights[0], np.float32)
-    matrix[:, -1] = offset
-    np.fill_diagonal(matrix, own + light * weights[0])
-    return np.asarray(cv2.transform(image, matrix))
+        return cv2.transform(image, np.ndarray((3, 4), np.float32, rows))
+    if len(weights) == 1:
+        return cv2.transform(image, np.array([[own + light, offset]], np.float32))
+    return _stored(own * image + (light * image.mean(axis=2, keepdims=True, dtype=np.float32) + offset), image.dtype)
 
 
 def _lightness(image: np.ndarray, weights: tuple[float, ...]) -> float:
     """Mean of m(x) over the picture."""
-    if len(weights) > 3:  # cv2.mean stops at four channels; here all weights are equal
-        return float(image.mean())
-    first, second, third, _ = cv2.mean(image)
     if len(weights) == 3:
-        return weights[0] * float(first) + weights[1] * float(second) + weights[2] * float(third)
-    return weights[0] * float(first + second)
+        red, green, blue, _ = cv2.mean(image)
+        return weights[0] * red + weights[1] * green + weights[2] * blue
+    return float(image.mean())
 
 
 def _turn(image: np.ndarray, circles: float) -> np.ndarray:
@@ -92,12 +90,18 @@ def _turn(image: np.ndarray, circles: float) -> np.ndarray:
         return cv2.cvtColor(hexagon, cv2.COLOR_HSV2RGB_FULL)
     hexagon = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2HSV)  # hue in degrees
     hexagon[..., 0] = (hexagon[..., 0] + circles * 360.0) % 360.0
-    return np.rint(cv2.cvtColor(hexagon, cv2.COLOR_HSV2RGB)).astype(image.dtype)
+    return _stored(cv2.cvtColor(hexagon, cv2.COLOR_HSV2RGB), image.dtype)
 
 
 def _scale(image: np.ndarray, gains: Sequence[float]) -> np.ndarray:
     """Each channel times its own factor, rounded and clipped to the type."""
-    return np.asarray(cv2.transform(image, np.diag(np.array(gains, np.float32))))
+    return _stored(image * np.array(gains, np.float32), image.dtype)
+
+
+def _stored(pixels: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Rounded and clipped to an integer type."""
+    stored: np.ndarray = np.rint(pixels).clip(0, np.iinfo(dtype).max).astype(dtype)
+    return stored
 
 
 @lru_cache(maxsize=1024)

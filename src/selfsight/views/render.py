@@ -7,6 +7,7 @@ threads OpenCV itself uses is the loader's business.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -15,6 +16,8 @@ from selfsight.views import colour
 from selfsight.views.draw import Draw, centre
 
 SHRINK = 1.4  # from here on a shrink is antialiased; below, bilinear is off by about one grey level (test_gate.py)
+
+FOUR = 4  # channels that OpenCV's area resize takes at once
 
 
 def render(image: np.ndarray, draw: Draw, size: int) -> np.ndarray:
@@ -25,12 +28,11 @@ def render(image: np.ndarray, draw: Draw, size: int) -> np.ndarray:
     box = image[draw.top : draw.top + draw.height, draw.left : draw.left + draw.width]
     view = resize(box, size)
     if draw.flip:
-        view = cv2.flip(view, 1)
+        view = cv2.flip(view, 1) if image.shape[2] <= FOUR else view[:, ::-1]
     if draw.colour:
         view = colour.apply(view, draw.colour, draw.gains)
     if draw.sigma:
-        side = 2 * math.ceil(3.0 * draw.sigma) + 1  # beyond 3 sigma lies 0.3 % of the weight
-        view = cv2.GaussianBlur(view, (side, side), draw.sigma)
+        view = blur(view, draw.sigma)
     return view.reshape(size, size, image.shape[2])  # OpenCV drops the axis of a single channel
 
 
@@ -49,11 +51,28 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     and torchvision at a fraction of its cost; one of more than 2x goes through half-size levels first. Bilinear as in
     torchvision's RandomResizedCrop, which MoCo and lightly use; SimCLR's own code is bicubic.
     """
+    if image.shape[2] > FOUR:
+        return _in_fours(lambda part: resize(part, size), image)
     height, width = image.shape[:2]
     while height >= 2 * size and width >= 2 * size:
         height, width = height // 2, width // 2
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     if max(height, width) > SHRINK * size:
         image = cv2.resize(image, (2 * size, 2 * size), interpolation=cv2.INTER_LINEAR)
-        return np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA))
-    return np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR))
+        return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
+
+
+def blur(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian blur of (H, W, C) or (H, W); `sigma` in pixels."""
+    if image.ndim == 3 and image.shape[2] > FOUR:
+        return _in_fours(lambda part: blur(part, sigma), image)
+    side = 2 * math.ceil(3.0 * sigma) + 1  # beyond 3 sigma lies 0.3 % of the weight
+    return cv2.GaussianBlur(image, (side, side), sigma)
+
+
+def _in_fours(change: Callable[[np.ndarray], np.ndarray], image: np.ndarray) -> np.ndarray:
+    """Apply a change that treats every channel alike to four channels at a time."""
+    channels = image.shape[2]
+    parts = [change(np.ascontiguousarray(image[..., first : first + FOUR])) for first in range(0, channels, FOUR)]
+    return np.concatenate([part[..., None] if part.ndim == 2 else part for part in parts], axis=2)

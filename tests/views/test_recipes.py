@@ -1,0 +1,49 @@
+"""Recipes: found by name, light, and each view keyed on its own."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from selfsight.errors import RecipeError
+from selfsight.views import recipes
+
+
+def test_an_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(RecipeError, match=r"no view recipe 'simclt'.*Did you mean 'simclr'"):
+        recipes.multi_view("simclt", 32)
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_views_are_light_and_the_same_after_a_journey(name: str) -> None:
+    views = recipes.multi_view(name, 32)
+    packed = pickle.dumps(views)
+    assert len(packed) < 1000
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    here, there = (v(image, np.random.default_rng(3))["views"] for v in (views, pickle.loads(packed)))
+    assert here.shape == (2, 32, 32, 3)
+    assert (here == there).all()
+    assert (here[0] != here[1]).any()
+
+
+def test_a_view_does_not_depend_on_how_many_follow() -> None:
+    image = np.random.default_rng(0).integers(0, 65536, (40, 50, 5), dtype=np.uint16)
+    two, four = (recipes.multi_view("simclr", 224, n)(image, np.random.default_rng(3))["views"] for n in (2, 4))
+    assert four.dtype == np.uint16
+    assert (two == four[:2]).all()
+
+
+def test_small_views_have_the_rows_of_small_pictures() -> None:
+    assert recipes.get("simclr", 96).jitter == (0.4, 0.4, 0.4, 0.1)
+    assert recipes.get("simclr", 96).blur == 0.0
+    assert recipes.get("simclr", 97).jitter == (0.8, 0.8, 0.8, 0.2)
+    assert recipes.get("simclr", 224).blur == 0.5
+    assert (recipes.get("moco", 32).area, recipes.get("moco", 224).area) == ((0.08, 1.0), (0.2, 1.0))
+
+
+def test_keeping_colour_keeps_everything_else() -> None:
+    kept, usual = recipes.get("simclr-keep-colour", 224), recipes.get("simclr", 224)
+    assert (kept.area, kept.blur, kept.flip) == (usual.area, usual.blur, usual.flip)
+    image = np.full((50, 50, 3), (200, 90, 10), np.uint8)
+    views = recipes.multi_view("simclr-keep-colour", 224)(image, np.random.default_rng(0))["views"]
+    assert (views == image[0, 0]).all()
