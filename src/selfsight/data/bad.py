@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class BadFile:
-    """One file that was refused; `reason` is a code of `selfsight.data.decode.sniff`."""
+    """One file that was refused; `reason` is a code of `selfsight.data.decode.formats`."""
 
     path: str
     reason: str

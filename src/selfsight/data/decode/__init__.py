@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from selfsight.data.decode.formats import LONGEST_MAGIC, Refused, sniff
 from selfsight.data.decode.raster import MAX_PIXELS, Header, header, pixels
-from selfsight.data.decode.sniff import LONGEST_MAGIC, Refused, sniff
 from selfsight.errors import ImageError
 
 __all__ = ["MAX_BYTES", "MAX_PIXELS", "Header", "Refused", "decode", "describe", "displayed", "probe", "read"]
@@ -33,7 +33,7 @@ ERRORS = {
 def decode(path: str | Path) -> np.ndarray:
     """Decode one picture: (H, W, C), uint8, uint16 or float32; grey has C = 1, colour 3, an N-channel TIFF N.
 
-    Raises ImageError with a `reason` of `selfsight.data.decode.sniff`.
+    Raises ImageError with a `reason` of `selfsight.data.decode.formats`.
     """
     try:
         return pixels(*_known(str(path)))

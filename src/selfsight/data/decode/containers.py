@@ -11,7 +11,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from selfsight.data.decode.sniff import Refused
+from selfsight.data.decode.formats import Refused
 
 MAX_SCANS = 100  # of a progressive JPEG; encoders write about ten, each one walks every block again
 ORIENTATION = 0x0112  # EXIF tag

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -17,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from selfsight.data.decode import containers, tiff
-from selfsight.data.decode.sniff import Refused
+from selfsight.data.decode.formats import Refused
 
 MAX_PIXELS = 89_478_485  # a quarter of a GiB as 8-bit RGB: the limit above which Pillow warns
 GREY_MODES = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "I;16": "I;16", "I;16B": "I;16B", "I;16L": "I;16L"}
@@ -25,7 +27,10 @@ WALKERS = {"png": containers.png, "jpeg": containers.jpeg, "webp": containers.we
 PILLOW = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP", "gif": "GIF", "bmp": "BMP", "pnm": "PPM", "tiff": "TIFF"}
 PNM_HEADER = re.compile(rb"P[56]" + rb"(?:\s+|#[^\n]*\n)+(\d+)" * 3 + rb"\s")
 # What decoders are seen to raise on damaged bytes; MemoryError is not among them, it says nothing about the file.
-DAMAGE = (*tiff.BROKEN, EOFError, SyntaxError, Warning, cv2.error, zlib.error)
+DAMAGE = (
+    *(ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, SyntaxError, TypeError),
+    *(ValueError, Warning, cv2.error, struct.error, zlib.error),
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,17 @@ class Header:
     format: str
 
 
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Whatever a decoder raises on damaged bytes becomes Refused."""
+    try:
+        yield
+    except DAMAGE as error:
+        ended = "truncated" in str(error).lower() or isinstance(error, EOFError)
+        raise Refused("truncated" if ended else "corrupt", str(error)) from error
+
+
+@_refusing()
 def header(kind: str, data: bytes) -> Header:
     """Describe a picture of this format without decoding it. Raises Refused."""
     if kind == "tiff":
@@ -65,6 +81,7 @@ def header(kind: str, data: bytes) -> Header:
     )
 
 
+@_refusing()
 def pixels(kind: str, data: bytes) -> np.ndarray:
     """Decode a picture of this format: (H, W, C) uint8, uint16 or float32, upright, without alpha. Raises Refused."""
     turned, array = 1, None
@@ -140,15 +157,11 @@ def _turned(kind: str, image: Image.Image) -> int:
 
 def _load(image: Image.Image) -> np.ndarray:
     """Decode with Pillow: grey stays one channel, everything else becomes RGB, transparency is laid on white."""
-    try:
-        image.load()
-        grey = image.mode in GREY_MODES
-        if image.has_transparency_data and not image.mode.startswith("I;16"):
-            return _opaque(np.asarray(image.convert("LA" if grey else "RGBA")))
-        array = np.asarray(image.convert(GREY_MODES[image.mode] if grey else "RGB"))
-    except DAMAGE as error:
-        ended = "truncated" in str(error).lower() or isinstance(error, EOFError)
-        raise Refused("truncated" if ended else "corrupt", str(error)) from error
+    image.load()
+    grey = image.mode in GREY_MODES
+    if image.has_transparency_data and not image.mode.startswith("I;16"):
+        return _opaque(np.asarray(image.convert("LA" if grey else "RGBA")))
+    array = np.asarray(image.convert(GREY_MODES[image.mode] if grey else "RGB"))
     array = array[..., None] if array.ndim == 2 else array
     return array.astype(np.uint16) if grey and array.dtype != np.uint8 else array
 

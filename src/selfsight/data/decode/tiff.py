@@ -6,7 +6,7 @@ compressions and colour spaces (see `raster`). Source: TIFF 6.0; extra samples: 
 
 from __future__ import annotations
 
-import struct
+import math
 import zlib
 from io import BytesIO
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from selfsight.data.decode.sniff import Refused
+from selfsight.data.decode.formats import Refused
 
 PLAIN, DEFLATE = 1, (8, 32946)  # values of the tag Compression
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2  # values of the tag PhotometricInterpretation
@@ -22,7 +22,7 @@ DNG_VERSION, ORIENTATION = 50706, 274  # tags
 ALPHA = (1, 2)  # values of the tag ExtraSamples: premultiplied, not premultiplied
 KEPT = ("uint8", "uint16")  # other kinds of number become float32
 MAX_BYTES = 1 << 30  # of one page's pixels
-BROKEN = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError, struct.error)
+MOST_DEFLATED = 1032  # bytes that one byte of deflate can become (zlib, technical details)
 
 # tifffile prints what it finds odd; what matters is raised here, and a folder may hold a thousand odd files.
 tifffile.logger().setLevel("CRITICAL")
@@ -30,10 +30,7 @@ tifffile.logger().setLevel("CRITICAL")
 
 def first_page(data: bytes) -> Any:
     """The first page (tifffile.TiffPage), its size checked; later pages are never looked at, so no loop of them."""
-    try:
-        page = tifffile.TiffFile(BytesIO(data)).pages.first
-    except BROKEN as error:
-        raise Refused("corrupt", str(error)) from error
+    page = tifffile.TiffFile(BytesIO(data)).pages.first
     if DNG_VERSION in page.tags:
         raise Refused("unsupported_codec", "camera raw (DNG); convert it to TIFF, PNG or JPEG")
     if any(start + length > len(data) for start, length in zip(page.dataoffsets, page.databytecounts, strict=False)):
@@ -75,12 +72,13 @@ def pixels(page: Any) -> np.ndarray:
     """Pixels (H, W, S), uint8, uint16 or float32, a transparency channel included. Raises Refused."""
     if page.nbytes > MAX_BYTES:
         raise Refused("too_many_bytes", f"{page.nbytes} bytes of pixels, more than {MAX_BYTES}")
-    if page.compression in DEFLATE:
+    deflated = page.compression in DEFLATE
+    stored = sum(page.databytecounts) * (MOST_DEFLATED if deflated else 1)
+    if stored < page.nbytes or len(page.dataoffsets) < math.prod(page.chunked):
+        raise Refused("truncated", "fewer pixels than the header says")
+    if deflated:
         _check_inflated(page)
-    try:
-        planes = page.asarray(squeeze=False)  # (S or 1, depth, H, W, S or 1)
-    except (*BROKEN, zlib.error) as error:
-        raise Refused("corrupt", str(error)) from error
+    planes = page.asarray(squeeze=False)  # (S or 1, depth, H, W, S or 1)
     if planes.ndim != 5 or planes.shape[1] != 1:
         raise Refused("unsupported_codec", "a volume; save its slices as pictures")
     array = np.concatenate(list(planes[:, 0]), axis=-1)  # planar and interleaved channels look alike from here on
@@ -96,9 +94,6 @@ def _check_inflated(page: Any) -> None:
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
         stream.seek(offset)
         inflater = zlib.decompressobj()
-        try:
-            inflater.decompress(stream.read(count), MAX_BYTES // 8)
-        except zlib.error as error:
-            raise Refused("corrupt", str(error)) from error
+        inflater.decompress(stream.read(count), MAX_BYTES // 8)
         if inflater.unconsumed_tail:
             raise Refused("corrupt", "a strip inflates without end")
