@@ -112,7 +112,7 @@ def test_one_final_method_per_file(file: Path) -> None:
 
 
 def test_nothing_but_its_own_file_names_a_method() -> None:
-    """The loop and the rest know no method. Docstrings may cite one, view recipes bear names, the plan has a default."""
+    """The loop and the rest know no method. Docstrings may cite one, view recipes bear names, the plan has one."""
     for file in FILES:
         if where(file).startswith(("methods/", "views/recipes")) or where(file) == "training/plan.py":
             continue

@@ -39,7 +39,7 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "weights": "Start from this weights file (safetensors or a PyTorch checkpoint).",
     "pretrained": "Start from timm's published weights (these are downloaded, unless already on this machine).",
     "evaluate.pretrained": "Also compare with published weights: a timm name with its tag, or a local folder.",
-    "views": "What the network sees: the name of a view recipe, such as simclr or simclr-keep-colour.",
+    "views": "What the network sees: the name of a view recipe, such as crop-flip or simclr-keep-colour.",
     "size": "Side of a view, pixels.",
     "batch": "Pictures per optimizer step, over all devices.",
     "embed.batch": "Pictures encoded at a time.",
@@ -90,7 +90,7 @@ def application() -> App:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command; the exit code is 0, 2 for an error of use or data, 128 + the number of a signal that ended it."""
+    """Run one command. Exit codes: 0, 2 for an error of use or data, 128 + the number of the signal that ended it."""
     debug = "--debug" in arguments
     try:
         application()([argument for argument in arguments if argument != "--debug"])

@@ -41,8 +41,10 @@ def chart(points: Points, *, title: str, x: str, colour: int = 1, reference: tup
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """About `count` round numbers from at or below `low` to at or above `high`."""
-    if not high > low:
-        low, high = low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
+    size = max(abs(low), abs(high))
+    if not high - low > max(1e-12 * size, 1e-200):  # flat, to the eye
+        half = 0.5 * size if size > 1e-200 else 0.5
+        low, high = low - half, high + half
     raw = (high - low) / count
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= raw * 0.999)

@@ -1,0 +1,65 @@
+"""The pages keep their word: code blocks run, command lines parse, links lead somewhere, the method table is whole."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from selfsight import cli, methods
+
+HOME = Path(__file__).resolve().parents[1]
+README = HOME / "README.md"
+PAGES = sorted((HOME / "docs").glob("*.md"))
+METHODS = [name for name in methods.names() if (Path(methods.__file__).parent / f"{name}.py").is_file()]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+def test_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All Python of a page, in one namespace, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    text = page.read_text(encoding="utf-8")
+    namespace: dict[str, object] = {"__name__": page.stem}
+    for block in blocks(page, "python"):
+        before = text[: text.index(block)].count("\n")  # so that a traceback names the page's own line
+        exec(compile("\n" * before + block, str(page), "exec"), namespace)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_loop_of_the_docs_drives_every_method(name: str) -> None:
+    """The page says "a method", so its lines must do for each of them."""
+    namespace: dict[str, object] = {}
+    for block in blocks(HOME / "docs" / "your-own-loop.md", "python"):
+        exec(block.replace('methods.get("simclr")', f'methods.get("{name}")'), namespace)
+
+
+@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.name)
+def test_command_lines_parse(page: Path) -> None:
+    for line in "".join(blocks(page, "sh")).splitlines():
+        words = shlex.split(line, comments=True)
+        if words and words[0] == "selfsight":
+            cli.application().parse_args(words[1:], exit_on_error=False, print_error=False)
+        elif words:
+            assert (HOME / words[0]).is_file(), line
+
+
+@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_the_readme_names_every_method() -> None:
+    table = README.read_text(encoding="utf-8").split("<!-- methods -->")[1].split("<!-- end of methods -->")[0]
+    assert sorted(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == METHODS
+
+
+def test_the_readme_python_is_python() -> None:
+    for block in blocks(README, "python"):
+        compile(block, "README.md", "exec")
