@@ -67,7 +67,7 @@ def loader(folder: Path, *, size: int, batch: int, workers: int) -> DataLoader[o
 def endless(batches: DataLoader[object]) -> Iterator[list[Tensor]]:
     """Epoch after epoch, as the example's loop does."""
     while True:
-        for views, *_ in batches:  # type: ignore[misc,attr-defined]
+        for views, *_ in batches:
             yield views
 
 

@@ -115,6 +115,6 @@ class MoCo(Method):
         return log(1 + self.negatives)
 
     def floor(self, batch: int) -> float:
-        """A queue that holds nothing but B pictures' own keys, K / B of each, at the corners of a regular simplex."""
+        """The loss at rest, with B pictures at a simplex's corners and K / B keys of each queued; drift goes below it."""
         others = self.negatives * (1 - 1 / batch) * exp(-(1 + 1 / (batch - 1)) / self.temperature)
         return log(1 + self.negatives / batch + others)
