@@ -115,6 +115,6 @@ class MoCo(Method):
         return log(1 + self.negatives)
 
     def floor(self, batch: int) -> float:
-        """The loss at rest, with B pictures at a simplex's corners and K / B keys of each queued; drift goes below it."""
+        """The loss at rest: B pictures at a simplex's corners, K / B keys of each queued; drift goes below it."""
         others = self.negatives * (1 - 1 / batch) * exp(-(1 + 1 / (batch - 1)) / self.temperature)
         return log(1 + self.negatives / batch + others)
