@@ -54,12 +54,12 @@ def test_findings_name_a_few_and_count_the_rest(capsys: pytest.CaptureFixture[st
 
 
 def test_methods_are_a_table_and_one_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
-    setting = {"name": "temperature", "type": "float", "default": 0.5, "source": "B.7"}
-    one = {"name": "simclr", "idea": "agree", "paper": "2020", "settings": [setting]}
+    setting = {"name": "temperature", "type": "float | None", "default": None, "note": "tau, B.7"}
+    one = {"name": "simclr", "idea": "agree", "story": "SimCLR: agree.", "settings": [setting]}
     tables.show("methods", [one, one | {"name": "other"}])
-    assert capsys.readouterr().out == "simclr\tagree\t2020\nother\tagree\t2020\n"
+    assert capsys.readouterr().out.splitlines()[:2] == ["simclr\tagree", "other\tagree"]
     tables.show("methods", [one])
-    assert capsys.readouterr().out == "simclr\nidea: agree\npaper: 2020\ntemperature\tfloat\t0.5\tB.7\n"
+    assert capsys.readouterr().out == "SimCLR: agree.\n\ntemperature\tfloat\tautomatic\ttau, B.7\n"
 
 
 def test_a_run_and_a_path_say_where_they_are(capsys: pytest.CaptureFixture[str]) -> None:

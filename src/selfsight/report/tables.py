@@ -43,24 +43,22 @@ def evaluation(numbers: Mapping[str, Any]) -> None:
 
 
 def methods(described: Sequence[Mapping[str, Any]]) -> None:
-    """What `selfsight methods` says: {"name", "idea", "paper", "settings": [{"name", "type", "default", "source"}]}.
+    """What `selfsight methods` says: {"name", "idea", "story", "settings": [{"name", "type", "default", "note"}]}.
 
-    Several methods are a table; one is shown with its settings.
+    Several methods are a table; one is told whole, with its settings. A default of None is chosen by the plan.
     """
     if len(described) != 1:
-        _table(
-            ["method", "idea", "paper"],
-            [[plain(one.get(key, "")) for key in ("name", "idea", "paper")] for one in described],
-        )
+        _table(["method", "idea"], [(one["name"], one["idea"]) for one in described])
+        _line("See one with its paper and its settings: selfsight methods NAME")
         return
     one = described[0]
-    for key, value in one.items():
-        if key != "settings":
-            _line(value if key == "name" else f"{key}: {plain(value)}")
-    rows = [
-        [plain(setting.get(key, "")) for key in ("name", "type", "default", "source")] for setting in one["settings"]
-    ]
-    _table(["setting", "type", "default", "source"], rows)
+    _line(f"{one['story']}\n")
+    rows = [(s["name"], s["type"].removesuffix(" | None"), _default(s["default"]), s["note"]) for s in one["settings"]]
+    _table(["--set", "type", "default", "meaning and source"], rows)
+
+
+def _default(value: object) -> str:
+    return "automatic" if value is None else plain(value)
 
 
 def findings(result: Any) -> None:
