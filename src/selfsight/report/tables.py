@@ -39,7 +39,9 @@ def evaluation(numbers: Mapping[str, Any]) -> None:
         _table(["without labels", "value"], [(NAMES.get(name, name), plain(value)) for name, value in free.items()])
     for note in numbers.get("notes") or []:
         _line(note)
-    _line(sentence(numbers.get("verdict"))[0])
+    conclusion, _ = sentence(numbers.get("verdict"))
+    if conclusion:
+        _line(conclusion)
 
 
 def methods(described: Sequence[Mapping[str, Any]]) -> None:
