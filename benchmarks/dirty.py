@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from selfsight.data import source
 from selfsight.data.decode import decode, displayed
 
 
@@ -20,6 +21,4 @@ def load(path: str) -> np.ndarray:
 
 def scan(root: str) -> Iterator[str]:
     """The candidates that a folder holds, absolute."""
-    from selfsight.data import source
-
     yield from source.find(root).paths

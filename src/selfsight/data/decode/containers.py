@@ -18,6 +18,7 @@ ORIENTATION = 0x0112  # EXIF tag
 PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 JPEG_KEPT = (0xE0, 0xEE)  # of the application segments: JFIF, and Adobe's (which says whether CMYK is inverted)
 JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # the SOF markers
+START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 JPEG_ALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
 
 
@@ -84,17 +85,10 @@ def _png_header(kept: list[bytes], turned: int) -> Container:
 
 def jpeg(data: bytes) -> Container:
     """Walk the segments up to the first scan; EXIF, XMP, colour profiles and comments are left out."""
-    kept, turned, frame, at = [data[:2]], 1, None, 2
+    kept, turned, frame, at = [data[:2]], 1, b"", 2
     while True:
-        while data[at : at + 2] == b"\xff\xff":  # fill bytes
-            at += 1
-        if at + 4 > len(data) or data[at + 1] == 0xD9:
-            raise Refused("truncated", "the file ends before the picture begins")
-        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        if data[at] != 0xFF or (length < 2 and marker not in JPEG_ALONE):
-            raise Refused("corrupt", "the JPEG segments are broken")
-        end = at + 2 if marker in JPEG_ALONE else at + 2 + length
-        if marker == 0xDA:
+        marker, at, end = _segment(data, at)
+        if marker == START_OF_SCAN:
             break
         if marker in JPEG_FRAMES:
             frame = data[at + 4 : end]
@@ -103,12 +97,25 @@ def jpeg(data: bytes) -> Container:
         if marker in JPEG_KEPT or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
             kept.append(data[at:end])
         at = end
-    if frame is None or len(frame) < 6:
+    if len(frame) < 6:
         raise Refused("corrupt", "the JPEG has no frame header")
     if data.count(b"\xff\xda", at) > MAX_SCANS:
         raise Refused("corrupt", f"more than {MAX_SCANS} scans")
     depth, height, width, channels = struct.unpack_from(">BHHB", frame)
     return Container(width, height, depth, channels, turned, b"".join([*kept, data[at:]]))
+
+
+def _segment(data: bytes, at: int) -> tuple[int, int, int]:
+    """Marker, start and end of the JPEG segment at `at`, fill bytes passed over."""
+    while data[at : at + 2] == b"\xff\xff":
+        at += 1
+    if at + 4 > len(data) or data[at + 1] == END_OF_IMAGE:
+        raise Refused("truncated", "the file ends before the picture begins")
+    marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+    alone = marker in JPEG_ALONE
+    if data[at] != 0xFF or (length < 2 and not alone):
+        raise Refused("corrupt", "the JPEG segments are broken")
+    return marker, at, at + 2 if alone else at + 2 + length
 
 
 def webp(data: bytes) -> Container:

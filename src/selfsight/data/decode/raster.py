@@ -25,7 +25,7 @@ MAX_PIXELS = 89_478_485  # a quarter of a GiB as 8-bit RGB: the limit above whic
 GREY_MODES = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "I;16": "I;16", "I;16B": "I;16B", "I;16L": "I;16L"}
 WALKERS = {"png": containers.png, "jpeg": containers.jpeg, "webp": containers.webp}
 PILLOW = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP", "gif": "GIF", "bmp": "BMP", "pnm": "PPM", "tiff": "TIFF"}
-PNM_HEADER = re.compile(rb"P[56]" + rb"(?:\s+|#[^\n]*\n)+(\d+)" * 3 + rb"\s")
+PNM_HEADER = re.compile(rb"P[56]" + rb"(?:\s|#[^\n]*\n)+(\d{1,10})" * 3 + rb"\s")
 # What decoders are seen to raise on damaged bytes; MemoryError is not among them, it says nothing about the file.
 DAMAGE = (
     *(ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, SyntaxError, TypeError),

@@ -1,0 +1,70 @@
+"""A bad file costs one line, is replaced the same way every time, and stops the run above a tenth."""
+
+from __future__ import annotations
+
+import csv
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from selfsight.data.bad import BadFile
+from selfsight.data.manifest import Manifest, scan
+from selfsight.data.pictures import Pictures, write_bad_files
+from selfsight.data.ranges import PixelFormat
+from selfsight.data.source import find
+from selfsight.errors import TrainingError
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Manifest:
+    for i in range(40):
+        Image.fromarray(np.full((4, 4, 3), i, np.uint8)).save(tmp_path / f"{i:02d}.png")
+    return scan(find(tmp_path), use_all=True)
+
+
+def test_a_good_row_is_itself(manifest: Manifest) -> None:
+    picture, row = Pictures(manifest, PixelFormat()).read(7)
+    assert row == 7
+    assert (picture == 7).all()
+
+
+def test_a_vanished_file_is_replaced_the_same_way_everywhere(manifest: Manifest) -> None:
+    Path(manifest.paths[3]).unlink()
+    among = np.arange(10, 20)
+    first, second = Pictures(manifest, PixelFormat()), Pictures(manifest, PixelFormat())
+    with ThreadPoolExecutor(4) as pool:
+        rows = {row for _, row in pool.map(lambda _: first.read(3, among), range(50))}
+    picture, again = second.read(3, among)
+    assert rows == {again}
+    assert again in among
+    assert (picture == again).all()
+    assert [(bad.path, bad.reason) for bad in first.bad_files] == [(manifest.paths[3], "missing")]
+
+
+def test_above_a_tenth_the_run_stops(manifest: Manifest) -> None:
+    pictures = Pictures(manifest, PixelFormat())
+    for row in range(5):
+        Path(manifest.paths[row]).write_bytes(b"\xff\xd8")
+    for row in range(4):
+        pictures.read(row)
+    with pytest.raises(TrainingError, match=r"5 of 40 files .* more than 10% .*bad_files.csv"):
+        pictures.read(4)
+
+
+def test_another_number_of_channels_is_a_bad_file(manifest: Manifest) -> None:
+    pictures = Pictures(manifest, PixelFormat(channels=5), max_bad=1.0)
+    with pytest.raises(TrainingError, match="no readable picture"):
+        pictures.read(0, np.array([1, 2]))
+    assert {bad.reason for bad in pictures.bad_files} == {"other_format"}
+
+
+def test_bad_files_are_written_for_people_and_spreadsheets(tmp_path: Path) -> None:
+    names = ["plain.png", "=1+1.png", "new\nline.png", b"\xff.png".decode("utf-8", "surrogateescape")]
+    write_bad_files(tmp_path / "bad.csv", [BadFile(name, "truncated", "why", b"\x00\xff") for name in names])
+    with open(tmp_path / "bad.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == ["plain.png", "./=1+1.png", "new\nline.png", "\\udcff.png"]
+    assert rows[0]["first_bytes"] == "00ff"
