@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from selfsight import checkpoints
 from selfsight.errors import RunError
-from selfsight.recipe import Columns, Recipe
+from selfsight.recipe import Columns
+from selfsight.runs import RunCheck, RunFolder
 
 if TYPE_CHECKING:
-    import pyarrow
-
     from selfsight.data.inspect import Inspection
-    from selfsight.data.manifest import Manifest
     from selfsight.nn.encoder import Encoder
 
 __all__ = ["Run", "RunCheck", "demo", "embed", "evaluate", "inspect", "methods", "train"]
@@ -24,33 +22,14 @@ USED_ALL = "This run was trained on the test part too (--use-all): its scores ar
 Data = str | Path | Sequence[str | Path]
 
 
-class Run:
-    """A run's folder: what was trained, how it went, and the encoder."""
-
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        self.recipe = Recipe.from_yaml(self.folder / "recipe.yaml")
-
-    def __repr__(self) -> str:
-        return f"Run({str(self.folder)!r})"
+class Run(RunFolder):
+    """A run's folder, and what can be done with it."""
 
     def encoder(self) -> Encoder:
         """The trained encoder; RunError while training has not ended."""
         from selfsight.nn.encoder import Encoder
 
-        if not (self.folder / "encoder" / "config.json").exists():
-            raise RunError(
-                f"{str(self.folder)!r} is not trained to its end; go on with: selfsight train --resume {self.folder}"
-            )
-        return Encoder.load(self.folder / "encoder").eval()
-
-    @property
-    def metrics(self) -> pyarrow.Table:
-        """One row a step that was written down: step, epoch, progress, loss, lr, quality, rankme ..."""
-        import pyarrow
-
-        lines = (self.folder / "metrics.jsonl").read_text().splitlines()
-        return pyarrow.Table.from_pylist([json_format.loads(line) for line in lines])
+        return Encoder.load(self.encoder_folder()).eval()
 
     def evaluate(self, data: Data | None = None, **options: Any) -> dict[str, Any]:
         """See `selfsight.evaluate`."""
@@ -59,31 +38,6 @@ class Run:
     def embed(self, data: Data, *, out: str | Path, **options: Any) -> Path:
         """See `selfsight.embed`."""
         return embed(self.folder, data, out=Path(out), **options)
-
-    def check(self) -> RunCheck:
-        """Whether the newest checkpoint is whole."""
-        newest = checkpoints.latest(self.folder / "checkpoints")
-        step = int(checkpoints.verify(newest)["step"]) if newest else None
-        return RunCheck(str(self.folder), self.recipe.method, self.recipe.encoder, self.recipe.steps, step)
-
-
-class RunCheck:
-    """What `inspect` says of a run."""
-
-    def __init__(self, folder: str, method: str, encoder: str, steps: int, newest: int | None) -> None:
-        self.folder, self.method, self.encoder, self.steps, self.newest = folder, method, encoder, steps, newest
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        found = "none yet" if self.newest is None else f"step {self.newest}, whole: every digest matches"
-        done = self.newest == self.steps
-        hint = (
-            f"Evaluate it: selfsight evaluate {self.folder}"
-            if done
-            else f"Go on with: selfsight train --resume {self.folder}"
-        )
-        state = {"finished": done, "steps": self.steps, "newest_checkpoint": found}
-        return {"run": self.folder, "method": self.method, "encoder": self.encoder, **state, "suggestions": [hint]}
 
 
 def inspect(
@@ -107,7 +61,7 @@ def inspect(
     from selfsight.data.manifest import scan
 
     columns = Columns(label_column, group_column, split_column, shared_labels)
-    listing = source.find(as_given(data), **as_arguments(columns))
+    listing = source.find(given(data), **columns.spelled())
     manifest = scan(listing)
     found = inspecting.inspect_data(manifest, listing)
     if out is not None:
@@ -156,7 +110,7 @@ def train(
     """
     from selfsight.report import tables
     from selfsight.training import session
-    from selfsight.training.plan import Request
+    from selfsight.training.request import Request
 
     if resume is not None and not (Path(resume) / "recipe.yaml").is_file():
         raise RunError(
@@ -164,27 +118,12 @@ def train(
         )
     if data is None and resume is None:
         raise RunError("there is nothing to train on; give a folder of pictures, or --resume RUN")
+    columns = Columns(label_column, group_column, split_column, shared_labels)
     request = Request(
-        data=as_given(data) if data is not None else [],
-        method=method,
-        encoder=encoder,
-        weights=str(weights) if weights else None,
-        pretrained=pretrained,
-        views=views,
-        size=size,
-        batch=batch,
-        micro_batch=micro_batch,
-        length=length,
-        lr=lr,
-        seed=seed,
-        threads=threads,
-        precision=precision,
-        device=device,
-        settings=dict(settings or {}),
-        config=str(config) if config else None,
-        use_all=use_all,
-        columns=Columns(label_column, group_column, split_column, shared_labels),
-    )
+        given(data) if data is not None else [], method, encoder, weights and str(weights), pretrained, views, size, batch,
+        micro_batch, length, lr, seed, threads, precision, device, dict(settings or {}), config and str(config), use_all,
+        columns,
+    )  # fmt: skip
     folder = Path(resume) if resume is not None else session.folder_for(request, out)
     session.train(
         request,
@@ -217,8 +156,8 @@ def evaluate(
     """
     from selfsight import report
     from selfsight.evaluation.measure import measured
+    from selfsight.training import session
     from selfsight.training.build import rivals
-    from selfsight.training.session import pictures_of
 
     its = Run(run)
     asked = {
@@ -230,12 +169,12 @@ def evaluate(
     columns = Columns(
         **{**vars(its.recipe.columns), **{key: value for key, value in asked.items() if value is not None}}
     )
-    manifest = manifest_for(its, as_given(data) if data is not None else None, columns)
+    manifest = session.manifest_for(its.folder, its.recipe, given(data) if data is not None else None, columns)
     encoders = {"encoder": its.encoder(), **rivals(its.recipe, its.folder, pretrained)}
     pixels = its.recipe.pixels
     found, neighbours = measured(
         encoders,
-        pictures_of(its.recipe, manifest),
+        session.pictures_of(its.recipe, manifest),
         manifest,
         size=its.recipe.size,
         low=pixels["low"],
@@ -264,18 +203,20 @@ def embed(
     split_column: str = "split",
     shared_labels: bool = False,
 ) -> Path:
-    """Turn pictures into vectors: `embeddings.npy` (float32, memory-mappable) and `embeddings.parquet` (path, label, row).
+    """Turn pictures into vectors: embeddings.npy (float32, memory-mappable), embeddings.parquet (path, label, row).
 
     Files that cannot be read have no vector; they are named in `bad_files.csv`.
     """
     from selfsight.embedding import embed as embedding
     from selfsight.embedding import store
-    from selfsight.training.session import pictures_of
+    from selfsight.training import session
 
     its = Run(run)
     encoder = its.encoder()
-    manifest = manifest_for(its, as_given(data), Columns(label_column, group_column, split_column, shared_labels))
-    pictures = pictures_of(its.recipe, manifest)
+    manifest = session.manifest_for(
+        its.folder, its.recipe, given(data), Columns(label_column, group_column, split_column, shared_labels)
+    )
+    pictures = session.pictures_of(its.recipe, manifest)
     vectors, rows = embedding.embed(
         encoder, pictures, manifest.every_row(), size=its.recipe.size, batch=batch, patches=patches
     )
@@ -297,27 +238,7 @@ def demo(out: Path | None = None, length: str | None = None) -> Run:
     return tour.tour(Path(out or "runs/demo"), length)
 
 
-def as_given(data: Data) -> list[str]:
+def given(data: Data) -> list[str]:
     """DATA as a list of absolute addresses."""
     several = [data] if isinstance(data, str | Path) else list(data)
     return [str(Path(one).absolute()) for one in several]
-
-
-def as_arguments(columns: Columns) -> dict[str, Any]:
-    """Columns in the words of `data.source.find`."""
-    return {
-        "label_column": columns.label,
-        "group_column": columns.group,
-        "split_column": columns.split,
-        "shared_labels": columns.shared_labels,
-    }
-
-
-def manifest_for(run: Run, data: list[str] | None, columns: Columns) -> Manifest:
-    """The run's own listing, or that of other pictures or other columns of the same ones."""
-    from selfsight.data import source
-    from selfsight.data.manifest import Manifest, scan
-
-    if data is None and columns == run.recipe.columns:
-        return Manifest.load(run.folder / "manifest.parquet")
-    return scan(source.find(data or run.recipe.data, **as_arguments(columns)))

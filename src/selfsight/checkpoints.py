@@ -1,7 +1,7 @@
 """A checkpoint is a folder that appears whole or not at all.
 
 `step-00000042/` holds files and `manifest.json` (SHA-256 of each). It is written beside its final name, synced to disk,
-renamed, and only then named in `LATEST`; the one before it stays. Nothing here is a pickle, and nothing here imports torch.
+renamed, and only then named in `LATEST`; the one before it stays. Nothing here is a pickle or imports torch.
 """
 
 from __future__ import annotations

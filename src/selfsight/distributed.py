@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["gather", "largest", "mean", "rank", "world"]
+__all__ = ["gather", "largest", "mean", "of_first", "rank", "world"]
 
 
 def world() -> int:
@@ -44,7 +45,7 @@ def gather(local: Float[Tensor, "N ..."]) -> Float[Tensor, "W*N ..."]:
     """Rows of all ranks in rank order, with gradient; every rank holds the same number of rows."""
     if world() == 1:
         return local
-    gathered: Tensor = _Gather.apply(local)  # type: ignore[no-untyped-call]
+    gathered: Tensor = _Gather.apply(local)
     return gathered
 
 
@@ -65,3 +66,12 @@ def largest(flags: Float[Tensor, "F"]) -> Float[Tensor, "F"]:
     if world() > 1:
         dist.all_reduce(flags, op=dist.ReduceOp.MAX)
     return flags
+
+
+def of_first(compute: Callable[[], Tensor], like: tuple[int, ...]) -> Tensor:
+    """What rank 0 computes, on every rank: float32 of shape `like`. For what depends on a rank's own state."""
+    if world() == 1:
+        return compute()
+    found = compute().float().contiguous() if rank() == 0 else torch.zeros(like)
+    dist.broadcast(found, src=0)
+    return found

@@ -57,7 +57,7 @@ class TrainingError(SelfsightError):
     """Training stopped itself; the last good checkpoint stands."""
 
 
-class Interrupted(TrainingError):
+class Interrupted(TrainingError):  # noqa: N818 - it is no fault
     """A signal asked training to end; the step was finished and saved. `signal` is its number."""
 
     def __init__(self, message: str, signal: int) -> None:

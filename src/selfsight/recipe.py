@@ -26,6 +26,11 @@ class Columns:
     split: str = "split"
     shared_labels: bool = False  # equal names in two sources mean the same class
 
+    def spelled(self) -> dict[str, Any]:
+        """In the words of `data.source.find` and of the command line."""
+        names = {"label_column": self.label, "group_column": self.group, "split_column": self.split}
+        return {**names, "shared_labels": self.shared_labels}
+
 
 @dataclass(frozen=True)
 class Recipe:

@@ -21,6 +21,7 @@ EVALUATION = {
 def test_an_evaluation_in_a_pipe_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     tables.show("evaluate", EVALUATION)
     assert capsys.readouterr().out.splitlines() == [
+        "encoder\tnearest neighbours\tlinear probe\t1 label a class",
         "this run\t81.2 %  79.0 to 83.0\t87.1 %  85.0 to 89.0\t31.0 %  30.0 to 32.0",
         "the same network, untrained\t50.0 %  48.0 to 52.0",
         "effective rank (RankMe)\t97.31",
@@ -59,7 +60,10 @@ def test_methods_are_a_table_and_one_is_shown_whole(capsys: pytest.CaptureFixtur
     tables.show("methods", [one, one | {"name": "other"}])
     assert capsys.readouterr().out.splitlines()[:2] == ["simclr\tagree", "other\tagree"]
     tables.show("methods", [one])
-    assert capsys.readouterr().out == "SimCLR: agree.\n\ntemperature\tfloat\tautomatic\ttau, B.7\n"
+    assert (
+        capsys.readouterr().out
+        == "SimCLR: agree.\n\n--set\ttype\tdefault\tmeaning and source\ntemperature\tfloat\tautomatic\ttau, B.7\n"
+    )
 
 
 def test_a_run_and_a_path_say_where_they_are(capsys: pytest.CaptureFixture[str]) -> None:

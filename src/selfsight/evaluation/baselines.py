@@ -75,15 +75,16 @@ def scaled(image: Image, low: float, high: float | None) -> Float[np.ndarray, "H
 
 def joint(values: Float[np.ndarray, "H W 3"]) -> Float[np.ndarray, "J"]:
     """Joint histogram of three channels, each pixel shared among its eight nearest bins; sums to 1."""
-    place = values.reshape(-1, 3) * (JOINT - 1)
+    place = values.reshape(-1, 3).T * (JOINT - 1)  # (3, H * W)
     lower = np.minimum(place.astype(np.int64), JOINT - 2)
     above = place - lower
+    shares = np.stack([1.0 - above, above])  # (lower or upper bin, channel, H * W)
+    first = (lower[0] * JOINT + lower[1]) * JOINT + lower[2]
     total = np.zeros(JOINT**3)
-    for corner in np.ndindex(2, 2, 2):
-        share = np.where(corner, above, 1.0 - above).prod(axis=1)
-        bins = (lower + corner) @ (JOINT**2, JOINT, 1)
-        total += np.bincount(bins, share, minlength=JOINT**3)
-    return np.asarray(total / len(place))
+    for red, green, blue in np.ndindex(2, 2, 2):
+        share = shares[red, 0] * shares[green, 1] * shares[blue, 2]
+        total += np.bincount(first + (red * JOINT + green) * JOINT + blue, share, minlength=JOINT**3)
+    return np.asarray(total / place.shape[1])
 
 
 def separate(values: Float[np.ndarray, "H W C"]) -> Float[np.ndarray, "J"]:

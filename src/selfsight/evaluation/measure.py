@@ -31,7 +31,7 @@ QUESTIONS, FOUND, SIDE = 6, 6, 64
 def measured(
     encoders: Mapping[str, Encoder], pictures: Readable, manifest: Manifest, *, size: int, low: float, high: float
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The whole table for `encoders` ("encoder", "untrained", ...) and the plain baselines, and neighbours to look at."""
+    """The whole table for `encoders` ("encoder", "untrained", ...) and the plain baselines; neighbours to look at."""
     known = manifest.train_rows()
     ready = {
         name: with_statistics(one, pictures, known, size) if name == "untrained" else one.eval()
@@ -47,7 +47,7 @@ def measured(
 
 
 def with_statistics(encoder: Encoder, pictures: Readable, rows: Int[np.ndarray, "N"], size: int) -> Encoder:
-    """A copy of an untrained encoder whose batch-norm statistics are those of training pictures, so that it is no straw man."""
+    """A copy of an untrained encoder with batch-norm statistics of training pictures, so that it is no straw man."""
     own = copy.deepcopy(encoder)
     norms = [module for module in own.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     if not norms:
@@ -95,7 +95,7 @@ def two_views(
 
 
 def _vectors(encoder: Encoder, views: torch.Tensor) -> Float[np.ndarray, "N D"]:
-    return np.concatenate([vectors_of(encoder, part) for part in views.split(BATCH)])
+    return np.concatenate([vectors_of(encoder, part) for part in torch.split(views, BATCH)])
 
 
 def gallery(

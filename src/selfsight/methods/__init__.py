@@ -38,7 +38,7 @@ def settings(method: type[Method]) -> dict[str, inspect.Parameter]:
 
 
 def describe(name: str) -> dict[str, Any]:
-    """Idea, paper and settings of a method as its file tells them: the docstrings and the comment behind each default."""
+    """Idea, paper and settings of a method as its file tells them: docstrings, and the comment behind each default."""
     kind = get(name)
     story = inspect.getdoc(import_module(kind.__module__)) or ""
     source = inspect.getsource(kind.__init__)

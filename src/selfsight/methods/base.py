@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from selfsight.data import order
@@ -125,7 +124,7 @@ class Method(nn.Module, ABC):
         """The encoder that monitor, evaluate, embed and export use."""
         return self.encoder
 
-    def prepare(self, data: Prepared) -> None:  # noqa: B027 - optional hook
+    def prepare(self, data: Prepared) -> None:
         """Fill buffers from the training pictures; once, before step 1, deterministic."""
 
     def order(self, epoch: Epoch) -> Tensor:
@@ -148,10 +147,10 @@ class Method(nn.Module, ABC):
     def loss(self, projections: Projections, batch: Batch) -> Terms:
         """Compare projections and targets of the whole batch. Pure; no trainable parameter acts here."""
 
-    def on_epoch_start(self, epoch: Epoch) -> None:  # noqa: B027 - optional hook
+    def on_epoch_start(self, epoch: Epoch) -> None:
         """Recluster, make a head anew. Never called when a run resumes inside an epoch."""
 
-    def on_step_end(self, projections: Projections, batch: Batch) -> None:  # noqa: B027 - optional hook
+    def on_step_end(self, projections: Projections, batch: Batch) -> None:
         """Move teacher, queue, centre: the only writer of state."""
 
     def groups(self) -> list[Group]:

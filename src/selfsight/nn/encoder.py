@@ -15,6 +15,7 @@ from typing import Any
 import timm
 import torch
 from jaxtyping import Float, Shaped
+from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save
 from torch import Tensor, nn
 
@@ -31,6 +32,10 @@ class Encoder(nn.Module):
 
     `low` and `high` are the pixel values that become 0 and 1; `mean` and `std` then normalise, per channel.
     """
+
+    backbone: Any  # a timm network: nn.Module with timm's own methods
+    scale: Tensor
+    shift: Tensor
 
     def __init__(
         self,
@@ -110,7 +115,7 @@ class Encoder(nn.Module):
             "model_args": {"in_chans": self.channels, **self.arguments},
             "pretrained_cfg": {**pretrained, "num_classes": 0},
         }
-        preprocess = {"size": self.size, "channels": self.channels, "low": self.low, "high": self.high}
+        preprocess: dict[str, Any] = {"size": self.size, "channels": self.channels, "low": self.low, "high": self.high}
         preprocess |= {
             "mean": self.mean,
             "std": self.std,
@@ -127,19 +132,23 @@ class Encoder(nn.Module):
 
     @classmethod
     def load(cls, folder: Path) -> Encoder:
-        """The encoder that `save` wrote; MissingError when the folder holds none."""
+        """The encoder that `save` wrote, or any folder in timm's layout; MissingError when it holds none."""
         try:
             config = json.loads((folder / "config.json").read_text())
-            seen = json.loads((folder / "preprocess.json").read_text())
+            seen = json.loads((folder / "preprocess.json").read_text()) if (folder / "preprocess.json").exists() else {}
             weights = load((folder / "model.safetensors").read_bytes())
-        except (OSError, ValueError) as error:
+            arguments = dict(config.get("model_args", {}))
+            channels = arguments.pop("in_chans", seen.get("channels", 3))
+            size = config["pretrained_cfg"]["input_size"][-1]
+            scale = {key: seen.get(key, config["pretrained_cfg"].get(key)) for key in ("mean", "std")}
+            pixels = {key: seen[key] for key in ("low", "high") if key in seen}
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise MissingError(
                 f"{str(folder)!r} holds no encoder that can be read ({error}); name a run or its encoder folder"
             ) from error
-        arguments = {key: value for key, value in config["model_args"].items() if key != "in_chans"}
-        scale = {key: seen[key] for key in ("channels", "size", "mean", "std", "low", "high")}
-        encoder = cls(config["architecture"], **scale, arguments=arguments)
-        encoder.backbone.load_state_dict(weights)
+        encoder = cls(config["architecture"], channels=channels, size=size, arguments=arguments, **scale, **pixels)
+        own = encoder.backbone.state_dict()  # a classifier that the folder may hold is left out
+        encoder.backbone.load_state_dict({name: tensor for name, tensor in weights.items() if name in own})
         return encoder
 
 
@@ -160,7 +169,7 @@ def weights_from(encoder: Encoder, file: Path) -> str:
     if len(fitting) < 0.9 * len(own):
         missing = [name for name in own if name not in fitting][:3]
         raise RecipeError(
-            f"{str(file)!r} fits {len(fitting)} of {len(own)} tensors of {encoder.name!r} (not, for one, {', '.join(missing)}); "
+            f"{str(file)!r} fits {len(fitting)} of {len(own)} tensors of {encoder.name!r} (not {', '.join(missing)}); "
             "choose the --encoder that the weights belong to"
         )
     encoder.backbone.load_state_dict(fitting, strict=False)
@@ -190,43 +199,38 @@ def unknown_encoder(name: str) -> str:
 
 def usual_scale(name: str, channels: int, trained: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation in units of full scale: the architecture's own when its weights are used."""
-    cfg = timm.get_pretrained_cfg(name) if trained else None
-    return _usual(channels, cfg.to_dict() if cfg is not None else {})
+    published = timm.get_pretrained_cfg(name) if trained else None
+    return _usual(channels, {"mean": published.mean, "std": published.std} if published is not None else {})
 
 
-def _create(name: str, channels: int, pretrained: bool, arguments: Mapping[str, Any]) -> nn.Module:
+def _create(name: str, channels: int, pretrained: bool, arguments: Mapping[str, Any]) -> Any:
     if not known(name):
-        raise RecipeError(
-            unknown("encoder", name, timm.list_models() if len(name) > 3 else ["resnet18"])[:160] + " ..."
-        )
+        raise RecipeError(unknown_encoder(name))
     try:
-        backbone: nn.Module = timm.create_model(
-            name, pretrained=pretrained, num_classes=0, in_chans=channels, **arguments
-        )
+        return timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=channels, **arguments)
     except Exception as error:
         if not pretrained:
             raise
         raise MissingError(
-            f"there are no pretrained weights for {name!r} on this machine and they cannot be fetched ({type(error).__name__}); "
-            "connect to the network once, or give a file with --weights FILE"
+            f"there are no pretrained weights for {name!r} on this machine and they cannot be fetched "
+            f"({type(error).__name__}); connect to the network once, or give a file with --weights FILE"
         ) from error
-    return backbone
 
 
 def _arguments(name: str, size: int, pretrained: bool) -> dict[str, Any]:
     """What makes an architecture fit views of this size without changing the shape of its weights."""
     if not known(name):
         return {}
-    cfg = timm.get_pretrained_cfg(name)
-    if "vit" in name or (cfg is not None and cfg.fixed_input_size):
+    published = timm.get_pretrained_cfg(name)
+    if "vit" in name or (published is not None and published.fixed_input_size):
         return {"img_size": size} if pretrained or size >= 96 else {"img_size": size, "patch_size": max(2, size // 8)}
     if size <= SMALL_VIEW and name.startswith(("resnet", "resnext", "wide_resnet")):
         return {"output_stride": SMALL_STRIDE}
     return {}
 
 
-def _usual(channels: int, cfg: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    mean, std = cfg.get("mean", IMAGENET[0]), cfg.get("std", IMAGENET[1])
+def _usual(channels: int, published: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    mean, std = published.get("mean", IMAGENET[0]), published.get("std", IMAGENET[1])
     if channels == len(mean):
         return tuple(mean), tuple(std)
     return (sum(mean) / len(mean),) * channels, (sum(std) / len(std),) * channels

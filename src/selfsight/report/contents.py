@@ -69,7 +69,7 @@ def _recipe(text: str) -> Iterator[tuple[str, str, str]]:
         match = _LINE.match(line)
         if match is None:
             if outer and line.lstrip().startswith("- "):
-                yield outer[-1][1], _bare(line.lstrip("- ")), ""
+                yield ".".join(part for _, part in outer), _bare(line.lstrip("- ")), ""
             continue
         indent = len(match["indent"])
         outer = [(depth, name) for depth, name in outer if depth < indent]

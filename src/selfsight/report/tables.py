@@ -110,7 +110,7 @@ def _line(text: object) -> None:
 def _table(heads: Sequence[str], rows: Sequence[Row]) -> None:
     console = _console()
     if not console.is_terminal:
-        for row in rows:
+        for row in [heads, *rows] if len(heads) > 2 else rows:  # two columns explain themselves
             sys.stdout.write("\t".join(_safe(cell) for cell in row).rstrip() + "\n")
         return
     table = Table(*heads, box=None, header_style="bold", pad_edge=False, padding=(0, 3, 0, 0))

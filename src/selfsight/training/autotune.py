@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from selfsight import methods
 from selfsight.data.loader import Loader
 from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import Pictures
@@ -40,7 +39,7 @@ def measure(recipe: Recipe, manifest: Manifest, fixed: str | None = None) -> Spe
     rows = manifest.train_rows()[: min(TRIED, recipe.batch)]
     seconds = {}
     for precision, last in choices:
-        tried = replace(recipe, precision=precision, channels_last=last, batch=len(rows), before=None)
+        tried = replace(recipe, precision=precision, channels_last=last, batch=len(rows))
         method = stand_in(tried)
         labels = torch.from_numpy(manifest.labels[rows])
         loader = Loader(
@@ -54,10 +53,8 @@ def measure(recipe: Recipe, manifest: Manifest, fixed: str | None = None) -> Spe
 
 
 def stand_in(recipe: Recipe) -> Method:
-    """The recipe's method, or where it needs a trained one before it, one that costs the same."""
-    kind = methods.get(recipe.method)
-    first = method_of(replace(recipe, method=kind.before, settings={})) if kind.before else None
-    return method_of(recipe, first)
+    """The recipe's method; what would be trained before it is made, not trained."""
+    return method_of(recipe, stand_in(recipe.before) if recipe.before else None)
 
 
 def bare_step(recipe: Recipe, method: Method, batch: Batch) -> float:
@@ -73,7 +70,7 @@ def bare_step(recipe: Recipe, method: Method, batch: Batch) -> float:
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
             projections = {**method.project(batch), **method.targets(batch)}
         floats = {name: v.float() if v.is_floating_point() else v for name, v in projections.items()}
-        method.loss(floats, batch)["loss"].backward()
+        torch.autograd.backward(method.loss(floats, batch)["loss"])
         optimizer.step()
         if device.type == "cuda":
             torch.cuda.synchronize()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
 
 from selfsight import methods
 from selfsight.errors import MissingError, RecipeError, unknown
@@ -17,7 +18,7 @@ from selfsight.training.optimizers import build as build_optimizer
 
 __all__ = ["encoder_of", "engine", "method_of", "optimizer_of"]
 
-PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
+PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
 
 def engine(recipe: Recipe) -> Fabric:
@@ -57,7 +58,7 @@ def method_of(recipe: Recipe, before: Method | None = None) -> Method:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed + 1)
         given = {"before": before} if kind.before else {}
-        method: Method = kind(encoder, **recipe.settings, **given)  # type: ignore[call-arg]
+        method: Method = kind(encoder, **recipe.settings, **given)
     return method.train()
 
 
@@ -80,7 +81,7 @@ def optimizer_of(recipe: Recipe, method: Method) -> torch.optim.Optimizer:
 def rivals(recipe: Recipe, folder: Path, pretrained: str | None = None) -> dict[str, Encoder]:
     """What a run's encoder is measured beside: the untrained network and, where weights are at hand, a pretrained one.
 
-    A run that started from given weights has them as `pretrained`; its `untrained` is the same network with random ones.
+    A run that started from given weights has them as `pretrained`; its `untrained` has random ones.
     """
     start = Encoder.load(folder / "untrained")
     given = bool(recipe.weights) or recipe.pretrained

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from selfsight import distributed
 from selfsight.data.loader import Loader
 from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import Pictures, write_bad_files
@@ -57,9 +58,12 @@ class TrainingData:
         return (self.pictures.read(int(row), self.rows)[0] for row in self.rows)
 
     def features(self, method: Method) -> Float[Tensor, "N D"]:
-        """Embeddings of the training pictures in data order; an unreadable one gives the zero vector."""
+        """Embeddings of the training pictures in data order, the same on every rank; an unreadable one gives zeros."""
+        return distributed.of_first(lambda: self._features(method), (len(self.rows), method.product.width))
+
+    def _features(self, method: Method) -> Float[Tensor, "N D"]:
         found, kept = embed(method.product, self.pictures, self.rows, size=self.recipe.size)
-        full = np.zeros((len(self.rows), found.shape[1]), np.float32)
+        full = np.zeros((len(self.rows), method.product.width), np.float32)
         full[np.searchsorted(self.rows, kept)] = found
         return torch.from_numpy(full)
 

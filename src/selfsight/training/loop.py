@@ -7,7 +7,6 @@ never calls it: so going on from a checkpoint is the same as never having stoppe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +49,9 @@ class Trainer:
         raw_optimizer = self.optimizer
         self.wrapped, self.optimizer = self.fabric.setup(self.method, raw_optimizer)
         self.wrapped.mark_forward_method("project")
-        self.journal, self.saved_at, self.failures = Journal(self.folder, step - (step == 0)), time.monotonic(), 0
+        main = distributed.rank() == 0  # the other ranks write nothing
+        self.journal = Journal(self.folder if main else None, step - (step == 0))
+        self.saved_at, self.started_at, self.failures = time.monotonic(), time.monotonic(), 0
         with ExitStack() as stack:
             stack.callback(self.journal.close)
             stack.callback(self.data.loader.close)
@@ -60,13 +61,12 @@ class Trainer:
                 self.begin()
             while step < self.recipe.steps:
                 step = self.epoch(step, signals)
-            if step not in checkpoints.steps(self.folder / "checkpoints"):
-                self.save(step)
         return self.method
 
     def restore(self) -> int:
         """The step to go on from."""
-        checkpoints.clean(self.folder / "checkpoints")
+        if distributed.rank() == 0:
+            checkpoints.clean(self.folder / "checkpoints")
         newest = checkpoints.latest(self.folder / "checkpoints")
         if newest is None:
             return 0
@@ -75,7 +75,7 @@ class Trainer:
         return int(facts["step"])
 
     def begin(self) -> None:
-        """Before the first step: fill buffers, prove that a checkpoint can be written, measure the untouched encoder."""
+        """Before step 1: fill buffers, prove that a checkpoint can be written, measure the untouched encoder."""
         self.method.prepare(self.data.prepared(self.method))
         self.save(0, must=True)
         self.look(0)
@@ -170,8 +170,8 @@ class Trainer:
         )
         if self.failures >= PATIENCE:
             raise TrainingError(
-                f"training stopped at step {step + 1}: {PATIENCE} steps in a row were not finite; the last checkpoint is from before. "
-                "Try a lower --lr, or --precision fp32"
+                f"training stopped at step {step + 1}: {PATIENCE} steps in a row were not finite; the last checkpoint "
+                "is from before. Try a lower --lr, or --precision fp32"
             )
 
     def after(self, step: int, signals: Signals) -> None:
@@ -201,6 +201,8 @@ class Trainer:
             seen = self.data.monitor.look(self.method.product, autocast)
             self.journal.metric(step, progress=step / self.recipe.steps, **seen)
             self.watcher.quality(step, seen)
+            speed = {"seconds": time.monotonic() - self.started_at, "images_per_second": self.watcher.images_per_second}
+            self.journal.time(step, **speed)
 
     def save(self, step: int, *, must: bool = False) -> None:
         """A checkpoint of `step`. A full disk costs the save, not the run: it is tried again later."""

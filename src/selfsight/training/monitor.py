@@ -56,11 +56,13 @@ class Monitor:
                     self._features(encoder, self.pairs[:, 0]), self._features(encoder, self.pairs[:, 1])
                 )
         numbers = geometry.label_free(features)
-        seen = {name: float(numbers[name]) for name in ("rankme", "mean_cos", "std") if name in numbers}
+        seen: dict[str, float] = {
+            name: float(numbers[name]) for name in ("rankme", "mean_cos", "std") if name in numbers
+        }
         return {"quality": float(found), **seen} if found is not None else seen
 
     def _features(self, encoder: Encoder, views: Tensor) -> Float[np.ndarray, "N D"]:
-        return np.concatenate([vectors_of(encoder, part) for part in views.split(CHUNK)])
+        return np.concatenate([vectors_of(encoder, part) for part in torch.split(views, CHUNK)])
 
 
 def _pairs(pictures: Readable, rows: np.ndarray, views: View, seed: int) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -11,57 +10,22 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
 from selfsight import methods
 from selfsight.data import ranges
 from selfsight.data.manifest import Manifest
-from selfsight.errors import DataError, MissingError, RecipeError, unknown
+from selfsight.errors import DataError, MissingError, RecipeError
 from selfsight.methods.base import Facts, Method, Training
 from selfsight.nn import encoder as encoders
-from selfsight.recipe import Columns, Recipe, read_config
+from selfsight.recipe import Recipe, read_config
 from selfsight.training import autotune
 from selfsight.training.build import check_settings
+from selfsight.training.request import Request, parse_length, sorted_settings
 
 SIZES = (32, 64, 96, 128, 160, 224)
 CPU_SIZE, CPU_BATCH, CPU_LENGTH = 64, 128, "10m"  # what a laptop does in the time of a coffee
 LEAST_BATCHES = 4  # in an epoch, where the batch is automatic
-TUNABLE = (
-    "optimizer",
-    "momentum",
-    "weight_decay",
-    "warmup",
-    "clip",
-    "monitor_points",
-    "monitor_pictures",
-    "channels_last",
-)
 MONITOR_SHARE = 0.02  # of the pictures that training computes
-
-
-@dataclass(frozen=True)
-class Request:
-    """What was asked for. None means: decide."""
-
-    data: list[str] = field(default_factory=list)
-    method: str | None = None
-    encoder: str | None = None
-    weights: str | None = None
-    pretrained: bool = False
-    views: str | None = None
-    size: int | None = None
-    batch: int | None = None
-    micro_batch: int | None = None
-    length: str | None = None
-    lr: float | None = None
-    seed: int | None = None
-    threads: int | None = None
-    precision: str | None = None
-    device: str | None = None
-    settings: Mapping[str, str] = field(default_factory=dict)
-    config: str | None = None
-    use_all: bool = False
-    columns: Columns = field(default_factory=Columns)
 
 
 @dataclass
@@ -98,20 +62,6 @@ def plan(request: Request, manifest: Manifest) -> tuple[Recipe, dict[str, str]]:
     return length(made, request, manifest, kind)
 
 
-def sorted_settings(kind: type[Method], method: str, asked: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`--set` entries: the method's own settings and loose recipe entries, values read as YAML."""
-    known, own, loose = methods.settings(kind), {}, {}
-    for name, text in asked.items():
-        value = yaml.safe_load(text) if isinstance(text, str) else text
-        if name in known:
-            own[name] = value
-        elif name in TUNABLE:
-            loose[name] = value
-        else:
-            raise RecipeError(f"method {method!r}: {unknown('setting', name, [*known, *TUNABLE])}")
-    return own, loose
-
-
 def machine(made: Plan, request: Request) -> None:
     """Device, threads, ranks."""
     gpu = torch.cuda.is_available()
@@ -131,7 +81,7 @@ def data(made: Plan, request: Request, manifest: Manifest) -> None:
     rows = manifest.train_rows()
     if len(rows) == 0:
         raise DataError(
-            "no picture is left to train on: every readable one is in the test split; check the split column or use --use-all"
+            "no picture is left to train on: every readable one is in the test split; check the split column"
         )
     made.values |= {"data": list(request.data), "use_all": request.use_all, "columns": request.columns}
     made.values |= {"pictures": len(rows), "listing": manifest.digest()}
@@ -223,66 +173,50 @@ def method_settings(
 def length(made: Plan, request: Request, manifest: Manifest, kind: type[Method]) -> tuple[Recipe, dict[str, str]]:
     """Steps, from any way to say how long; where time is meant, from the measured speed."""
     training, values = kind.defaults(made.values["size"]), made.values
-    cpu = values["device"] == "cpu"
-    asked = made.settle(
-        "length",
-        request.length,
-        CPU_LENGTH if cpu else f"{training.epochs}epochs",
-        "a first look; give --for to train longer" if cpu else "as published",
-    )
+    on_cpu = values["device"] == "cpu"
+    usual = CPU_LENGTH if on_cpu else f"{training.epochs}epochs"
+    why = "a first look; give --for to train longer" if on_cpu else "as published"
+    asked = made.settle("length", request.length, usual, why)
     number, unit = parse_length(asked)
-    draft = {
-        **values,
-        "steps": 1,
-        "warmup": 0.0,
-        "precision": request.precision or "fp32",
-        "channels_last": values.get("channels_last", False),
-    }
-    before = draft.pop("before", None)
-    if request.precision is None or unit == "minutes":
-        speed = autotune.measure(Recipe(**draft), manifest, fixed=request.precision)
-        made.reasons["speed"] = speed.reason
-        made.settle("channels_last", None, speed.channels_last, speed.reason)
-        made.settle("precision", request.precision, speed.precision, speed.reason)
-        seconds = speed.seconds
-    else:
-        seconds = 0.0
-        made.settle("channels_last", None, False, "torch's usual layout")
-        made.settle("precision", request.precision, "fp32", "exact")
+    values |= {"steps": values.get("steps", 0), "warmup": values.get("warmup", 0.0)}
+    if kind.before and values.get("before") is None:
+        values["before"] = before_recipe(values | {"precision": "fp32", "channels_last": False}, kind)
+    seconds = speed(made, request, manifest, needed=unit == "minutes")
     epoch = values["pictures"] // values["batch"]
-    to_steps = {
-        "steps": 1.0,
-        "epochs": epoch,
-        "images": 1 / values["batch"],
-        "minutes": 60 / seconds if seconds else 0.0,
-    }
-    made.settle(
-        "steps",
-        None,
-        max(1, round(number * to_steps[unit])),
-        f"{asked} at {epoch} steps an epoch" + (f" and {seconds:.2f} s a step" if seconds else ""),
-    )
+    each = {"steps": 1.0, "epochs": epoch, "images": 1 / values["batch"], "minutes": 60 / (seconds or 1)}[unit]
+    if not values["steps"]:
+        values["steps"] = max(1, round(number * each))
+        made.reasons["steps"] = f"{epoch} an epoch" + (f", {seconds:.2f} s each" if seconds else "")
     if seconds:
-        made.reasons["eta"] = f"{made.values['steps'] * seconds / 60:.1f} minutes"
-    warm = min(0.5, training.warmup * epoch / values["steps"])
-    made.settle("warmup", None, warm, f"{training.warmup:g} epochs as published")
+        made.reasons["eta"] = f"{values['steps'] * seconds / 60:.1f} minutes"
+    values["warmup"] = values["warmup"] or min(0.5, training.warmup * epoch / values["steps"])
     monitor(made, values)
-    return Recipe(
-        **{**values, "before": before_recipe(values, kind) if kind.before and before is None else before}
-    ), made.reasons
+    if values.get("before") is not None:
+        values["before"] = before_recipe(values, kind)
+    return Recipe(**values), made.reasons
+
+
+def speed(made: Plan, request: Request, manifest: Manifest, *, needed: bool) -> float:
+    """Settle precision and layout, by measurement unless both are given; seconds a step, 0 where nothing was measured."""
+    values = made.values
+    if request.precision is not None and not needed:
+        made.settle("precision", request.precision, None, "")
+        made.settle("channels_last", None, False, "torch's usual layout")
+        return 0.0
+    draft = {"precision": "fp32", "channels_last": False} | values
+    found = autotune.measure(Recipe(**draft), manifest, fixed=request.precision or values.get("precision"))
+    made.settle("precision", request.precision, found.precision, found.reason)
+    made.settle("channels_last", None, found.channels_last, found.reason)
+    return found.seconds
 
 
 def monitor(made: Plan, values: dict[str, Any]) -> None:
     """How often and on how many pictures to look, so that looking costs about 2 % of training."""
     budget = MONITOR_SHARE * values["steps"] * values["batch"] * 6  # a step computes two views, forward and backward
     count = int(min(2000, values["pictures"], max(200, budget / 10)))
+    points = int(min(30, values["steps"], max(4, budget / count)))
     made.settle("monitor_pictures", None, count, "about 2 % of the time goes into looking")
-    made.settle(
-        "monitor_points",
-        None,
-        int(min(30, values["steps"], max(4, budget / count))),
-        "about 2 % of the time goes into looking",
-    )
+    made.settle("monitor_points", None, points, "about 2 % of the time goes into looking")
 
 
 def before_recipe(values: dict[str, Any], kind: type[Method]) -> Recipe:
@@ -303,35 +237,3 @@ def before_recipe(values: dict[str, Any], kind: type[Method]) -> Recipe:
         steps=max(1, values["steps"] // 2),
         **own,
     )
-
-
-def parse_length(text: str) -> tuple[float, str]:
-    """(number, unit) of 10m, 2000steps, 30epochs, 500kimages; RecipeError otherwise."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(k|M)?(m|min|h|s|steps?|epochs?|images?)", text.strip())
-    if not match or float(match[1]) <= 0:
-        raise RecipeError(f"--for {text!r} is not a length; write 10m, 2h, 2000steps, 30epochs or 500kimages")
-    number = float(match[1]) * {None: 1, "k": 1e3, "M": 1e6}[match[2]]
-    minutes = {"m": 1.0, "min": 1.0, "h": 60.0, "s": 1 / 60}
-    if match[3] in minutes:
-        return number * minutes[match[3]], "minutes"
-    return number, match[3].rstrip("s") + "s"
-
-
-def contradiction(request: Request, recipe: Recipe) -> str | None:
-    """One sentence when what is asked explicitly differs from the recipe of the run that is to go on."""
-    names = ("method", "size", "batch", "micro_batch", "length", "lr", "seed", "threads", "precision", "device")
-    asked = {name: getattr(request, name) for name in names}
-    if request.encoder and not Path(request.encoder).exists():
-        asked["encoder"] = request.encoder
-    for name, value in asked.items():
-        have = getattr(recipe, name)
-        if value is not None and value != have:
-            return f"{name} was {have!r} and is now {value!r}"
-    wanted = {name: yaml.safe_load(text) if isinstance(text, str) else text for name, text in request.settings.items()}
-    if request.views:
-        wanted["augmentation"] = request.views
-    for name, value in wanted.items():
-        have = recipe.settings.get(name, getattr(recipe, name, None))
-        if have != value:
-            return f"{name} was {have!r} and is now {value!r}"
-    return None

@@ -1,4 +1,4 @@
-"""From a request to a finished run folder: find the pictures, plan, keep the plan, train each stage, write the encoder."""
+"""From a request to a finished run: find the pictures, plan, keep the plan, train each stage, write the encoder."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from selfsight.data.order import Purpose, keyed
 from selfsight.data.pictures import Pictures, write_bad_files
 from selfsight.errors import DataError, DiskError, RecipeError, RunError
 from selfsight.methods.base import Method
-from selfsight.recipe import Recipe
+from selfsight.recipe import Columns, Recipe
 from selfsight.training.autotune import stand_in
 from selfsight.training.build import encoder_of, engine, method_of, optimizer_of
 from selfsight.training.data import TrainingData, format_of
 from selfsight.training.loop import Trainer
-from selfsight.training.plan import Request, contradiction, parse_length, plan
+from selfsight.training.plan import plan
 from selfsight.training.progress import Watcher
+from selfsight.training.request import Request, contradiction, parse_length
 from selfsight.views.sheet import sheet
 
 SHOWN = 8  # pictures in views.png
@@ -59,9 +60,9 @@ def train(
 
 
 def folder_for(request: Request, out: Path | None) -> Path:
-    """Where a run goes: `out`, or runs/<pictures>-<method>; a folder of other things is refused."""
+    """Where a run goes: `out`, or runs/<pictures>; a folder of other things is refused."""
     name = Path(request.data[0]).stem or "pictures"
-    folder = Path(out) if out else Path("runs") / f"{name}-{request.method or 'simclr'}"
+    folder = Path(out) if out else Path("runs") / name
     strangers = [path for path in folder.iterdir() if path.name != ".lock"] if folder.is_dir() else []
     if folder.exists() and not folder.is_dir():
         raise RunError(f"--out {str(folder)!r} is a file; name a folder that is new or empty")
@@ -88,6 +89,13 @@ def seconds(save_every: str | None) -> float:
 def pictures_of(recipe: Recipe, manifest: Manifest) -> Pictures:
     """Pictures in the run's pixel format; here a bad file is left out, however many there are."""
     return Pictures(manifest, format_of(recipe), max_bad=1.0)
+
+
+def manifest_for(folder: Path, recipe: Recipe, data: list[str] | None, columns: Columns) -> Manifest:
+    """The run's own listing, or that of other pictures or other columns of the same ones."""
+    if data is None and columns == recipe.columns:
+        return Manifest.load(folder / "manifest.parquet")
+    return scan(source.find(data or recipe.data, **columns.spelled()))
 
 
 def plan_rows(recipe: Recipe, reasons: Mapping[str, str]) -> list[tuple[str, object, str]]:
@@ -123,13 +131,7 @@ def settled(request: Request, folder: Path, tell: Told) -> tuple[Recipe, Manifes
     going_on = (folder / "recipe.yaml").exists()
     stored = Recipe.from_yaml(folder / "recipe.yaml") if going_on else None
     columns = stored.columns if stored else request.columns
-    listing = source.find(
-        request.data or (stored.data if stored else []),
-        label_column=columns.label,
-        group_column=columns.group,
-        split_column=columns.split,
-        shared_labels=columns.shared_labels,
-    )
+    listing = source.find(request.data or (stored.data if stored else []), **columns.spelled())
     manifest = scan(listing, seed=0, use_all=stored.use_all if stored else request.use_all)
     if stored:
         kept = Manifest.load(folder / "manifest.parquet")
@@ -221,7 +223,7 @@ def locked(folder: Path) -> Iterator[None]:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / ".lock", "w")
+        file = open(folder / ".lock", "w")  # noqa: SIM115 - held open while the run goes on
     except OSError as error:
         raise DiskError(f"{str(folder)!r} cannot be written ({error.strerror}); choose another --out") from error
     with file:
