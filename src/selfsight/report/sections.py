@@ -137,7 +137,8 @@ def _picture(entry: Entry, names: str, score: str) -> str:
     name = safe(entry.get("name") or "")
     source = f"data:image/{kind};base64,{image}" if _BASE64.fullmatch(image) else ""
     label = f"<bdi><b>{safe(entry['label'])}</b></bdi>" if entry.get("label") is not None else ""
-    text = f'{label}<bdi title="{name}">{name}</bdi>{safe(score)}'
+    last = safe(str(entry.get("name") or "").rsplit("/", 1)[-1])  # the narrow column's worth; the rest is the title
+    text = f'{label}<bdi title="{name}">{last}</bdi>{safe(score)}'
     return element("figure", f'<img alt="{name}" src="{source}">{text}', names=names)
 
 
