@@ -7,6 +7,7 @@ groups, batch norm, and a method that is trained before it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import exp, log
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -128,3 +129,12 @@ class Everything(Method):
         trunk = [*self.encoder.parameters()]
         heads = [*self.projector.parameters(), *self.head.parameters(), self.token]
         return [Group(trunk), Group(heads, lr=2.0, decay=0.0)]
+
+    def chance(self, batch: int) -> float:
+        """The loss of logits that say nothing: log(1 + K) for the key, log C for the cluster."""
+        return log(1 + self.negatives) + log(self.clusters)
+
+    def floor(self, batch: int) -> float:
+        """The loss at rest and at progress 1: clusters told apart, B pictures at a simplex's corners (see MoCo)."""
+        others = self.negatives * (1 - 1 / batch) * exp(-(1 + 1 / (batch - 1)) / self.temperature)
+        return log(1 + self.negatives / batch + others)

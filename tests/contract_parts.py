@@ -1,0 +1,143 @@
+"""What the contract suite shares: any method on a tiny encoder, batches of real pictures, short runs of the real loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from selfsight import methods
+from selfsight.data import ranges, source
+from selfsight.data.loader import Loader
+from selfsight.data.manifest import Manifest, scan
+from selfsight.data.pictures import Pictures
+from selfsight.embedding.embed import vectors_of
+from selfsight.methods.base import Batch, Epoch, Facts, Method, Prepared
+from selfsight.nn.encoder import Encoder
+from selfsight.recipe import Recipe
+from selfsight.training import gradcache
+from selfsight.training.autotune import stand_in
+from selfsight.training.build import engine, method_of, optimizer_of
+from selfsight.training.data import TrainingData
+from selfsight.training.loop import Trainer
+from selfsight.training.plan import plan
+from selfsight.training.progress import Watcher
+from selfsight.training.request import Request
+from selfsight.views.render import whole
+
+NAMES = methods.names()
+SIZE, BATCH = 32, 8  # 64 pictures make 8 steps an epoch
+STEPS, CUT = 20, 11  # two and a half epochs, cut in the middle of the second
+FILES = ("method.safetensors", "optimizer.safetensors")
+
+
+def everything_scanned(photos: Path) -> Manifest:
+    """All 64 pictures, none held out."""
+    return scan(source.find(photos), use_all=True)
+
+
+def recipe_of(name: str, photos: Path, manifest: Manifest, **changes: Any) -> Recipe:
+    """What `selfsight train` would plan for a short run on the tiny encoder."""
+    asked = Request(
+        data=[str(photos)],
+        method=name,
+        encoder="test_resnet",
+        size=SIZE,
+        batch=BATCH,
+        length=f"{STEPS}steps",
+        threads=1,
+        precision="fp32",
+        device="cpu",
+        use_all=True,
+    )
+    return replace(plan(asked, manifest)[0], **changes)
+
+
+def trainer_of(recipe: Recipe, manifest: Manifest, folder: Path, *, workers: int = 0, save: float = 0.0) -> Trainer:
+    """A trainer as a run makes it; what is trained before the method is made, not trained."""
+    folder.mkdir(parents=True, exist_ok=True)
+    method = method_of(recipe, stand_in(recipe.before) if recipe.before else None)
+    optimizer = optimizer_of(recipe, method)
+    data = TrainingData(recipe, manifest, method, folder, workers)
+    return Trainer(recipe, folder, engine(recipe), method, optimizer, data, Watcher(recipe, quiet=True), save)
+
+
+def made(name: str, *, encoder: str = "test_resnet", batch: int = BATCH, count: int = 64, **own: Any) -> Method:
+    """A method with its automatic settings on a tiny encoder, in train mode."""
+    kind = methods.get(name)
+    settings = {key: p.default for key, p in methods.settings(kind).items()} | own
+    found = kind.resolve(settings, Facts(count, batch, SIZE, 3, 0))
+    settings |= {key: value for key, (value, _) in found.items() if settings[key] is None}
+    given = {"before": made(kind.before, encoder=encoder, batch=batch, count=count)} if kind.before else {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        method: Method = kind(Encoder(encoder, size=SIZE), **settings, **given)
+    return method.train()
+
+
+def batch_of(method: Method, manifest: Manifest, count: int, first: int = 0) -> Batch:
+    """The first `count` pictures as the loader gives them at position `first`."""
+    rows = manifest.every_row()
+    pictures = Pictures(manifest, ranges.measure(manifest, rows))
+    labels = torch.from_numpy(manifest.labels[rows])
+    loader = Loader(pictures, rows, labels, method.views(SIZE), seed=0, workers=0)
+    return loader.collate(np.arange(first, first + count) % len(rows), first)
+
+
+def begun(method: Method, manifest: Manifest, count: int = 64) -> Epoch:
+    """Prepare the method on the first `count` pictures and start its first epoch, as the loop does."""
+    rows = manifest.every_row()[:count]
+    pictures = Pictures(manifest, ranges.measure(manifest, rows))
+    views = torch.from_numpy(np.stack([whole(pictures.read(int(row))[0], SIZE) for row in rows]))
+
+    def images() -> Iterator[np.ndarray]:
+        return (pictures.read(int(row))[0] for row in rows)
+
+    def features() -> Tensor:
+        return torch.from_numpy(vectors_of(method.product, views))
+
+    labels = torch.from_numpy(manifest.labels[rows])
+    method.prepare(Prepared(0, labels, images, features))
+    epoch = Epoch(0, 0, BATCH, labels, features, lambda module: None)
+    method.on_epoch_start(epoch)
+    return epoch
+
+
+def freeze_norms(method: nn.Module) -> nn.Module:
+    """Batch norms use their running statistics from now on, whoever calls `train`."""
+    for module in method.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+            module.train = lambda mode=True, module=module: module  # type: ignore[method-assign]
+    return method
+
+
+def one_step(method: Method, batch: Batch, micro: int | None = None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Gradient of a step left in the parameters; terms and projections."""
+    method.zero_grad(set_to_none=True)
+    return gradcache.gradient(
+        method, method.project, batch, micro or len(batch["index"]), key=0, backward=Tensor.backward
+    )
+
+
+def snapshot(method: nn.Module) -> dict[str, Tensor]:
+    """A copy of all state."""
+    return {name: tensor.clone() for name, tensor in method.state_dict().items()}
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> list[str]:
+    """Names of the tensors that are not bit-identical."""
+    assert first.keys() == second.keys()
+    return [name for name in first if not torch.equal(first[name], second[name])]
+
+
+def results(folder: Path, steps: int = STEPS) -> dict[str, bytes]:
+    """The bytes that a run is compared by."""
+    last = folder / "checkpoints" / f"step-{steps:08d}"
+    paths = [last / name for name in FILES] + [folder / "metrics.jsonl"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}

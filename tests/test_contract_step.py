@@ -1,0 +1,203 @@
+"""What every method promises of one step: pure loss, per-sample projections, state in buffers, parameters that learn."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from contract_parts import (
+    NAMES,
+    SIZE,
+    batch_of,
+    begun,
+    everything_scanned,
+    freeze_norms,
+    made,
+    one_step,
+    same,
+    snapshot,
+)
+
+from selfsight import methods
+from selfsight.data.manifest import Manifest
+from selfsight.data.order import Purpose, keyed
+from selfsight.methods.base import Epoch, Method
+from selfsight.training import optimizers
+
+pytestmark = pytest.mark.parametrize("name", NAMES)
+
+
+@pytest.fixture(scope="module")
+def manifest(photos: Path) -> Manifest:
+    return everything_scanned(photos)
+
+
+def terms_of(method: Method, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    with torch.no_grad():
+        targets = method.targets(batch)
+    return method.loss({**method.project(batch), **targets}, batch)
+
+
+def test_views_feed_the_loss(name: str, manifest: Manifest) -> None:
+    method = made(name)
+    batch = batch_of(method, manifest, 16)
+    assert {"index", "label", "position"} <= batch.keys()
+    assert all(len(tensor) == 16 for tensor in batch.values())
+    begun(method, manifest)
+    terms = terms_of(method, batch)
+    assert all(term.ndim == 0 and torch.isfinite(term) for term in terms.values())
+    assert terms["loss"].requires_grad
+
+
+def test_views_are_light_and_survive_pickling(name: str) -> None:
+    views = made(name).views(SIZE)
+    written = pickle.dumps(views)
+    assert len(written) < 10_000
+    picture = np.random.default_rng(0).integers(0, 256, (50, 40, 3), dtype=np.uint8)
+    first, second = (v(picture, keyed(0, 7, Purpose.VIEWS)) for v in (views, pickle.loads(written)))
+    assert first.keys() == second.keys()
+    for key, array in first.items():
+        np.testing.assert_array_equal(array, second[key])
+        assert array.dtype.kind in "ui", "views are pixels as decoded, and integer facts"
+
+
+def test_loss_is_pure_and_targets_have_no_gradient(name: str, manifest: Manifest) -> None:
+    method = made(name)
+    batch = batch_of(method, manifest, 16)
+    begun(method, manifest)
+    with torch.no_grad():
+        targets = method.targets(batch)
+    projections = {**method.project(batch), **targets}
+    facts = {key: tensor.clone() for key, tensor in batch.items()}
+    before, generator = snapshot(method), torch.get_rng_state()
+    assert method.training
+    method.loss(projections, batch)["loss"].backward()
+    assert not same(before, snapshot(method))
+    assert not same(facts, batch)
+    assert torch.equal(generator, torch.get_rng_state())
+    assert not any(tensor.requires_grad for tensor in method.targets(batch).values())
+
+
+def test_hooks_leave_the_global_generators_alone(name: str, manifest: Manifest) -> None:
+    """A hook that drew from them would draw something else after a resume."""
+    method = made(name)
+    batch = batch_of(method, manifest, 16)
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    epoch = begun(method, manifest)
+    method.order(epoch)
+    _, projections = terms_of(method, batch), {**method.project(batch), **method.targets(batch)}
+    method.on_step_end({key: tensor.detach() for key, tensor in projections.items()}, batch)
+    assert torch.equal(before, torch.get_rng_state())
+    assert np.array_equal(numpy_before, np.random.get_state()[1])  # noqa: NPY002
+
+
+def test_order_is_a_pure_function_of_epoch_and_buffers(name: str, manifest: Manifest) -> None:
+    method = made(name)
+    first = begun(method, manifest)
+    epochs = [Epoch(n, 3, 10, first.labels, first.features, first.forget) for n in (0, 1)]
+    orders = [method.order(epoch) for epoch in epochs]
+    for epoch, order in zip(epochs, orders, strict=True):
+        assert order.dtype == torch.int64
+        assert order.shape == (60,)
+        assert 0 <= int(order.min()) <= int(order.max()) < 64
+        assert torch.equal(order, method.order(epoch))
+    assert not torch.equal(*orders)
+
+
+@pytest.mark.parametrize("encoder", ["test_resnet", "test_vit"])
+def test_micro_batches_equal_the_batch(name: str, encoder: str, manifest: Manifest) -> None:
+    method = freeze_norms(made(name, encoder=encoder))
+    batch = batch_of(method, manifest, 16)
+    begun(method, manifest)
+    whole, seen = one_step(method, batch)
+    expected = {key: p.grad.clone() for key, p in method.named_parameters() if p.grad is not None}
+    parts, again = one_step(method, batch, micro=4)
+    assert {key for key, p in method.named_parameters() if p.requires_grad} == expected.keys()
+    largest = max(float(gradient.norm()) for gradient in expected.values())
+    for key, p in method.named_parameters():
+        if p.requires_grad:
+            error = float((p.grad - expected[key]).norm())
+            assert error <= 1e-5 * float(expected[key].norm()) + 1e-7 * largest, key
+    assert whole.keys() == parts.keys()
+    assert seen.keys() == again.keys()
+    for key, term in whole.items():
+        torch.testing.assert_close(parts[key], term, rtol=1e-5, atol=1e-6)
+
+
+def test_the_pass_without_graph_moves_running_statistics_once(name: str, manifest: Manifest) -> None:
+    """In micro-batches every norm sees each sample once, as it does in the whole batch."""
+    method = made(name)
+    batch = batch_of(method, manifest, 16)
+    begun(method, manifest)
+    trained = {key for key in method.state_dict() if key.endswith("num_batches_tracked")}
+    before = snapshot(method)
+    whole, parts = copy.deepcopy(method), copy.deepcopy(method)
+    one_step(whole, batch)
+    one_step(parts, batch, micro=4)
+    for key in trained:
+        assert parts.state_dict()[key] - before[key] == 4 * (whole.state_dict()[key] - before[key]), key
+
+
+def test_every_parameter_learns_and_is_trained_once(name: str, manifest: Manifest) -> None:
+    method = made(name)
+    batch = batch_of(method, manifest, 16)
+    begun(method, manifest)
+    grouped = Counter(id(p) for group in method.groups() for p in group.parameters)
+    assert set(grouped.values()) == {1}
+    assert grouped.keys() == {id(p) for p in method.parameters() if p.requires_grad}
+    optimizer = optimizers.build(method.groups(), type(method).defaults(SIZE), 0.05)
+    learned = set()
+    for _ in range(3):
+        _, projections = one_step(method, batch)
+        learned |= {key for key, p in method.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+        optimizer.step()
+        method.on_step_end(projections, batch)
+    assert learned == {key for key, p in method.named_parameters() if p.requires_grad}
+
+
+def test_all_that_a_step_changes_is_state(name: str, manifest: Manifest) -> None:
+    """Every tensor that a module holds is a parameter or a buffer that is saved: nothing else can be lost."""
+    method = made(name)
+    batch = batch_of(method, manifest, 16)
+    begun(method, manifest)
+    saved = {id(tensor) for tensor in method.state_dict(keep_vars=True).values()}
+    for key, module in method.named_modules():
+        held = [*module._parameters.values(), *module._buffers.values()]
+        held += [value for value in vars(module).values() if isinstance(value, torch.Tensor)]
+        assert all(id(tensor) in saved for tensor in held if tensor is not None), key
+    plain = {key: copy.deepcopy(value) for key, value in vars(method).items() if isinstance(value, int | float | list)}
+    _, projections = one_step(method, batch)
+    method.on_step_end(projections, batch)
+    assert {key: vars(method)[key] for key in plain} == plain, "a plain number that a step changes is not saved"
+
+
+def test_the_constructor_keeps_its_arguments(name: str) -> None:
+    method = made(name)
+    for setting, parameter in methods.settings(type(method)).items():
+        kept = getattr(method, setting)
+        assert not isinstance(kept, torch.Tensor | torch.nn.Module)
+        assert kept == parameter.default or parameter.default is None
+
+
+def test_eight_pictures_are_learned_by_heart(name: str, manifest: Manifest) -> None:
+    """The same draws at every step: at least nine tenths of the way from chance to the least loss there is."""
+    own = {"negatives": 32} if "negatives" in methods.settings(methods.get(name)) else {}
+    method = made(name, count=8, **own)
+    batch = batch_of(method, manifest, 8)
+    begun(method, manifest, 8)
+    method.progress = 1.0
+    optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.1, momentum=0.9)
+    chance, floor = method.chance(8), method.floor(8)
+    for _ in range(400):
+        terms, projections = one_step(method, batch)
+        if float(terms["loss"]) <= chance - 0.9 * (chance - floor):
+            return
+        torch.nn.utils.clip_grad_norm_(method.parameters(), 5.0)
+        optimizer.step()
+        method.on_step_end(projections, batch)
+    pytest.fail(f"{name}: {float(terms['loss']):.3f}, chance {chance:.3f}, floor {floor:.3f}")
