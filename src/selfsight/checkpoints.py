@@ -19,7 +19,7 @@ from typing import Any
 
 from selfsight.errors import CheckpointError, DiskError
 
-__all__ = ["clean", "latest", "read", "replace_file", "steps", "verify", "write"]
+__all__ = ["clean", "drop_after", "latest", "read", "replace_file", "steps", "verify", "write"]
 
 KEPT = 2  # the newest and the one before
 NAME = re.compile(r"step-(\d{8})")
@@ -34,8 +34,8 @@ def write(folder: Path, step: int, files: Mapping[str, bytes], facts: Mapping[st
         folder.mkdir(parents=True, exist_ok=True)
         _write_all(partial, files, {"step": step, **facts})
         _into_place(partial, final)
-        replace_file(folder / "LATEST", f"{final.name}\n".encode())
         verify(final)
+        replace_file(folder / "LATEST", f"{final.name}\n".encode())
         _forget_old(folder)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
@@ -69,7 +69,11 @@ def _into_place(partial: Path, final: Path) -> None:
 
 
 def _forget_old(folder: Path) -> None:
-    for step in steps(folder)[:-KEPT]:
+    _remove(folder, steps(folder)[:-KEPT])
+
+
+def _remove(folder: Path, doomed_steps: list[int]) -> None:
+    for step in doomed_steps:
         doomed = (folder / f"step-{step:08d}").rename(folder / f"step-{step:08d}.tmp-{os.getpid()}-old")
         shutil.rmtree(doomed, ignore_errors=True)
 
@@ -132,6 +136,11 @@ def latest(folder: Path) -> Path | None:
     if damaged:
         raise CheckpointError(f"{damaged[0]}, and no older one is whole")
     return None
+
+
+def drop_after(folder: Path, step: int) -> None:
+    """Remove what lies after `step`, from where a run goes on: damaged ones, that would crowd out whole ones."""
+    _remove(folder, [later for later in steps(folder) if later > step])
 
 
 def clean(folder: Path) -> None:

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["gather", "largest", "mean", "of_first", "rank", "world"]
+__all__ = ["average", "copy_first", "gather", "largest", "mean", "of_first", "rank", "world"]
 
 
 def world() -> int:
@@ -66,6 +66,21 @@ def largest(flags: Float[Tensor, "F"]) -> Float[Tensor, "F"]:
     if world() > 1:
         dist.all_reduce(flags, op=dist.ReduceOp.MAX)
     return flags
+
+
+def average(values: Float[Tensor, "F"]) -> Float[Tensor, "F"]:
+    """Element-wise mean over ranks, without gradient: what is written down of a step."""
+    if world() == 1:
+        return values
+    everyone = values.detach().clone()
+    dist.all_reduce(everyone)
+    return everyone / world()
+
+
+def copy_first(buffer: Tensor) -> None:
+    """Overwrite `buffer` with rank 0's, in place."""
+    if world() > 1:
+        dist.broadcast(buffer, src=0)
 
 
 def of_first(compute: Callable[[], Tensor], like: tuple[int, ...]) -> Tensor:

@@ -4,42 +4,68 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from selfsight import checkpoints
+from selfsight.errors import DiskError
 
 __all__ = ["Journal"]
 
 
 class Journal:
-    """Two append-only files, one JSON object a line. Going on at a step drops what lies after it."""
+    """Two files that grow, one JSON object a line. Going on at a step drops what lies after it.
+
+    Lines wait in memory until `sync`: a full disk then costs no line, and nothing is ever half a line for long.
+    """
 
     def __init__(self, folder: Path | None, step: int) -> None:
-        paths = [folder / "metrics.jsonl", folder / "timing.jsonl"] if folder else []
-        for path in paths:
-            checkpoints.replace_file(path, "".join(f"{line}\n" for line in _until(path, step)).encode())
-        self.metrics, self.timing = (open(path, "a") for path in paths or [Path(os.devnull)] * 2)  # noqa: SIM115
+        """Raises DiskError when `folder` cannot be written; None keeps nothing."""
+        self.waiting: dict[Path, list[str]] = {}
+        for path in (folder / "metrics.jsonl", folder / "timing.jsonl") if folder else ():
+            try:
+                checkpoints.replace_file(path, "".join(f"{line}\n" for line in _until(path, step)).encode())
+            except OSError as error:
+                raise DiskError(f"{str(path)!r} cannot be written ({error.strerror}); free some space") from error
+            self.waiting[path] = []
 
     def metric(self, step: int, **values: Any) -> None:
         """What a step came to: numbers that a second run gives again."""
-        self.metrics.write(json.dumps({"step": step, **values}) + "\n")
+        self._note("metrics.jsonl", {"step": step, **values})
 
     def time(self, step: int, **values: float) -> None:
         """How fast it went."""
-        self.timing.write(json.dumps({"step": step, **values}) + "\n")
+        self._note("timing.jsonl", {"step": step, **values})
+
+    def _note(self, name: str, values: dict[str, Any]) -> None:
+        for path, lines in self.waiting.items():
+            if path.name == name:
+                lines.append(json.dumps(values) + "\n")
 
     def sync(self) -> None:
-        """Everything so far is on disk: called before a checkpoint that counts on it."""
-        for file in (self.metrics, self.timing):
-            file.flush()
-            if file.name != os.devnull:
-                os.fsync(file.fileno())
+        """Everything so far is on disk: called before a checkpoint that counts on it. OSError leaves it waiting."""
+        for path, lines in self.waiting.items():
+            _append(path, "".join(lines).encode())
+            lines.clear()
 
     def close(self) -> None:
-        """Close both files."""
-        self.metrics.close()
-        self.timing.close()
+        """Write what waits. What a full disk refuses lies after the last checkpoint, so going on writes it again."""
+        with suppress(OSError):
+            self.sync()
+
+
+def _append(path: Path, content: bytes) -> None:
+    """All of it or nothing."""
+    with open(path, "ab", buffering=0) as file:
+        end, rest = file.tell(), memoryview(content)
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(end)
+            raise
 
 
 def _until(path: Path, step: int) -> list[str]:

@@ -7,10 +7,9 @@ never calls it: so going on from a checkpoint is the same as never having stoppe
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -61,6 +60,8 @@ class Trainer:
                 self.begin()
             while step < self.recipe.steps:
                 step = self.epoch(step, signals)
+        for buffer in gradcache.running_statistics(self.method):
+            distributed.copy_first(buffer)  # each rank gathered its own; a checkpoint holds rank 0's
         return self.method
 
     def restore(self) -> int:
@@ -71,6 +72,8 @@ class Trainer:
         if newest is None:
             return 0
         facts, files = checkpoints.read(newest)
+        if distributed.rank() == 0:
+            checkpoints.drop_after(self.folder / "checkpoints", int(facts["step"]))
         state.unpack(files, self.method, self.optimizer)
         return int(facts["step"])
 
@@ -85,6 +88,7 @@ class Trainer:
         recipe, data = self.recipe, self.data
         number, within = divmod(step, recipe.epoch_steps)
         record = self.record(number)
+        self.method.progress = number * recipe.epoch_steps / recipe.steps  # the same when going on inside the epoch
         if within == 0:
             self.method.on_epoch_start(record)
         order = self.method.order(record)[within * recipe.batch :]
@@ -136,7 +140,8 @@ class Trainer:
         self.optimizer.step()
         with torch.no_grad():
             method.on_step_end(projections, batch)
-        named = {name: float(value) for name, value in terms.items()}
+        means = distributed.average(torch.stack([value.float() for value in terms.values()]))
+        named = dict(zip(terms, means.tolist(), strict=True))
         self.journal.metric(
             step + 1, epoch=step // recipe.epoch_steps, progress=(step + 1) / recipe.steps, lr=rate, **named
         )
@@ -197,8 +202,7 @@ class Trainer:
     def look(self, step: int) -> None:
         """Measure the encoder on the monitor's pictures; on one rank, since all hold the same."""
         if distributed.rank() == 0:
-            autocast: AbstractContextManager[Any] = self.fabric.autocast()
-            seen = self.data.monitor.look(self.method.product, autocast)
+            seen = self.data.monitor.look(self.method.product, self.fabric.autocast)
             self.journal.metric(step, progress=step / self.recipe.steps, **seen)
             self.watcher.quality(step, seen)
             speed = {"seconds": time.monotonic() - self.started_at, "images_per_second": self.watcher.images_per_second}
@@ -207,16 +211,26 @@ class Trainer:
     def save(self, step: int, *, must: bool = False) -> None:
         """A checkpoint of `step`. A full disk costs the save, not the run: it is tried again later."""
         if distributed.rank() == 0:
-            self.journal.sync()
-            self.data.note_bad_files()
             try:
-                files = state.pack(self.method, self.raw_optimizer)
-                checkpoints.write(self.folder / "checkpoints", step, files, {"listing": self.recipe.listing})
+                self.write(step)
             except DiskError as error:
                 if must or step == self.recipe.steps:
                     raise
                 self.watcher.say(f"{error}; training goes on and saves again later")
         self.saved_at = time.monotonic()
+
+    def write(self, step: int) -> None:
+        """Journal first, then what counts on it; DiskError when there is no room for either."""
+        try:
+            self.journal.sync()
+            self.data.note_bad_files()
+        except OSError as error:
+            raise DiskError(
+                f"step {step} cannot be noted in {str(self.folder)!r} ({error.strerror}); free some space, the earlier "
+                "checkpoint is untouched"
+            ) from error
+        files = state.pack(self.method, self.raw_optimizer)
+        checkpoints.write(self.folder / "checkpoints", step, files, {"listing": self.recipe.listing})
 
 
 def float32(projections: Projections) -> Projections:
