@@ -36,7 +36,7 @@ def test_shuffled_labels_stay_at_chance() -> None:
 def test_fit_equals_scikit_learn(decay: float) -> None:
     features, labels = blobs(0, 400, noise=1.5)
     near, _ = linear.standardised(features, features)
-    weights, converged = linear.fit(near, labels, decay, np.zeros((17, 5)))
+    weights, converged = linear.fit(near, labels, decay, np.zeros((17, 5)), 1e-9)
     twin = LogisticRegression(C=1 / (decay * 400), tol=1e-8, max_iter=5000).fit(near.astype(np.float64), labels)
     assert converged
     ours = linear.scores(near, weights)
@@ -49,8 +49,8 @@ def test_the_gradient_is_the_slope() -> None:
     """Warm and cold starts of a convex problem meet: they would not with a wrong gradient."""
     features, labels = blobs(0, 200, noise=1.5)
     near, _ = linear.standardised(features, features)
-    cold, _ = linear.fit(near, labels, 1e-2, np.zeros((17, 5)))
-    warm, _ = linear.fit(near, labels, 1e-2, np.random.default_rng(0).normal(size=(17, 5)))
+    cold, _ = linear.fit(near, labels, 1e-2, np.zeros((17, 5)), 1e-9)
+    warm, _ = linear.fit(near, labels, 1e-2, np.random.default_rng(0).normal(size=(17, 5)), 1e-9)
     np.testing.assert_allclose(cold[:-1], warm[:-1], atol=0.02)
 
 
@@ -68,8 +68,8 @@ def test_turning_changes_no_solution() -> None:
     turned, again = linear.principal(near, near)
     assert turned.shape == (300, 15)
     np.testing.assert_array_equal(turned, again)
-    plain, _ = linear.fit(near, labels, 1e-2, np.zeros((17, 5)))
-    quick, _ = linear.fit(turned, labels, 1e-2, np.zeros((16, 5)))
+    plain, _ = linear.fit(near, labels, 1e-2, np.zeros((17, 5)), 1e-9)
+    quick, _ = linear.fit(turned, labels, 1e-2, np.zeros((16, 5)), 1e-9)
     np.testing.assert_allclose(linear.scores(near, plain), linear.scores(turned, quick), atol=0.02)
 
 
