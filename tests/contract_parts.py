@@ -1,4 +1,4 @@
-"""What the contract suite shares: any method on a tiny encoder, batches of real pictures, short runs of the real loop."""
+"""What the contract suite shares: any method on a tiny encoder, batches of real pictures, short runs of the loop."""
 
 from __future__ import annotations
 

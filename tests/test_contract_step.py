@@ -1,4 +1,4 @@
-"""What every method promises of one step: pure loss, per-sample projections, state in buffers, parameters that learn."""
+"""What every method promises of one step: a pure loss, per-sample projections, saved state, parameters that learn."""
 
 from __future__ import annotations
 
@@ -87,13 +87,13 @@ def test_hooks_leave_the_global_generators_alone(name: str, manifest: Manifest) 
     """A hook that drew from them would draw something else after a resume."""
     method = made(name)
     batch = batch_of(method, manifest, 16)
-    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
     epoch = begun(method, manifest)
     method.order(epoch)
     _, projections = terms_of(method, batch), {**method.project(batch), **method.targets(batch)}
     method.on_step_end({key: tensor.detach() for key, tensor in projections.items()}, batch)
     assert torch.equal(before, torch.get_rng_state())
-    assert np.array_equal(numpy_before, np.random.get_state()[1])  # noqa: NPY002
+    assert np.array_equal(numpy_before, np.random.get_state()[1])
 
 
 def test_order_is_a_pure_function_of_epoch_and_buffers(name: str, manifest: Manifest) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    # Threads of a step wait asleep, not spinning: with the default, whatever else runs on the machine (our own decoding
+    # threads too) makes a step many times slower. Read by OpenMP when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from selfsight import cli
 
     sys.exit(cli.main(sys.argv[1:]))

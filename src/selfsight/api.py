@@ -120,9 +120,9 @@ def train(
         raise RunError("there is nothing to train on; give a folder of pictures, or --resume RUN")
     columns = Columns(label_column, group_column, split_column, shared_labels)
     request = Request(
-        given(data) if data is not None else [], method, encoder, weights and str(weights), pretrained, views, size, batch,
-        micro_batch, length, lr, seed, threads, precision, device, dict(settings or {}), config and str(config), use_all,
-        columns,
+        given(data) if data is not None else [], method, encoder, str(weights) if weights else None, pretrained, views,
+        size, batch, micro_batch, length, lr, seed, threads, precision, device, dict(settings or {}),
+        str(config) if config else None, use_all, columns,
     )  # fmt: skip
     folder = Path(resume) if resume is not None else session.folder_for(request, out)
     session.train(

@@ -115,7 +115,7 @@ class Everything(Method):
         self.assignments.copy_((unit(features) @ unit(centres).T).argmax(dim=1))
         generator = torch.Generator().manual_seed(epoch.seed + epoch.number)
         with torch.no_grad():
-            self.head.weight.normal_(0, 0.01, generator=generator)
+            self.head.weight.normal_(0, 0.01 * (2 - self.progress), generator=generator)
             self.head.bias.zero_()
         epoch.forget(self.head)
 

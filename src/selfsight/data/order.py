@@ -7,10 +7,12 @@ time, so a checkpoint needs the step and nothing else.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Int
+from numpy.random.bit_generator import ISeedSequence
 from torch import Tensor
 
 
@@ -23,9 +25,19 @@ class Purpose(IntEnum):
     MONITOR = 3
 
 
+class _Key(ISeedSequence):
+    """A Philox key as it is; given as `key=`, numpy would also ask the system for entropy: 7.5 us instead of 2.8."""
+
+    def __init__(self, number: int, seed: int) -> None:
+        self.words = np.array([number, seed], np.uint64)
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> np.ndarray:
+        return self.words
+
+
 def keyed(seed: int, number: int, purpose: Purpose) -> np.random.Generator:
-    """The generator of (seed, number): a counter-based Philox stream."""
-    return np.random.Generator(np.random.Philox(key=(seed << 64) | number, counter=int(purpose) << 192))
+    """The generator of (seed, number), both below 2**64: a counter-based Philox stream, cheap enough for each sample."""
+    return np.random.Generator(np.random.Philox(_Key(number, seed), counter=int(purpose) << 192))
 
 
 def permuted(count: int, seed: int, epoch: int) -> Int[Tensor, "N"]:

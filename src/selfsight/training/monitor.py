@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -45,24 +46,21 @@ class Monitor:
         if not self.labelled:
             self.pairs = _pairs(pictures, kept, multi_view("crop-flip", size), seed)
 
-    def look(self, encoder: Encoder, autocast: AbstractContextManager[Any]) -> dict[str, float]:
+    def look(self, encoder: Encoder, autocast: Callable[[], AbstractContextManager[Any]]) -> dict[str, float]:
         """quality (kNN, or R@1 of two views), rankme, mean_cos, std of the encoder as it stands."""
-        with autocast:
-            features = self._features(encoder, self.views)
-            if self.labelled:
-                found = quality.by_labels(features, self.labels, self.groups)
-            else:
-                found = quality.by_views(
-                    self._features(encoder, self.pairs[:, 0]), self._features(encoder, self.pairs[:, 1])
-                )
-        numbers = geometry.label_free(features)
-        seen: dict[str, float] = {
-            name: float(numbers[name]) for name in ("rankme", "mean_cos", "std") if name in numbers
-        }
-        return {"quality": float(found), **seen} if found is not None else seen
 
-    def _features(self, encoder: Encoder, views: Tensor) -> Float[np.ndarray, "N D"]:
-        return np.concatenate([vectors_of(encoder, part) for part in torch.split(views, CHUNK)])
+        def features(views: Tensor) -> Float[np.ndarray, "N D"]:
+            with autocast():
+                return np.concatenate([vectors_of(encoder, part) for part in torch.split(views, CHUNK)])
+
+        seen = features(self.views)
+        if self.labelled:
+            found = quality.by_labels(seen, self.labels, self.groups)
+        else:
+            found = quality.by_views(features(self.pairs[:, 0]), features(self.pairs[:, 1]))
+        numbers = geometry.label_free(seen)
+        told: dict[str, float] = {} if found is None else {"quality": found}
+        return told | {name: float(numbers[name]) for name in ("rankme", "mean_cos", "std") if name in numbers}
 
 
 def _pairs(pictures: Readable, rows: np.ndarray, views: View, seed: int) -> Tensor:

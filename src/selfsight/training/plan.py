@@ -73,7 +73,9 @@ def machine(made: Plan, request: Request) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     made.settle("threads", request.threads, cores, "one for each core of this machine")
     made.settle("world", None, int(os.environ.get("WORLD_SIZE", "1")), "as torchrun started it, else one process")
-    made.settle("seed", request.seed, 0, "the usual")
+    seed = made.settle("seed", request.seed, 0, "the usual")
+    if not 0 <= seed < 2**63:
+        raise RecipeError(f"--seed {seed} is not a whole number from 0 on")
 
 
 def data(made: Plan, request: Request, manifest: Manifest) -> None:
@@ -197,13 +199,13 @@ def length(made: Plan, request: Request, manifest: Manifest, kind: type[Method])
 
 
 def speed(made: Plan, request: Request, manifest: Manifest, *, needed: bool) -> float:
-    """Settle precision and layout, by measurement unless both are given; seconds a step, 0 where nothing was measured."""
+    """Settle precision and layout, by measurement where they are open; seconds a step, 0 where nothing was measured."""
     values = made.values
     if request.precision is not None and not needed:
         made.settle("precision", request.precision, None, "")
         made.settle("channels_last", None, False, "torch's usual layout")
         return 0.0
-    draft = {"precision": "fp32", "channels_last": False} | values
+    draft: dict[str, Any] = {"precision": "fp32", "channels_last": False} | values
     found = autotune.measure(Recipe(**draft), manifest, fixed=request.precision or values.get("precision"))
     made.settle("precision", request.precision, found.precision, found.reason)
     made.settle("channels_last", None, found.channels_last, found.reason)
