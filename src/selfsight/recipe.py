@@ -89,7 +89,7 @@ class Recipe:
         lines = ["# What defines this run. Selfsight wrote it; another start in this folder uses it as it stands."]
         for name, value in asdict(self).items():
             text = yaml.safe_dump({name: value}, sort_keys=False, allow_unicode=True, width=10_000).rstrip()
-            reason = (reasons or {}).get(name, "").replace("\n", " ")
+            reason = _plain((reasons or {}).get(name, ""))
             first, *rest = text.split("\n")
             lines += [f"{first}  # {reason}" if reason else first, *rest]
         return "\n".join(lines) + "\n"
@@ -98,7 +98,7 @@ class Recipe:
     def from_yaml(cls, file: Path) -> Recipe:
         """The recipe in `file`; RunError when it is not one."""
         try:
-            content = yaml.safe_load(file.read_text())
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise RunError(f"{str(file.parent)!r} is not a run: it has no recipe.yaml") from error
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
@@ -137,11 +137,18 @@ class Recipe:
 def read_config(file: Path) -> dict[str, Any]:
     """The entries of a `--config` file: any of a recipe's names; RecipeError names an unknown one."""
     try:
-        content = yaml.safe_load(file.read_text())
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"--config {str(file)!r} cannot be read: {error}") from error
+    if not isinstance(content or {}, dict):
+        raise RecipeError(f"--config {str(file)!r} holds no entries; write lines such as `batch: 64`")
     known = {f.name for f in fields(Recipe)}
     for name in content or {}:
         if name not in known:
             raise RecipeError(f"--config {str(file)!r}: {unknown('recipe entry', str(name), known)}")
     return dict(content or {})
+
+
+def _plain(reason: str) -> str:
+    """One line that a YAML comment may hold."""
+    return "".join(letter if letter.isprintable() else " " for letter in reason)

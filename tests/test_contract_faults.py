@@ -1,0 +1,224 @@
+"""A step that is not finite changes nothing, a full disk costs a save, and looking on leaves no trace."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from contract_parts import BATCH, NAMES, everything_scanned, made, recipe_of, same, snapshot, trainer_of
+
+from selfsight import checkpoints
+from selfsight.data.manifest import Manifest
+from selfsight.errors import DiskError, TrainingError
+from selfsight.recipe import Recipe
+from selfsight.training import autotune, loop, state
+from selfsight.training.build import method_of
+from selfsight.training.loop import Trainer
+
+Spoiled = Callable[[int], bool]
+
+
+@pytest.fixture(scope="module")
+def manifest(photos: Path) -> Manifest:
+    return everything_scanned(photos)
+
+
+@pytest.fixture(params=NAMES)
+def recipe(request: pytest.FixtureRequest, photos: Path, manifest: Manifest) -> Recipe:
+    return recipe_of(request.param, photos, manifest, steps=8)
+
+
+def spoil_loss(trainer: Trainer, at: Spoiled) -> None:
+    """The loss is NaN at the steps that `at` names."""
+    honest = trainer.method.loss
+
+    def loss(projections: dict[str, torch.Tensor], batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        terms = honest(projections, batch)
+        bad = at(int(batch["position"][0]) // BATCH)
+        return {**terms, "loss": terms["loss"] * float("nan")} if bad else terms
+
+    trainer.method.loss = loss  # type: ignore[method-assign]
+
+
+def spoil_gradient(trainer: Trainer, at: Spoiled) -> None:
+    """The loss is finite, one gradient is infinite."""
+    weight = next(p for p in trainer.method.parameters() if p.requires_grad)
+    weight.register_hook(
+        lambda slope: slope * float("inf") if at(round(trainer.method.progress * trainer.recipe.steps)) else slope
+    )
+
+
+def watch_steps(trainer: Trainer) -> dict[int, bool]:
+    """For each step whether it changed anything that a checkpoint holds."""
+    changed: dict[int, bool] = {}
+    honest = trainer.step
+
+    def step(number: int, batch: Any) -> None:
+        before = state.pack(trainer.method, trainer.raw_optimizer)
+        honest(number, batch)
+        changed[number] = before != state.pack(trainer.method, trainer.raw_optimizer)
+
+    trainer.step = step  # type: ignore[method-assign]
+    return changed
+
+
+@pytest.mark.parametrize("spoil", [spoil_loss, spoil_gradient])
+@pytest.mark.parametrize("micro", [BATCH, BATCH // 4])
+def test_a_step_that_is_not_finite_changes_nothing(
+    recipe: Recipe, manifest: Manifest, tmp_path: Path, spoil: Callable[[Trainer, Spoiled], None], micro: int
+) -> None:
+    object.__setattr__(recipe, "micro_batch", micro)
+    trainer = trainer_of(recipe, manifest, tmp_path)
+    spoil(trainer, lambda step: step in (2, 5, 6))
+    changed = watch_steps(trainer)
+    said: list[str] = []
+    trainer.watcher.say = said.append  # type: ignore[method-assign]
+    trainer.fit()
+    assert changed == {step: step not in (2, 5, 6) for step in range(8)}
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line.get("skipped")] == [3, 6, 7]
+    assert len(said) == 3
+    assert "step 3" in said[0]
+    assert checkpoints.latest(tmp_path / "checkpoints") == tmp_path / "checkpoints" / "step-00000008"
+
+
+def test_three_in_a_row_stop_the_run_and_the_last_checkpoint_stands(
+    recipe: Recipe, manifest: Manifest, tmp_path: Path
+) -> None:
+    trainer = trainer_of(recipe, manifest, tmp_path)
+    spoil_loss(trainer, lambda step: step >= 3)
+    with pytest.raises(TrainingError, match="not finite"):
+        trainer.fit()
+    newest = checkpoints.latest(tmp_path / "checkpoints")
+    assert newest is not None
+    assert checkpoints.read(newest)[1] == state.pack(trainer.method, trainer.raw_optimizer)
+    again = trainer_of(recipe, manifest, tmp_path)
+    again.fit()
+    assert all(torch.isfinite(p).all() for p in again.method.parameters())
+
+
+def test_a_full_disk_costs_the_save_not_the_run(
+    recipe: Recipe, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = trainer_of(recipe, manifest, tmp_path)
+    said: list[str] = []
+    trainer.watcher.say = said.append  # type: ignore[method-assign]
+    write, now = checkpoints._write_synced, [0]
+    after = trainer.after
+
+    def full(path: Path, content: bytes) -> None:
+        if 3 <= now[0] < 6 and "step-" in str(path):
+            path.write_bytes(content[: len(content) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content)
+
+    def counted(step: int, signals: Any) -> None:
+        now[0] = step
+        after(step, signals)
+        expected = 2 if 3 <= step < 6 else step
+        assert checkpoints.latest(tmp_path / "checkpoints") == tmp_path / "checkpoints" / f"step-{expected:08d}"
+        assert not list((tmp_path / "checkpoints").glob("*.tmp-*"))
+
+    monkeypatch.setattr(checkpoints, "_write_synced", full)
+    trainer.after = counted  # type: ignore[method-assign]
+    trainer.fit()
+    assert now[0] == 8
+    assert len(said) == 3
+    assert " MB " in said[0]
+    assert "No space left" in said[0]
+
+
+@pytest.mark.parametrize("step", [0, 8])
+def test_a_save_that_must_be_stops_with_the_reason(
+    recipe: Recipe, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """The first checkpoint proves that there is room; the last one is the result."""
+    trainer = trainer_of(recipe, manifest, tmp_path)
+    write = checkpoints._write_synced
+
+    def full(path: Path, content: bytes) -> None:
+        if f"step-{step:08d}" in str(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(checkpoints, "_write_synced", full)
+    with pytest.raises(DiskError, match=f"step {step} needs .* MB"):
+        trainer.fit()
+    monkeypatch.undo()
+    trainer_of(recipe, manifest, tmp_path).fit()
+
+
+def test_a_journal_that_cannot_be_synced_costs_the_save_not_the_run(
+    photos: Path, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk shows itself wherever something is written: the journal comes before the checkpoint."""
+    trainer = trainer_of(recipe_of("simclr", photos, manifest, steps=8), manifest, tmp_path)
+    said: list[str] = []
+    trainer.watcher.say = said.append  # type: ignore[method-assign]
+    honest, calls = loop.Journal.sync, [0]
+
+    def sync(self: loop.Journal) -> None:
+        calls[0] += 1
+        if calls[0] in (4, 5):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        honest(self)
+
+    monkeypatch.setattr(loop.Journal, "sync", sync)
+    trainer.fit()
+    assert len(said) == 2
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, 9))
+
+
+def test_looking_leaves_no_trace(recipe: Recipe, manifest: Manifest, tmp_path: Path) -> None:
+    trainer = trainer_of(recipe, manifest, tmp_path)
+    trainer.fit()
+    trainer.journal = loop.Journal(tmp_path, 8)
+    modes = {name: module.training for name, module in trainer.method.named_modules()}
+    before, generator = state.pack(trainer.method, trainer.raw_optimizer), torch.get_rng_state()
+    numpy_before = np.random.get_state()[1].copy()
+    trainer.look(8)
+    trainer.data.features(trainer.method)
+    list(trainer.data.images())
+    assert before == state.pack(trainer.method, trainer.raw_optimizer)
+    assert torch.equal(generator, torch.get_rng_state())
+    assert np.array_equal(numpy_before, np.random.get_state()[1])
+    assert modes == {name: module.training for name, module in trainer.method.named_modules()}
+    trainer.journal.close()
+
+
+def test_more_looks_change_no_weight(recipe: Recipe, manifest: Manifest, tmp_path: Path) -> None:
+    packed = []
+    for points in (1, 8):
+        object.__setattr__(recipe, "monitor_points", points)
+        trainer = trainer_of(recipe, manifest, tmp_path / str(points), save=3600.0)
+        trainer.fit()
+        packed.append(state.pack(trainer.method, trainer.raw_optimizer))
+    assert packed[0] == packed[1]
+
+
+def test_measuring_speed_leaves_no_trace(recipe: Recipe, manifest: Manifest) -> None:
+    stage = autotune.stand_in(recipe.before) if recipe.before else None
+    before = snapshot(method_of(recipe, stage))
+    generator = torch.get_rng_state()
+    speed = autotune.measure(recipe, manifest, fixed="fp32")
+    assert speed.seconds > 0
+    assert torch.equal(generator, torch.get_rng_state())
+    assert not same(before, snapshot(method_of(recipe, stage)))
+
+
+def test_dropout_in_a_measured_step_leaves_the_generator_alone(photos: Path, manifest: Manifest) -> None:
+    recipe = recipe_of("simclr", photos, manifest)
+    generator = torch.get_rng_state()
+    method = made("simclr")
+    method.encoder.backbone.drop_rate = 0.5
+    method.projector.append(torch.nn.Dropout(0.5))
+    batch = {"views": torch.zeros(4, 2, 32, 32, 3, dtype=torch.uint8)}
+    autotune.bare_step(recipe, method, batch)
+    assert torch.equal(generator, torch.get_rng_state())

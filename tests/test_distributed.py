@@ -1,0 +1,37 @@
+"""Alone everything is the identity; on two ranks the gather carries the gradient of the whole."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+import distributed_ranks
+import pytest
+import torch
+
+from selfsight import distributed
+
+
+def test_alone_everything_is_the_identity() -> None:
+    rows = torch.randn(3, 2, requires_grad=True)
+    assert distributed.world() == 1
+    assert distributed.rank() == 0
+    assert distributed.gather(rows) is rows
+    assert distributed.mean(torch.tensor(6.0), 3) == 2.0
+    assert torch.equal(distributed.largest(torch.tensor([1.0, 0.0])), torch.tensor([1.0, 0.0]))
+    assert torch.equal(distributed.average(torch.tensor([1.0, 3.0])), torch.tensor([1.0, 3.0]))
+    assert torch.equal(distributed.of_first(lambda: rows.detach(), (3, 2)), rows)
+    distributed.copy_first(rows)
+
+
+def test_two_ranks(tmp_path: Path) -> None:
+    """What the ranks check is in `distributed_ranks`: it runs in processes of their own."""
+    forked = multiprocessing.get_context("forkserver")
+    forked.set_forkserver_preload(["distributed_ranks"])
+    ranks = [forked.Process(target=distributed_ranks.check, args=(rank, str(tmp_path / "meet"))) for rank in (0, 1)]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join(60)
+    if [rank.exitcode for rank in ranks] != [0, 0]:
+        pytest.fail("a rank found a difference; its traceback is above")

@@ -1,0 +1,135 @@
+"""A recipe survives YAML with its reasons, and says what is wrong with one that does not fit."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selfsight.errors import RecipeError, RunError
+from selfsight.recipe import Columns, Recipe, read_config
+
+RECIPE = Recipe(
+    data=["/pictures/of mine # 1", "/bilder/äöü"],
+    method="moco",
+    settings={"negatives": 64, "temperature": 0.2, "augmentation": "moco", "symmetric": False, "nothing": None},
+    encoder="resnet18",
+    size=32,
+    batch=8,
+    micro_batch=4,
+    length="10m",
+    steps=20,
+    seed=0,
+    optimizer="sgd",
+    lr=1e-5,
+    momentum=0.9,
+    weight_decay=1e-4,
+    warmup=0.1,
+    clip=None,
+    precision="fp32",
+    channels_last=False,
+    threads=1,
+    device="cpu",
+    world=1,
+    pictures=64,
+    listing="abc",
+    pixels={"channels": 3, "low": 0.0, "high": 255.0, "mean": [0.1, 0.2, 0.3]},
+    columns=Columns(label="class", shared_labels=True),
+)
+
+
+def kept(recipe: Recipe, folder: Path, reasons: dict[str, str] | None = None) -> Path:
+    file = folder / "recipe.yaml"
+    file.write_bytes(recipe.to_yaml(reasons).encode())
+    return file
+
+
+def test_a_recipe_comes_back_with_its_stage(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, before=replace(RECIPE, method="simclr", clip=5.0))
+    again = Recipe.from_yaml(kept(recipe, tmp_path))
+    assert again == recipe
+    assert isinstance(again.before, Recipe)
+    assert isinstance(again.columns, Columns)
+    assert recipe.difference(again) is None
+
+
+@given(reason=st.text(max_size=40), place=st.text(min_size=1, max_size=20), rate=st.floats(1e-12, 1e6))
+def test_reasons_and_odd_names_do_no_harm(
+    tmp_path_factory: pytest.TempPathFactory, reason: str, place: str, rate: float
+) -> None:
+    recipe = replace(RECIPE, data=[place], lr=rate)
+    reasons = {field.name: reason for field in fields(Recipe)}
+    assert Recipe.from_yaml(kept(recipe, tmp_path_factory.getbasetemp(), reasons)) == recipe
+
+
+def test_reasons_stand_behind_their_values() -> None:
+    text = RECIPE.to_yaml({"batch": "published 256; 8 at most\nhere", "settings": "as asked"})
+    assert "batch: 8  # published 256; 8 at most here" in text
+    assert "settings:  # as asked" in text
+    assert yaml.safe_load(text)["batch"] == 8
+
+
+def test_steps_and_epochs() -> None:
+    assert RECIPE.epoch_steps == 8
+    assert RECIPE.epochs == 2.5
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("bacth: 8\n", "Did you mean 'batch'"),
+        ("columns: {labels: a}\n", "not a whole recipe"),
+        ("columns: 3\n", "not a whole recipe"),
+        ("before: {method: x}\n", "not a whole recipe"),
+        ("before: 3\n", "holds no recipe"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_names_the_entry(tmp_path: Path, change: str, sentence: str) -> None:
+    file = kept(RECIPE, tmp_path)
+    lines = [line for line in file.read_text().splitlines() if not line.startswith(change.split(":")[0])]
+    text = yaml.safe_dump({**yaml.safe_load(file.read_text()), **yaml.safe_load(change)})
+    assert lines
+    file.write_text(text)
+    with pytest.raises(RunError, match=sentence):
+        Recipe.from_yaml(file)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "3", "method: simclr", "a: [", "\x00"])
+def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "recipe.yaml").write_text(content)
+    with pytest.raises(RunError, match=r"recipe\.yaml"):
+        Recipe.from_yaml(tmp_path / "recipe.yaml")
+
+
+def test_no_recipe_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="is not a run"):
+        Recipe.from_yaml(tmp_path / "recipe.yaml")
+
+
+def test_a_difference_is_named() -> None:
+    assert RECIPE.difference(replace(RECIPE, batch=16, lr=0.1)) == (
+        "batch was 8 and is now 16; lr was 1e-05 and is now 0.1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [("bacth: 8", "Did you mean 'batch'"), ("[batch]", "entries"), ("a: [", "cannot be read"), ("3", "entries")],
+)
+def test_a_config_that_does_not_fit_is_refused(tmp_path: Path, content: str, sentence: str) -> None:
+    (tmp_path / "c.yaml").write_text(content)
+    with pytest.raises(RecipeError, match=sentence):
+        read_config(tmp_path / "c.yaml")
+
+
+def test_a_config_is_some_entries_or_none(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("batch: 8\nsettings: {temperature: 0.3}\n")
+    assert read_config(tmp_path / "c.yaml") == {"batch": 8, "settings": {"temperature": 0.3}}
+    (tmp_path / "c.yaml").write_text("# nothing\n")
+    assert read_config(tmp_path / "c.yaml") == {}
+    with pytest.raises(RecipeError, match="cannot be read"):
+        read_config(tmp_path / "none.yaml")
