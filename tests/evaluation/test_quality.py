@@ -37,4 +37,4 @@ def test_two_thousand_pictures_take_a_fifth_of_a_second() -> None:
         quality.by_labels(rows, labels, groups)
         quality.by_views(rows, rows)
         took.append(time.perf_counter() - start)
-    assert min(took) < 0.4
+    assert min(took) < 0.2  # both together

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 
 from selfsight.evaluation import holdout
 
-# methods.md C2 has 1e-1 ... 1e-6 and 0; 10 and 1 are added: raw pixels and histograms of terrain chose 1.
+# methods.md C2 has 1e-1 ... 1e-6 and 0; 10 and 1 are added: raw pixels of emoji_free choose 1.
 DECAYS = (10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0.0)
 LARGE = 100_000  # weights (a hundred classes and more): from here on only the middle of the grid, and one hold-out
 MIDDLE = (1e-1, 1e-2, 1e-3)
