@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from selfsight.data.inspect import Inspection
     from selfsight.nn.encoder import Encoder
 
-__all__ = ["Run", "RunCheck", "demo", "embed", "evaluate", "inspect", "methods", "train"]
+__all__ = ["Run", "RunCheck", "embed", "evaluate", "inspect", "methods", "train"]
 
 USED_ALL = "This run was trained on the test part too (--use-all): its scores are not those of unseen pictures."
 Data = str | Path | Sequence[str | Path]
@@ -229,13 +229,6 @@ def methods(name: str | None = None) -> list[dict[str, Any]]:
     from selfsight import methods as registry
 
     return [registry.describe(one) for one in ([name] if name else registry.names())]
-
-
-def demo(out: Path | None = None, length: str | None = None) -> Run:
-    """The whole tour on real pictures that come with Selfsight: inspect, train, evaluate, embed. Needs no network."""
-    from selfsight import demo as tour
-
-    return tour.tour(Path(out or "runs/demo"), length)
 
 
 def given(data: Data) -> list[str]:

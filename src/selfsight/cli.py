@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from cyclopts import App, CycloptsError, Parameter
 
 from selfsight import api
+from selfsight.demo import demo
 from selfsight.errors import Interrupted, RecipeError, SelfsightError
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -20,7 +21,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": api.evaluate,
     "embed": api.embed,
     "methods": api.methods,
-    "demo": api.demo,
+    "demo": demo,
 }
 
 DATA = "Pictures: a folder (sub-folders may be labels), a .txt list, a CSV or Parquet table; several are joined."

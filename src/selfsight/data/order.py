@@ -36,8 +36,9 @@ class _Key(ISeedSequence):
 
 
 def keyed(seed: int, number: int, purpose: Purpose) -> np.random.Generator:
-    """The generator of (seed, number), both below 2**64: a counter-based Philox stream, cheap enough for each sample."""
-    return np.random.Generator(np.random.Philox(_Key(number, seed), counter=int(purpose) << 192))
+    """The generator of (seed, number), both below 2**64: a counter-based Philox stream, cheap for each sample."""
+    key: Any = _Key(number, seed)  # numpy's stubs know SeedSequence only
+    return np.random.Generator(np.random.Philox(key, counter=int(purpose) << 192))
 
 
 def permuted(count: int, seed: int, epoch: int) -> Int[Tensor, "N"]:

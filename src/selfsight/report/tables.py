@@ -22,6 +22,13 @@ def show(command: str, result: Any) -> None:
     SHOWN.get(command, _line)(result)
 
 
+def heading(title: str, command: str) -> None:
+    """A step of the tour: what it is, and the command that does it."""
+    _line("")
+    _line(title)
+    _line(f"$ {command}")
+
+
 def plan(rows: Iterable[tuple[str, object, str]]) -> None:
     """The plan of a run: every value that was chosen, with its reason."""
     _table(["setting", "value", "because"], list(rows))

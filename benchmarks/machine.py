@@ -1,0 +1,44 @@
+"""What figures were measured on, and the JSON files they are kept in. Every benchmark here uses it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+LIBRARIES = ("selfsight", "torch", "timm", "opencv-python-headless", "lightly")
+
+
+def facts() -> dict[str, Any]:
+    """Processor, cores that this process may use, system, date, versions."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "date": date.today().isoformat(),
+        "processor": processor(),
+        "cores": cores,
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+    }
+
+
+def processor() -> str:
+    """The processor's own name where Linux tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else ():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def keep(file: Path | None, figures: dict[str, Any]) -> None:
+    """Write the figures and what they were measured on; nothing when no file is asked for."""
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(f"{file.name}.tmp")
+        partial.write_text(json.dumps({"machine": facts(), **figures}, indent=1) + "\n", encoding="utf-8")
+        partial.replace(file)

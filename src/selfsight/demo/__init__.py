@@ -1,0 +1,49 @@
+"""The whole tour on real pictures that come with Selfsight: look, train, evaluate, embed. It needs no network."""
+
+from __future__ import annotations
+
+import zipfile
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from selfsight import api
+from selfsight.api import Run
+
+__all__ = ["demo", "unpack"]
+
+LENGTH = "5m"
+SETTINGS = {"views": "simclr-keep-colour"}
+
+
+def demo(out: Path | None = None, length: str | None = None) -> Run:
+    """Take the whole tour: inspect, train, evaluate and embed real pictures that come with Selfsight, offline.
+
+    Everything goes into one folder; the same command again goes on where the first one stopped.
+    """
+    from selfsight.report import tables
+
+    folder = Path(out or "selfsight-demo")
+    pictures = unpack(folder / "pictures")
+    steps = [
+        ("1. Look at the pictures", f"selfsight inspect {pictures}"),
+        ("2. Train an encoder without using a label", f"selfsight train {pictures} --out {folder / 'run'}"),
+        ("3. Measure it beside plain baselines, on held-out pictures", f"selfsight evaluate {folder / 'run'}"),
+        ("4. Turn pictures into vectors", f"selfsight embed {folder / 'run'} {pictures} --out {folder / 'vectors'}"),
+    ]
+    tables.heading(*steps[0])
+    tables.show("inspect", api.inspect(pictures, out=folder / "inspection"))
+    tables.heading(*steps[1])
+    run = api.train(pictures, out=folder / "run", length=length or LENGTH, views=SETTINGS["views"])
+    tables.heading(*steps[2])
+    tables.show("evaluate", run.evaluate())
+    tables.heading(*steps[3])
+    tables.show("embed", run.embed(pictures, out=folder / "vectors"))
+    return run
+
+
+def unpack(folder: Path) -> Path:
+    """The demo's pictures, written into `folder` once; LICENCE there says whose they are."""
+    if not (folder / "labels.csv").exists():
+        with as_file(files(__name__) / "pictures.zip") as archive, zipfile.ZipFile(archive) as packed:
+            packed.extractall(folder)
+    return folder

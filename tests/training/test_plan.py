@@ -1,0 +1,127 @@
+"""Every value is decided once, with its reason; what cannot be is refused before anything is written."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from contract_parts import everything_scanned
+
+from selfsight import methods
+from selfsight.data.manifest import Manifest
+from selfsight.errors import DataError, RecipeError
+from selfsight.recipe import Recipe
+from selfsight.training.plan import plan
+from selfsight.training.request import Request
+
+QUICK: dict[str, Any] = {
+    "encoder": "test_resnet",
+    "size": 32,
+    "length": "20steps",
+    "precision": "fp32",
+    "device": "cpu",
+    "threads": 1,
+    "use_all": True,
+}
+
+
+@pytest.fixture(scope="module")
+def manifest(photos: Path) -> Manifest:
+    return everything_scanned(photos)
+
+
+def planned(manifest: Manifest, **asked: Any) -> tuple[Recipe, dict[str, str]]:
+    return plan(Request(data=["/photos"], **{**QUICK, **asked}), manifest)
+
+
+def test_only_data_is_needed(manifest: Manifest) -> None:
+    """The full automatic way, speed measured: every value is there, with a reason."""
+    recipe, reasons = plan(Request(data=["/photos"], encoder="test_resnet", device="cpu", threads=1), manifest)
+    assert recipe.method == "simclr"
+    assert recipe.size == 32
+    assert recipe.batch == 16
+    assert recipe.pictures == 64
+    assert recipe.precision in ("fp32", "bf16")
+    assert recipe.steps >= 1
+    unexplained = {"data", "pictures", "listing", "use_all", "columns", "before"}
+    assert {field.name for field in fields(Recipe)} - unexplained <= reasons.keys()
+    assert all(reasons.values())
+
+
+@pytest.mark.parametrize(
+    ("length", "steps"), [("20steps", 20), ("3epochs", 24), ("1.5epochs", 12), ("800images", 100), ("1images", 1)]
+)
+def test_lengths_come_to_steps(manifest: Manifest, length: str, steps: int) -> None:
+    assert planned(manifest, length=length, batch=8)[0].steps == steps
+
+
+def test_a_length_in_time_comes_from_the_measured_speed(manifest: Manifest) -> None:
+    short, reasons = planned(manifest, length="1s", batch=8)
+    assert short.length == "1s"
+    assert 1 <= short.steps < 10_000
+    assert "s a step" in reasons["steps"]
+    assert "eta" in reasons
+
+
+def test_flag_wins_over_set_over_config_over_method(manifest: Manifest, tmp_path: Path) -> None:
+    config = tmp_path / "recipe.yaml"
+    config.write_text("batch: 4\nlr: 0.5\nmomentum: 0.1\nclip: 3.0\nsettings: {temperature: 0.7, width: 32}\n")
+    recipe, reasons = planned(manifest, config=str(config), batch=8, settings={"momentum": "0.2", "temperature": "0.3"})
+    assert (recipe.batch, reasons["batch"]) == (8, "as asked")
+    assert (recipe.momentum, reasons["momentum"]) == (0.2, "as asked")
+    assert (recipe.lr, reasons["lr"]) == (0.5, "from --config")
+    assert recipe.clip == 3.0
+    assert recipe.settings["temperature"] == 0.3
+    assert recipe.settings["width"] == 32
+    assert recipe.settings["head"] == "paper"
+
+
+def test_views_name_the_augmentation(manifest: Manifest) -> None:
+    assert planned(manifest, views="weak")[0].settings["augmentation"] == "weak"
+
+
+def test_the_stage_before_has_its_own_recipe(manifest: Manifest) -> None:
+    recipe, _ = planned(manifest, method="everything", batch=8)
+    assert recipe.before is not None
+    assert (recipe.before.method, recipe.before.steps, recipe.before.before) == ("simclr", 10, None)
+    assert set(recipe.before.settings) == set(methods.settings(methods.get("simclr")))
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"batch": 1}, "batch of 1 does not fit 64"),
+        ({"batch": 65}, "use --batch between 2 and 64"),
+        ({"batch": 0}, "batch of 0"),
+        ({"size": 4}, "--size 4 is not between"),
+        ({"method": "simklr"}, "Did you mean 'simclr'"),
+        ({"encoder": "resnt18"}, "Did you mean.*resnet18"),
+        ({"encoder": "some/where"}, "neither a finished run nor"),
+        ({"settings": {"temprature": "1"}}, "Did you mean 'temperature'"),
+        ({"length": "10 weeks"}, "is not a length"),
+        ({"method": "moco", "batch": 32}, "batch of at most"),
+        ({"settings": {"head": "big"}}, "head"),
+        ({"settings": {"optimizer": "adam"}}, "optimizer"),
+        ({"views": "strong"}, "view recipe"),
+        ({"micro_batch": 0, "batch": 8}, "micro"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_is_refused_in_one_sentence(manifest: Manifest, asked: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(RecipeError, match=sentence):
+        planned(manifest, **asked)
+
+
+def test_ranks_must_share_a_batch_evenly(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(RecipeError, match="multiple of 3"):
+        planned(manifest, batch=8)
+    assert planned(manifest, batch=9)[0].micro_batch == 3
+
+
+def test_nothing_to_train_on_is_said(manifest: Manifest) -> None:
+    held = replace(manifest, test=~manifest.test)
+    with pytest.raises(DataError, match="no picture is left to train on"):
+        planned(held)

@@ -1,0 +1,96 @@
+"""Lengths, settings, and whether what is asked fits the run that is to go on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from contract_parts import everything_scanned, recipe_of
+
+from selfsight import methods
+from selfsight.errors import RecipeError
+from selfsight.recipe import Recipe
+from selfsight.training.request import Request, contradiction, parse_length, sorted_settings
+
+
+@pytest.fixture(scope="module")
+def recipe(photos: Path) -> Recipe:
+    return recipe_of("simclr", photos, everything_scanned(photos))
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "unit"),
+    [
+        ("10m", 10, "minutes"),
+        ("2h", 120, "minutes"),
+        ("90s", 1.5, "minutes"),
+        ("0.5min", 0.5, "minutes"),
+        ("2000steps", 2000, "steps"),
+        ("1step", 1, "steps"),
+        ("30epochs", 30, "epochs"),
+        ("1.5epochs", 1.5, "epochs"),
+        ("500kimages", 500_000, "images"),
+        (" 2Mimages ", 2_000_000, "images"),
+    ],
+)
+def test_lengths(text: str, number: float, unit: str) -> None:
+    assert parse_length(text) == (pytest.approx(number), unit)
+
+
+@pytest.mark.parametrize("text", ["", "10", "m", "0steps", "-3steps", "3 weeks", "1e3steps", "10mm", "nanm", "١٠m0"])
+def test_what_is_no_length_is_refused(text: str) -> None:
+    with pytest.raises(RecipeError, match=r"is not a length; write 10m"):
+        parse_length(text)
+
+
+def test_settings_are_sorted_and_read_as_yaml() -> None:
+    given = {"temperature": "0.3", "head": "lightly", "clip": "null", "momentum": "0.5"}
+    own, loose = sorted_settings(methods.get("simclr"), "simclr", given)
+    assert own == {"temperature": 0.3, "head": "lightly"}
+    assert loose == {"clip": None, "momentum": 0.5}
+
+
+def test_a_methods_own_setting_wins_over_the_recipes() -> None:
+    own, loose = sorted_settings(methods.get("moco"), "moco", {"momentum": "0.5"})
+    assert (own, loose) == ({"momentum": 0.5}, {})
+
+
+def test_an_unknown_setting_names_the_nearest() -> None:
+    with pytest.raises(RecipeError, match=r"method 'simclr'.*'temprature'.*Did you mean 'temperature'"):
+        sorted_settings(methods.get("simclr"), "simclr", {"temprature": "1"})
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"batch": 8, "method": "simclr", "length": "20steps"},
+        {"settings": {"temperature": "0.5", "momentum": "0.9"}},
+        {"views": "simclr"},
+    ],
+)
+def test_the_same_again_is_no_contradiction(recipe: Recipe, asked: dict[str, object]) -> None:
+    assert contradiction(Request(**asked), recipe) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"method": "moco"}, "method was 'simclr' and is now 'moco'"),
+        ({"batch": 16}, "batch was 8 and is now 16"),
+        ({"encoder": "resnet18"}, "encoder was 'test_resnet' and is now 'resnet18'"),
+        ({"length": "30steps"}, "length was '20steps' and is now '30steps'"),
+        ({"lr": 1.0}, "lr was 0.00375 and is now 1.0"),
+        ({"settings": {"temperature": "0.3"}}, "temperature was 0.5 and is now 0.3"),
+        ({"settings": {"momentum": "0.3"}}, "momentum was 0.9 and is now 0.3"),
+        ({"views": "weak"}, "augmentation was 'simclr' and is now 'weak'"),
+        ({"views": "weak", "settings": {"augmentation": "simclr"}}, "augmentation was 'simclr' and is now 'weak'"),
+    ],
+)
+def test_a_contradiction_is_named(recipe: Recipe, asked: dict[str, object], sentence: str) -> None:
+    assert contradiction(Request(**asked), recipe) == sentence
+
+
+def test_a_longer_recipe_differs(recipe: Recipe) -> None:
+    assert recipe.difference(replace(recipe, steps=30)) == "steps was 20 and is now 30"

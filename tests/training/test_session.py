@@ -1,0 +1,135 @@
+"""A run's folder: whose it is, who may write it, and what a second start finds."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from contract_parts import BATCH, SIZE
+
+from selfsight.errors import RecipeError, RunError
+from selfsight.recipe import Recipe
+from selfsight.training import session
+from selfsight.training.request import Request
+
+FORKED = multiprocessing.get_context("forkserver")
+
+
+def request(photos: Path, **changes: Any) -> Request:
+    asked = {"encoder": "test_resnet", "size": SIZE, "batch": BATCH, "length": "2steps", "threads": 1}
+    return Request(data=[str(photos)], **{**asked, "precision": "fp32", "device": "cpu", "use_all": True, **changes})
+
+
+def hold(folder: Path, ready: Any, done: Any) -> None:
+    with session.locked(folder):
+        ready.set()
+        done.wait(30)
+
+
+@pytest.fixture(scope="module")
+def finished(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("session") / "run"
+    session.train(request(photos), folder, workers=0, save_every=0.0, quiet=True)
+    return folder
+
+
+def test_folder_for_takes_new_empty_and_own_folders(photos: Path, tmp_path: Path, finished: Path) -> None:
+    asked = request(photos)
+    assert session.folder_for(asked, None) == Path("runs") / photos.stem
+    assert session.folder_for(asked, tmp_path / "new") == tmp_path / "new"
+    assert session.folder_for(asked, tmp_path) == tmp_path
+    assert session.folder_for(asked, finished) == finished
+
+
+def test_folder_for_takes_what_a_kill_before_the_recipe_left(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "manifest.parquet").touch()
+    (tmp_path / "untrained").mkdir()
+    (tmp_path / "recipe.yaml.tmp-123").touch()
+    (tmp_path / ".lock").touch()
+    assert session.folder_for(request(photos), tmp_path) == tmp_path
+
+
+def test_folder_for_refuses_other_things(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(RunError, match="holds other files and no run"):
+        session.folder_for(request(photos), tmp_path)
+    with pytest.raises(RunError, match="is a file"):
+        session.folder_for(request(photos), tmp_path / "thesis.tex")
+
+
+def test_a_second_process_is_refused_and_a_dead_ones_lock_is_not_in_the_way(tmp_path: Path) -> None:
+    ready, done = FORKED.Event(), FORKED.Event()
+    other = FORKED.Process(target=hold, args=(tmp_path, ready, done))
+    other.start()
+    assert ready.wait(60)
+    with pytest.raises(RunError, match="in use by another process"), session.locked(tmp_path):
+        pytest.fail("two processes in one folder")
+    other.kill()
+    other.join(30)
+    assert (tmp_path / ".lock").exists()
+    with session.locked(tmp_path):
+        pass
+    with session.locked(tmp_path):
+        pass
+
+
+def test_a_run_has_what_it_promises(finished: Path) -> None:
+    promised = "recipe.yaml manifest.parquet metrics.jsonl timing.jsonl views.png bad_files.csv checkpoints untrained"
+    assert {*promised.split(), "encoder"} <= {path.name for path in finished.iterdir()}
+    assert not list(finished.rglob("*.tmp-*"))
+
+
+def test_the_same_command_twice_goes_on(photos: Path, finished: Path) -> None:
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file() and path.name != ".lock"}
+    told: list[Recipe] = []
+    session.train(request(photos), finished, workers=0, quiet=True, tell=lambda recipe, reasons: told.append(recipe))
+    assert told == [Recipe.from_yaml(finished / "recipe.yaml")]
+    assert {path for path in before if path.read_bytes() != before[path]} == set()
+    session.train(Request(), finished, workers=0, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [({"batch": 4}, "batch was 8 and is now 4"), ({"method": "moco"}, "method was 'simclr' and is now 'moco'")],
+)
+def test_other_settings_cannot_go_on(photos: Path, finished: Path, change: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(RunError, match=f"cannot go on: {sentence}"):
+        session.train(request(photos, **change), finished, quiet=True)
+
+
+def test_other_pictures_cannot_go_on(photos: Path, tmp_path: Path) -> None:
+    mine = Path(shutil.copytree(photos, tmp_path / "photos"))
+    session.train(request(mine), tmp_path / "run", workers=0, quiet=True)
+    shutil.copy(mine / "china" / "000.png", mine / "china" / "001.png")
+    with pytest.raises(RunError, match=r"cannot go on:.*001\.png"):
+        session.train(request(mine), tmp_path / "run", quiet=True)
+    (mine / "china" / "001.png").unlink()
+    with pytest.raises(RunError, match=r"cannot go on:.*001\.png.*gone"):
+        session.train(Request(), tmp_path / "run", quiet=True)
+
+
+def test_the_folder_may_move_with_its_pictures(photos: Path, finished: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(finished, tmp_path / "elsewhere"))
+    copied = Path(shutil.copytree(photos, tmp_path / "photos"))
+    session.train(request(copied), moved, workers=0, quiet=True)
+
+
+def test_another_number_of_ranks_cannot_go_on(finished: Path, tmp_path: Path) -> None:
+    """Fabric would start the missing processes itself, each anew from the command line."""
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    text = (run / "recipe.yaml").read_text()
+    assert "world: 1" in text
+    (run / "recipe.yaml").write_text(text.replace("world: 1", "world: 2").replace("micro_batch: 8", "micro_batch: 4"))
+    with pytest.raises(RunError, match=r"2 ranks.*torchrun --nproc-per-node 2"):
+        session.train(Request(), run, workers=0, quiet=True)
+
+
+def test_save_every() -> None:
+    assert session.seconds(None) == session.SAVE_EVERY
+    assert session.seconds("90s") == 90
+    assert session.seconds("5m") == 300
+    with pytest.raises(RecipeError, match="is not a time; write 90s or 5m"):
+        session.seconds("20steps")
