@@ -7,7 +7,8 @@ with a SIGKILL to the whole process group at a random moment, from start-up to t
 `everything` is the contract method of the tests: teacher, queue, clusters, a method trained before it. A point counts
 when the trained encoder, metrics.jsonl, and the last checkpoint's weights, buffers and optimizer are byte-identical to
 the undisturbed run's. After each kill the newest checkpoint must be whole as well (`selfsight inspect`); a run that has
-none yet is fine. Also told: how many kills met a run that had a checkpoint and was not finished. Pictures are 64 crops of 40 px of scikit-learn's photographs; a save after every step, one thread.
+none yet is fine. Also told: how many kills met a run that had a checkpoint and was not finished. Pictures are 64 crops
+of 40 px of scikit-learn's photographs; a save after every step, one thread.
 
     python benchmarks/killsweep.py --check RUN
 
@@ -125,7 +126,7 @@ def passed(row: dict[str, Any]) -> bool:
 def table(results: dict[str, Any]) -> str:
     """The figures as Markdown."""
     lines = [
-        "| method | workers | moments | killed before the end | killed in training | checkpoint whole | byte-identical |",
+        "| method | workers | moments | killed before the end | in training | checkpoint whole | byte-identical |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in results["sweeps"]:
