@@ -61,7 +61,7 @@ def test_a_length_in_time_comes_from_the_measured_speed(manifest: Manifest) -> N
     short, reasons = planned(manifest, length="1s", batch=8)
     assert short.length == "1s"
     assert 1 <= short.steps < 10_000
-    assert "s a step" in reasons["steps"]
+    assert "s each" in reasons["steps"]
     assert "eta" in reasons
 
 
@@ -76,6 +76,27 @@ def test_flag_wins_over_set_over_config_over_method(manifest: Manifest, tmp_path
     assert recipe.settings["temperature"] == 0.3
     assert recipe.settings["width"] == 32
     assert recipe.settings["head"] == "paper"
+
+
+def test_an_asked_length_wins_over_the_steps_of_a_config(manifest: Manifest, tmp_path: Path) -> None:
+    config = tmp_path / "recipe.yaml"
+    config.write_text("length: 5steps\nsteps: 5\n")
+    assert planned(manifest, config=str(config), length="7steps")[0].steps == 7
+    assert planned(manifest, config=str(config), length=None)[0].steps == 5
+
+
+def test_a_whole_recipe_is_a_config(manifest: Manifest, tmp_path: Path) -> None:
+    recipe, reasons = planned(manifest, batch=8, seed=3)
+    (tmp_path / "recipe.yaml").write_text(recipe.to_yaml(reasons))
+    again, _ = plan(Request(data=["/photos"], config=str(tmp_path / "recipe.yaml"), use_all=True), manifest)
+    assert recipe.difference(again) is None
+
+
+def test_no_warm_up_can_be_asked_for(manifest: Manifest) -> None:
+    """LARS at 128 px warms up for ten epochs unless told otherwise."""
+    large = {"size": 128, "batch": 8, "length": "30epochs"}
+    assert planned(manifest, **large)[0].warmup == pytest.approx(1 / 3)
+    assert planned(manifest, **large, settings={"warmup": "0"})[0].warmup == 0.0
 
 
 def test_views_name_the_augmentation(manifest: Manifest) -> None:

@@ -38,7 +38,7 @@ def test_lengths(text: str, number: float, unit: str) -> None:
     assert parse_length(text) == (pytest.approx(number), unit)
 
 
-@pytest.mark.parametrize("text", ["", "10", "m", "0steps", "-3steps", "3 weeks", "1e3steps", "10mm", "nanm", "١٠m0"])
+@pytest.mark.parametrize("text", ["", "10", "m", "0steps", "-3steps", "3 weeks", "1e3steps", "10mm", "nanm"])
 def test_what_is_no_length_is_refused(text: str) -> None:
     with pytest.raises(RecipeError, match=r"is not a length; write 10m"):
         parse_length(text)

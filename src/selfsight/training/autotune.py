@@ -10,6 +10,7 @@ import torch
 from selfsight.data.loader import Loader
 from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import Pictures
+from selfsight.errors import RecipeError
 from selfsight.methods.base import Batch, Method
 from selfsight.recipe import Recipe
 from selfsight.training.build import method_of, optimizer_of
@@ -55,6 +56,15 @@ def measure(recipe: Recipe, manifest: Manifest, fixed: str | None = None) -> Spe
 def stand_in(recipe: Recipe) -> Method:
     """The recipe's method; what would be trained before it is made, not trained."""
     return method_of(recipe, stand_in(recipe.before) if recipe.before else None)
+
+
+def prove(recipe: Recipe) -> None:
+    """Make everything that the recipe names once: RecipeError for what cannot be, while nothing is written yet."""
+    if not 1 <= recipe.micro_batch <= recipe.batch:
+        raise RecipeError(f"a micro-batch of {recipe.micro_batch} does not fit a batch of {recipe.batch}")
+    method = stand_in(recipe)
+    optimizer_of(recipe, method)
+    method.views(recipe.size)
 
 
 def bare_step(recipe: Recipe, method: Method, batch: Batch) -> float:

@@ -9,8 +9,8 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 
-from selfsight import methods
-from selfsight.errors import MissingError, RecipeError, unknown
+from selfsight import distributed, methods
+from selfsight.errors import MissingError, RecipeError, RunError, unknown
 from selfsight.methods.base import Method, Training
 from selfsight.nn.encoder import Encoder, usual_scale, weights_from
 from selfsight.recipe import Recipe
@@ -26,6 +26,11 @@ def engine(recipe: Recipe) -> Fabric:
     accelerator = "cuda" if recipe.device.startswith("cuda") else "cpu"
     if accelerator == "cuda" and not torch.cuda.is_available():
         raise MissingError(f"--device {recipe.device} asks for a GPU and torch sees none; use --device cpu")
+    if recipe.world != distributed.world():  # Fabric would start the missing ranks itself, from the command line
+        raise RunError(
+            f"the run was started on {recipe.world} ranks and this is {distributed.world()}; start it with "
+            f"torchrun --nproc-per-node {recipe.world} -m selfsight train ..., or train anew with another --out"
+        )
     torch.set_num_threads(recipe.threads)
     strategy = DDPStrategy(broadcast_buffers=False) if recipe.world > 1 else "auto"
     fabric = Fabric(

@@ -59,7 +59,9 @@ def plan(request: Request, manifest: Manifest) -> tuple[Recipe, dict[str, str]]:
     start(made, request, manifest)
     optimization(made, request, kind.defaults(made.values["size"]))
     method_settings(made, request, kind, own, configured.get("settings") or {}, manifest)
-    return length(made, request, manifest, kind)
+    recipe, reasons = length(made, request, manifest, kind)
+    autotune.prove(recipe)
+    return recipe, reasons
 
 
 def machine(made: Plan, request: Request) -> None:
@@ -180,7 +182,8 @@ def length(made: Plan, request: Request, manifest: Manifest, kind: type[Method])
     why = "a first look; give --for to train longer" if on_cpu else "as published"
     asked = made.settle("length", request.length, usual, why)
     number, unit = parse_length(asked)
-    values |= {"steps": values.get("steps", 0), "warmup": values.get("warmup", 0.0)}
+    warm = values.get("warmup")
+    values |= {"steps": 0 if request.length else values.get("steps", 0), "warmup": warm or 0.0}
     if kind.before and values.get("before") is None:
         values["before"] = before_recipe(values | {"precision": "fp32", "channels_last": False}, kind)
     seconds = speed(made, request, manifest, needed=unit == "minutes")
@@ -191,7 +194,9 @@ def length(made: Plan, request: Request, manifest: Manifest, kind: type[Method])
         made.reasons["steps"] = f"{epoch} an epoch" + (f", {seconds:.2f} s each" if seconds else "")
     if seconds:
         made.reasons["eta"] = f"{values['steps'] * seconds / 60:.1f} minutes"
-    values["warmup"] = values["warmup"] or min(0.5, training.warmup * epoch / values["steps"])
+    if warm is None:
+        values["warmup"] = min(0.5, training.warmup * epoch / values["steps"])
+        made.reasons["warmup"] = f"{training.warmup:g} epochs, as published"
     monitor(made, values)
     if values.get("before") is not None:
         values["before"] = before_recipe(values, kind)

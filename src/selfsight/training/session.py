@@ -66,7 +66,13 @@ def folder_for(request: Request, out: Path | None) -> Path:
     strangers = [path for path in folder.iterdir() if path.name != ".lock"] if folder.is_dir() else []
     if folder.exists() and not folder.is_dir():
         raise RunError(f"--out {str(folder)!r} is a file; name a folder that is new or empty")
-    begun = {"manifest.parquet", "bad_files.csv", "views.png", "untrained"}  # what a kill before the recipe leaves
+    begun = {
+        "manifest.parquet",
+        "bad_files.csv",
+        "views.png",
+        "untrained",
+        "recipe.yaml",
+    }  # what a kill before the recipe leaves
     if (
         strangers
         and not (folder / "recipe.yaml").exists()
