@@ -1,0 +1,81 @@
+"""The figures in docs/benchmarks.md, generated from benchmarks/results/*.json: only what was measured stands there.
+
+python benchmarks/table.py            write the page's tables anew
+python benchmarks/table.py --check    exit 1 when the page is not what the results say
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import end_to_end
+import killsweep
+import quality
+import start_up
+
+RESULTS = Path(__file__).with_name("results")
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+PLACE = re.compile(r"(<!-- figures of (\w+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
+
+
+def views(results: dict[str, Any]) -> str:
+    """The figures of views.py, which has a table of its own for the terminal, as Markdown."""
+    head = ("view from picture", "selfsight, ms", "lightly, ms", "times", "lightly, pictures only, ms", "times")
+    lines = [f"| {' | '.join((*head, 'difference, mean (worst)'))} |", "|---|---|---|---|---|---|---|"]
+    for name, row in results["views"].items():
+        lines.append(
+            f"| {name} px | {row['selfsight_ms']:.3f} | {row['lightly_ms']:.3f} | {row['ratio_lightly']:.1f} | "
+            f"{row['pictures_only_ms']:.3f} | {row['ratio_pictures_only']:.1f} | "
+            f"{row['difference_mean']:.2f} ({row['difference_worst']:.2f}) |"
+        )
+    return "\n".join(lines)
+
+
+TABLES = {
+    "end_to_end": end_to_end.table,
+    "killsweep": killsweep.table,
+    "quality": quality.table,
+    "start_up": start_up.table,
+    "views": views,
+}
+
+
+def figures(name: str) -> str:
+    """One benchmark's table and what it was measured on; a sentence where nothing was measured yet."""
+    file = RESULTS / f"{name}.json"
+    if not file.exists():
+        return "Not measured yet.\n"
+    results = json.loads(file.read_text(encoding="utf-8"))
+    return f"{TABLES[name](results)}\n\n{measured_on(results['machine'])}\n"
+
+
+def measured_on(machine: dict[str, Any]) -> str:
+    """One line about the machine."""
+    parts = [machine.get("date"), machine.get("processor"), f"{machine['cores']} cores", machine["platform"]]
+    torch = machine.get("libraries", {}).get("torch")
+    return f"Measured: {', '.join([part for part in parts if part] + ([f'torch {torch}'] if torch else []))}."
+
+
+def filled(page: str) -> str:
+    """The page with its tables as the results say."""
+    return PLACE.sub(lambda found: f"{found[1]}\n{figures(found[2])}\n{found[3]}", page)
+
+
+def main() -> None:
+    """Write the page, or check it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when the page is stale")
+    asked = parser.parse_args()
+    page = PAGE.read_text(encoding="utf-8")
+    if asked.check:
+        sys.exit(0 if filled(page) == page else f"{PAGE.name} is stale: run benchmarks/table.py")
+    PAGE.write_text(filled(page), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
