@@ -100,7 +100,9 @@ class Recipe:
         try:
             content = yaml.safe_load(file.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise RunError(f"{str(file.parent)!r} is not a run: it has no recipe.yaml") from error
+            raise RunError(
+                f"{str(file.parent)!r} is not a run: it has no recipe.yaml; give the folder that `train` wrote"
+            ) from error
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise RunError(
                 f"{str(file)!r} cannot be read ({type(error).__name__}); restore it or train anew with another --out"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Literal
 
@@ -32,6 +33,7 @@ def engine(recipe: Recipe) -> Fabric:
             f"torchrun --nproc-per-node {recipe.world} -m selfsight train ..., or train anew with another --out"
         )
     torch.set_num_threads(recipe.threads)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # what it would say stands in the plan
     strategy = DDPStrategy(broadcast_buffers=False) if recipe.world > 1 else "auto"
     fabric = Fabric(
         accelerator=accelerator, devices=max(1, recipe.world), strategy=strategy, precision=PRECISIONS[recipe.precision]

@@ -24,7 +24,7 @@ from selfsight.training.request import Request, parse_length, sorted_settings
 
 SIZES = (32, 64, 96, 128, 160, 224)
 CPU_SIZE, CPU_BATCH, CPU_LENGTH = 64, 128, "10m"  # what a laptop does in the time of a coffee
-LEAST_BATCHES = 4  # in an epoch, where the batch is automatic
+LEAST_BATCHES = 8  # in an epoch, where the batch is automatic: a queue of past keys needs as many
 MONITOR_SHARE = 0.02  # of the pictures that training computes
 
 
@@ -132,6 +132,8 @@ def optimization(made: Plan, request: Request, training: Training) -> None:
     why = f"published {training.batch}" + (f"; {CPU_BATCH} at most on a CPU" if cap < training.batch else "")
     why += f"; {pictures} pictures leave {LEAST_BATCHES} batches an epoch" if batch < cap else ""
     batch = made.settle("batch", request.batch, batch, why)
+    if pictures < 2:
+        raise DataError("there is only one training picture, and it has nothing to be told from; add more pictures")
     if batch < 2 or batch > pictures:
         raise RecipeError(
             f"a batch of {batch} does not fit {pictures} training pictures; use --batch between 2 and {pictures}"
