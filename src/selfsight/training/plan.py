@@ -48,6 +48,8 @@ def plan(request: Request, manifest: Manifest) -> tuple[Recipe, dict[str, str]]:
     """The recipe and its reasons. Raises RecipeError, DataError or MissingError before anything is written."""
     made = Plan()
     configured = read_config(Path(request.config)) if request.config else {}
+    for name in ("before", "world"):  # not a wish: they follow from the method and from how this was started
+        configured.pop(name, None)
     for name, value in configured.items():
         made.values[name], made.reasons[name] = value, "from --config"
     kind = methods.get(made.settle("method", request.method, "simclr", "the method to start with"))
