@@ -8,8 +8,8 @@ until `--kills` signals met a run that had not ended. `everything` is the contra
 queue, clusters, a method trained before it. A moment counts when the trained encoder, metrics.jsonl, and the last
 checkpoint's weights, buffers and optimizer are byte-identical to the undisturbed run's. After each kill the newest
 checkpoint must be whole as well (`selfsight inspect`); a run that has none yet is fine. Also told: how many kills met a
-run that had a checkpoint and was not finished. Pictures are 64 crops of 40 px of scikit-learn's photographs; a save
-after every step, one thread.
+run that had a checkpoint and was not finished. Pictures are 64 crops of 40 px of scikit-learn's photographs; eight
+to a batch, a save after every step, one thread.
 
     python benchmarks/killsweep.py --check RUN
 
@@ -46,7 +46,7 @@ FILES = ("method.safetensors", "optimizer.safetensors")
 def command(pictures: Path, method: str, *, workers: int, steps: int) -> str:
     """The training that is killed; it runs in an empty folder."""
     words = [sys.executable, str(DRIVER), "train", str(pictures), "--out", "run", "--method", method, "--use-all"]
-    words += ["--encoder", "test_resnet", "--size", "32", "--batch", "16", "--for", f"{steps}steps", "--device", "cpu"]
+    words += ["--encoder", "test_resnet", "--size", "32", "--batch", "8", "--for", f"{steps}steps", "--device", "cpu"]
     words += ["--precision", "fp32", "--threads", "1", "--workers", str(workers), "--save-every", "0.001s", "--quiet"]
     return shlex.join(words)
 
@@ -65,7 +65,9 @@ def sweep(pictures: Path, method: str, *, workers: int, steps: int, kills: int, 
     """One method, one number of workers, until `kills` signals met a run that had not ended."""
     train = command(pictures, method, workers=workers, steps=steps)
     with tempfile.TemporaryDirectory(prefix="killsweep_warm_") as scratch:  # moments are drawn from a warm run's length
-        subprocess.run(shlex.split(train), cwd=scratch, check=True, capture_output=True)
+        done = subprocess.run(shlex.split(train), cwd=scratch, check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"{method}: {done.stderr}")
     row: dict[str, Any] = {"deterministic": True, "met": [], "told": [], **dict.fromkeys(COUNTS, 0)}
     for again in range(ATTEMPTS):
         found = battery(train, finals(method, steps), kills - row["killed"], seed + 1000 * again)
@@ -84,17 +86,18 @@ def battery(train: str, files: list[str], points: int, seed: int) -> dict[str, A
     with tempfile.TemporaryDirectory(prefix="killsweep_") as root:
         done = subprocess.run([*words, "--root", root], capture_output=True, text=True, check=False)
         log = Path(root, "log.txt").read_text(errors="replace")
-    took = re.search(r"^(\d+) interruptions took effect of (\d+)", done.stdout, re.MULTILINE)
+    took = re.search(r"interruptions took effect of (\d+); exit codes \{(.*)\}", done.stdout)
     if took is None:
         raise SystemExit(f"{train}\n{done.stdout}{done.stderr}\n{log[-2000:]}")
     failed = {name: int(count) for name, count in re.findall(r"(\w+) (\d+)", _line(done.stdout, "FAILED:"))}
+    killed = re.search(r"-9: (\d+)", took[2])
     met = re.findall(rf"^{FOUND}(.*)$", log, re.MULTILINE)
     return {
-        "points": int(took[2]),
-        "killed": int(took[1]),
+        "points": int(took[1]),
+        "killed": int(killed[1]) if killed else 0,
         "training": sum("step" in state for state in met),
-        "identical": int(took[2]) - failed.get("rerun", 0) - failed.get("differ", 0),
-        "whole": int(took[2]) - failed.get("check", 0),
+        "identical": int(took[1]) - failed.get("rerun", 0) - failed.get("differ", 0),
+        "whole": int(took[1]) - failed.get("check", 0),
         "orphans": failed.get("orphans", 0),
         "deterministic": "WARNING" not in done.stdout,
         "met": met,
