@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,7 +11,9 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["average", "copy_first", "gather", "largest", "mean", "of_first", "rank", "world"]
+from selfsight.errors import TrainingError
+
+__all__ = ["average", "copy_first", "first_goes_ahead", "gather", "largest", "mean", "of_first", "rank", "world"]
 
 
 def world() -> int:
@@ -90,3 +93,17 @@ def of_first(compute: Callable[[], Tensor], like: tuple[int, ...]) -> Tensor:
     found = compute().float().contiguous() if rank() == 0 else torch.zeros(like)
     dist.broadcast(found, src=0)
     return found
+
+
+@contextmanager
+def first_goes_ahead() -> Iterator[None]:
+    """Every rank leaves the block together; when rank 0 fails in it, the others fail at once instead of waiting."""
+    failed = torch.ones(1)
+    try:
+        yield
+        failed = torch.zeros(1)
+    finally:
+        if world() > 1:
+            dist.broadcast(failed, src=0)
+            if rank() > 0 and bool(failed):
+                raise TrainingError("rank 0 stopped before training began; its message says why")

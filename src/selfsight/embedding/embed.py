@@ -74,10 +74,11 @@ def embed(
 @torch.inference_mode()
 def vectors_of(encoder: Encoder, views: Tensor, *, patches: bool = False) -> Float[np.ndarray, "N ..."]:
     """Embeddings of views (N, h, w, C) that are in memory; the encoder's mode is left as found."""
-    was = encoder.training
+    training = [part for part in encoder.modules() if part.training]
     encoder.eval()
     views = views.to(encoder.scale.device)
     found = encoder.patches(views) if patches else encoder(views)
-    encoder.train(was)
+    for part in training:
+        part.training = True
     vectors: np.ndarray = found.float().cpu().numpy()
     return vectors

@@ -224,9 +224,12 @@ def _arguments(name: str, size: int, pretrained: bool) -> dict[str, Any]:
     published = timm.get_pretrained_cfg(name)
     if "vit" in name or (published is not None and published.fixed_input_size):
         return {"img_size": size} if pretrained or size >= 96 else {"img_size": size, "patch_size": max(2, size // 8)}
-    if size <= SMALL_VIEW and name.startswith(("resnet", "resnext", "wide_resnet")):
-        return {"output_stride": SMALL_STRIDE}
-    return {}
+    if not name.startswith(("resnet", "resnext", "wide_resnet")):
+        return {}
+    # timm starts residual branches at zero. SimCLR and MoCo do not (methods that do say so), and an untrained network
+    # with dead branches would be too easy a baseline.
+    alive = {} if pretrained else {"zero_init_last": False}
+    return alive | ({"output_stride": SMALL_STRIDE} if size <= SMALL_VIEW else {})
 
 
 def _usual(channels: int, published: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from dataclasses import dataclass, replace
 
@@ -28,6 +30,7 @@ class Speed:
     precision: str
     channels_last: bool
     seconds: float
+    memory: float  # bytes of the process at its largest, for the recipe's batch
     reason: str
 
 
@@ -38,7 +41,7 @@ def measure(recipe: Recipe, manifest: Manifest, fixed: str | None = None) -> Spe
         (precision, last) for precision in ("fp32", "bf16") for last in (False, True) if fixed in (None, precision)
     ]
     rows = manifest.train_rows()[: min(TRIED, recipe.batch)]
-    seconds = {}
+    seconds, before = {}, largest_so_far()
     for precision, last in choices:
         tried = replace(recipe, precision=precision, channels_last=last, batch=len(rows))
         method = stand_in(tried)
@@ -50,7 +53,15 @@ def measure(recipe: Recipe, manifest: Manifest, fixed: str | None = None) -> Spe
         seconds[precision, last] = bare_step(tried, method, batch) * recipe.batch / len(rows)
     best = min(seconds, key=lambda choice: seconds[choice] * (1 if choice[0] == "bf16" else 1 / GAIN))
     told = ", ".join(f"{p}{' channels last' if c else ''} {recipe.batch / s:.0f}" for (p, c), s in seconds.items())
-    return Speed(*best, seconds[best], f"measured, images/s: {told}")
+    memory = before + (largest_so_far() - before) * recipe.micro_batch / len(rows)
+    return Speed(*best, seconds[best], memory, f"measured, images/s: {told}")
+
+
+def largest_so_far() -> float:
+    """Bytes: the most that torch held on a GPU, else the most that this process held."""
+    if torch.cuda.is_available():
+        return float(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1.0 if sys.platform == "darwin" else 1024.0)
 
 
 def stand_in(recipe: Recipe) -> Method:

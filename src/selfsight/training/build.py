@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -35,8 +36,13 @@ def engine(recipe: Recipe) -> Fabric:
     torch.set_num_threads(recipe.threads)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # what it would say stands in the plan
     strategy = DDPStrategy(broadcast_buffers=False) if recipe.world > 1 else "auto"
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", recipe.world))  # ranks on this machine, as torchrun says
     fabric = Fabric(
-        accelerator=accelerator, devices=max(1, recipe.world), strategy=strategy, precision=PRECISIONS[recipe.precision]
+        accelerator=accelerator,
+        devices=here,
+        num_nodes=recipe.world // here,
+        strategy=strategy,
+        precision=PRECISIONS[recipe.precision],
     )
     fabric.launch()
     return fabric

@@ -154,7 +154,7 @@ class Trainer:
             lambda part: float32(self.wrapped.project(part)),
             batch,
             self.recipe.micro_batch,
-            key=(self.recipe.seed * 1_000_003 + step * 1024 + distributed.rank()) % 2**63,
+            key=(self.recipe.seed * 1_000_003 + (step * 1024 + distributed.rank()) * 1024) % 2**63,
             backward=self.fabric.backward,
             quiet=lambda last: self.fabric.no_backward_sync(self.wrapped, enabled=not last),
             autocast=self.fabric.autocast,

@@ -75,7 +75,9 @@ def machine(made: Plan, request: Request) -> None:
     if device.startswith("cuda") and not gpu:
         raise MissingError(f"--device {device} asks for a GPU and torch sees none; use --device cpu")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    made.settle("threads", request.threads, cores, "one for each core of this machine")
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    shared = f", shared by {here} ranks" if here > 1 else ""
+    made.settle("threads", request.threads, max(1, cores // here), f"one for each core of this machine{shared}")
     made.settle("world", None, int(os.environ.get("WORLD_SIZE", "1")), "as torchrun started it, else one process")
     seed = made.settle("seed", request.seed, 0, "the usual")
     if not 0 <= seed < 2**63:
@@ -190,13 +192,14 @@ def length(made: Plan, request: Request, manifest: Manifest, kind: type[Method])
     values |= {"steps": 0 if request.length else values.get("steps", 0), "warmup": warm or 0.0}
     if kind.before and values.get("before") is None:
         values["before"] = before_recipe(values | {"precision": "fp32", "channels_last": False}, kind)
-    seconds = speed(made, request, manifest, needed=unit == "minutes")
+    seconds, memory = speed(made, request, manifest, needed=unit == "minutes")
     epoch = values["pictures"] // values["batch"]
     each = {"steps": 1.0, "epochs": epoch, "images": 1 / values["batch"], "minutes": 60 / (seconds or 1)}[unit]
     if not values["steps"]:
         values["steps"] = max(1, round(number * each))
         made.reasons["steps"] = f"{epoch} an epoch" + (f", {seconds:.2f} s each" if seconds else "")
     if seconds:
+        made.reasons["memory"] = f"{memory / 1e9:.1f} GB"
         made.reasons["eta"] = f"{values['steps'] * seconds / 60:.1f} minutes"
     if warm is None:
         values["warmup"] = min(0.5, training.warmup * epoch / values["steps"])
@@ -207,18 +210,18 @@ def length(made: Plan, request: Request, manifest: Manifest, kind: type[Method])
     return Recipe(**values), made.reasons
 
 
-def speed(made: Plan, request: Request, manifest: Manifest, *, needed: bool) -> float:
-    """Settle precision and layout, by measurement where they are open; seconds a step, 0 where nothing was measured."""
+def speed(made: Plan, request: Request, manifest: Manifest, *, needed: bool) -> tuple[float, float]:
+    """Settle precision and layout, by measurement where they are open; a step's seconds and bytes, 0 if unmeasured."""
     values = made.values
     if request.precision is not None and not needed:
         made.settle("precision", request.precision, None, "")
         made.settle("channels_last", None, False, "torch's usual layout")
-        return 0.0
+        return 0.0, 0.0
     draft: dict[str, Any] = {"precision": "fp32", "channels_last": False} | values
     found = autotune.measure(Recipe(**draft), manifest, fixed=request.precision or values.get("precision"))
     made.settle("precision", request.precision, found.precision, found.reason)
     made.settle("channels_last", None, found.channels_last, found.reason)
-    return found.seconds
+    return found.seconds, found.memory
 
 
 def monitor(made: Plan, values: dict[str, Any]) -> None:

@@ -57,7 +57,7 @@ def sorted_settings(kind: type[Method], method: str, asked: Mapping[str, str]) -
     """`--set` entries: the method's own settings and loose recipe entries, values read as YAML."""
     known, own, loose = methods.settings(kind), {}, {}
     for name, text in asked.items():
-        value = yaml.safe_load(text) if isinstance(text, str) else text
+        value = as_value(name, text)
         if name in known:
             own[name] = value
         elif name in TUNABLE:
@@ -65,6 +65,14 @@ def sorted_settings(kind: type[Method], method: str, asked: Mapping[str, str]) -
         else:
             raise RecipeError(f"method {method!r}: {unknown('setting', name, [*known, *TUNABLE])}")
     return own, loose
+
+
+def as_value(name: str, text: Any) -> Any:
+    """What `--set name=text` means: text is read as YAML, so 0.2 is a number and true a truth value."""
+    try:
+        return yaml.safe_load(text) if isinstance(text, str) else text
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {name}={text}: the value cannot be read; put quotes around text") from error
 
 
 def parse_length(text: str) -> tuple[float, str]:
@@ -82,13 +90,16 @@ def contradiction(request: Request, recipe: Recipe) -> str | None:
     """One sentence when what is asked explicitly differs from the recipe of the run that is to go on."""
     names = ("method", "size", "batch", "micro_batch", "length", "lr", "seed", "threads", "precision", "device")
     asked = {name: getattr(request, name) for name in names}
+    asked |= {"pretrained": request.pretrained or None, "use_all": request.use_all or None}
+    asked["weights"] = str(Path(request.weights).resolve()) if request.weights else None
+    asked["columns"] = request.columns if request.columns != Columns() else None
     if request.encoder and not Path(request.encoder).exists():
         asked["encoder"] = request.encoder
     for name, value in asked.items():
         have = getattr(recipe, name)
         if value is not None and value != have:
             return f"{name} was {have!r} and is now {value!r}"
-    wanted = {name: yaml.safe_load(text) if isinstance(text, str) else text for name, text in request.settings.items()}
+    wanted = {name: as_value(name, text) for name, text in request.settings.items()}
     if request.views:
         wanted["augmentation"] = request.views
     for name, value in wanted.items():

@@ -48,10 +48,10 @@ def train(
     """Train into `folder`, or go on with the run that it holds; returns the recipe. Errors come before step 1."""
     start_ranks(request)
     with locked(folder):
-        if distributed.rank() == 0:
-            recipe, manifest = settled(request, folder, tell)
-        if distributed.world() > 1:
-            dist.barrier()
+        with distributed.first_goes_ahead():
+            if distributed.rank() == 0:
+                recipe, manifest = settled(request, folder, tell)
+        if distributed.rank() > 0:
             recipe, manifest = Recipe.from_yaml(folder / "recipe.yaml"), Manifest.load(folder / "manifest.parquet")
         method = stages(recipe, manifest, folder, workers=workers, save_every=save_every, quiet=quiet)
         if distributed.rank() == 0:
