@@ -75,11 +75,21 @@ def test_without_labels() -> None:
     assert set(found) == {"label_free", "baselines", "verdict", "notes"}
     assert found["label_free"]["two_views"]["r_at_1"] == 1
     assert found["label_free"]["alignment"] < 0.01
-    assert found["verdict"]["helped"] is None
-    assert found["verdict"]["sentence"] == (
-        "The pictures have no labels. Whether training helped cannot be shown without them. "
-        "R@1 of two views: encoder 1.000, untrained 1.000."
-    )
+    verdict = found["verdict"]
+    assert verdict["helped"] is False
+    assert verdict["measure"] == "two_views"
+    assert verdict["sentence"].startswith("The pictures have no labels. Training is not shown to help")
+
+
+def test_without_labels_help_is_telling_pictures_apart() -> None:
+    rows = {"encoder": features(3), "untrained": features(0)}
+    scrambled = (rows["untrained"][:50], rows["untrained"][50:100])
+    views = {"encoder": (rows["encoder"][:50], rows["encoder"][:50] + 0.01), "untrained": scrambled}
+    verdict = protocol.evaluate(rows, np.full(COUNT, -1), GROUPS, TEST, (), views=views)["verdict"]
+    assert verdict["helped"] is True
+    assert "finding a picture by another view of it (R@1) 1.000" in verdict["sentence"]
+    beside = protocol.evaluate(rows, LABELS, GROUPS, TEST, NAMES, views=views)["verdict"]["retrieval"]
+    assert beside["interval"] == verdict["interval"]
 
 
 def test_unlabelled_rows_change_no_number() -> None:

@@ -38,9 +38,18 @@ def measured(
         for name, one in encoders.items()
     }
     found, rows = features(ready, pictures, manifest.every_row(), known, size=size, low=low, high=high)
-    views = two_views(ready, pictures, rows, size=size)
     test = manifest.test[rows]
-    table = protocol.evaluate(found, manifest.labels[rows], manifest.groups[rows], test, manifest.classes, views=views)
+    seen = rows[test] if test.any() else rows
+    views, shown = two_views(ready, pictures, seen, size=size, low=low, high=high)
+    table = protocol.evaluate(
+        found,
+        manifest.labels[rows],
+        manifest.groups[rows],
+        test,
+        manifest.classes,
+        views=views,
+        view_groups=manifest.groups[shown],
+    )
     asked = np.flatnonzero(test) if test.any() else np.arange(len(rows))
     labels = [manifest.classes[label] if label >= 0 else None for label in manifest.labels]
     return table, gallery(found["encoder"], pictures, rows, asked, manifest.names, labels)
@@ -82,16 +91,28 @@ def features(
 
 
 def two_views(
-    encoders: Mapping[str, Encoder], pictures: Readable, rows: Int[np.ndarray, "N"], *, size: int, seed: int = 0
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Features of two drawn views of at most 1,000 pictures, for alignment and instance retrieval."""
+    encoders: Mapping[str, Encoder],
+    pictures: Readable,
+    rows: Int[np.ndarray, "N"],
+    *,
+    size: int,
+    low: float,
+    high: float,
+    seed: int = 0,
+) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], Int[np.ndarray, "M"]]:
+    """Features of two drawn views of at most 1,000 pictures for every row of the table, and which pictures these are.
+
+    The same views for all, whatever a method was trained with: crops of at least 8 % and mirror images.
+    """
     drawn = multi_view(PROTOCOL, size)
-    chosen = keyed(seed, 2, Purpose.MONITOR).permutation(rows)[:PAIRED]
+    chosen = np.sort(keyed(seed, 2, Purpose.MONITOR).permutation(rows)[:PAIRED])
     pairs = [drawn(pictures.read(int(row))[0], keyed(seed, int(row), Purpose.MONITOR))["views"] for row in chosen]
-    views = torch.from_numpy(np.stack(pairs))
-    return {
-        name: (_vectors(encoder, views[:, 0]), _vectors(encoder, views[:, 1])) for name, encoder in encoders.items()
-    }
+    views = np.stack(pairs)  # (M, 2, h, w, C)
+    half = np.arange(len(chosen)) < len(chosen) // 2  # raw pixels lose the mean of the first half: no picture's own
+    first, second = (torch.from_numpy(views[:, v]) for v in (0, 1))
+    table = {name: (_vectors(one, first), _vectors(one, second)) for name, one in encoders.items()}
+    plain = [baselines.both(views[:, v], half, low=low, high=high) for v in (0, 1)]
+    return table | {name: (plain[0][name], plain[1][name]) for name in plain[0]}, chosen
 
 
 def _vectors(encoder: Encoder, views: torch.Tensor) -> Float[np.ndarray, "N D"]:

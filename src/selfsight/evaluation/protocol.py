@@ -37,6 +37,7 @@ def evaluate(
     classes: Sequence[str],
     *,
     views: Mapping[str, Views] | None = None,
+    view_groups: Int[np.ndarray, "M"] | None = None,
     shots: Sequence[int] = SHOTS,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def evaluate(
 
     `features` has "encoder" and any of "untrained", "raw_pixels", "simple_statistics", "pretrained", in data order.
     `labels` are indices into `classes`, -1 unlabelled; `test` marks the test part. `views` holds, per row of the table,
-    the features of two views of the same M pictures. Returns plain JSON values; the keys are the issue's.
+    the features of two views of the same M pictures, whose groups are `view_groups`. Returns plain JSON values.
     Raises ValueError when "encoder" is missing or the lengths differ.
     """
     if ENCODER not in features:
@@ -52,14 +53,20 @@ def evaluate(
     if {len(rows) for rows in features.values()} != {len(labels)}:
         raise ValueError(f"{len(labels)} labels, but rows of features: { {k: len(v) for k, v in features.items()} }")
     task = pose(labels, groups, test, classes)
-    seen = views or {}
-    free = {name: _label_free(rows, seen.get(name), seed) for name, rows in features.items()}
+    free = {name: geometry.label_free(rows) for name, rows in features.items()}
+    found = {name: retrieval.two_views(*pair) for name, pair in (views or {}).items()}
+    groups_seen = np.arange(max(map(len, found.values()), default=0)) if view_groups is None else view_groups
+    for name, right in found.items():
+        free[name] |= _seen_again(right, (views or {})[name], groups_seen, seed)
+    apart = judge("finding a picture by another view of it (R@1)", found, groups_seen, seed)
     if isinstance(task, str):
         table: dict[str, Any] = {name: {"label_free": free[name]} for name in features}
-        return _layout(table, {"verdict": _silent(task, free), "notes": [task]})
+        alone = apart | {"measure": "two_views", "sentence": f"{task} {apart['sentence']}"}
+        return _layout(table, {"verdict": alone, "notes": [task]})
     rows = {name: measure(values, task, shots, seed) for name, values in features.items()}
     table = {name: _json(row, task, seed) | {"label_free": free[name]} for name, row in rows.items()}
-    return _layout(table, {"task": task.summary(), "verdict": verdict(rows, task, seed), "notes": list(task.notes)})
+    said = verdict(rows, task, seed) | {"retrieval": apart}
+    return _layout(table, {"task": task.summary(), "verdict": said, "notes": list(task.notes)})
 
 
 def measure(features: Features, task: Task, shots: Sequence[int], seed: int) -> Row:
@@ -74,29 +81,41 @@ def measure(features: Features, task: Task, shots: Sequence[int], seed: int) -> 
 
 
 def verdict(rows: Mapping[str, Row], task: Task, seed: int = 0) -> dict[str, Any]:
-    """Whether training helped: the 95 % interval of the paired difference to the best rival lies above 0."""
-    own = rows[ENCODER].knn
-    rivals = {name: rows[name].knn for name in RIVALS if name in rows}
-    if not rivals:
+    """Whether training helped to name the class: kNN accuracy, and beside it the same with few labels."""
+    found = judge("kNN accuracy", {name: row.knn.correct for name, row in rows.items()}, task.test_groups, seed)
+    if found["helped"] is None:
+        return found
+    numbered = enumerate(rows[ENCODER].few)
+    return found | {
+        "measure": "knn",
+        "few": {str(one.shots): _few_gap(number, rows, task, seed) for number, one in numbered},
+    }
+
+
+def judge(
+    what: str, right: Mapping[str, Bool[np.ndarray, "Q"]], groups: Int[np.ndarray, "Q"], seed: int = 0
+) -> dict[str, Any]:
+    """Training helped if the 95 % interval of the paired difference to the best rival lies above 0.
+
+    `right` holds, per row of the table, which of the same Q questions it answered rightly.
+    """
+    rivals = {name: right[name] for name in RIVALS if name in right}
+    if not rivals or ENCODER not in right:
         return {"helped": None, "sentence": "Nothing was measured beside the encoder, so nothing can be said."}
-    best = max(rivals, key=lambda name: rivals[name].accuracy)
-    low, high = intervals.of_difference(own.correct, rivals[best].correct, task.test_groups, seed=seed)
-    helped = low > 0
-    said = "Training helped" if helped else "Training is not shown to help on these pictures"
-    name = best.replace("_", " ")
-    gap = own.accuracy - rivals[best].accuracy
+    best = max(rivals, key=lambda name: rivals[name].mean())
+    own, other = float(right[ENCODER].mean()), float(rivals[best].mean())
+    low, high = intervals.of_difference(right[ENCODER], rivals[best], groups, seed=seed)
+    said = "Training helped" if low > 0 else "Training is not shown to help on these pictures"
     sentence = (
-        f"{said}: kNN accuracy {own.accuracy:.3f} against {rivals[best].accuracy:.3f} of the best baseline ({name}), "
-        f"difference {gap:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}."
+        f"{said}: {what} {own:.3f} against {other:.3f} of the best baseline ({best.replace('_', ' ')}), "
+        f"difference {own - other:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}."
     )
     return {
-        "helped": helped,
+        "helped": low > 0,
         "sentence": sentence,
-        "measure": "knn",
         "against": best,
-        "difference": gap,
+        "difference": own - other,
         "interval": [low, high],
-        "few": {str(one.shots): _few_gap(number, rows, task, seed) for number, one in enumerate(rows[ENCODER].few)},
     }
 
 
@@ -107,15 +126,6 @@ def _few_gap(number: int, rows: Mapping[str, Row], task: Task, seed: int) -> dic
     own = rows[ENCODER].few[number]
     interval = intervals.of_difference(own.right, rivals[best].right, task.test_groups, seed=seed)
     return {"against": best, "difference": own.accuracy - rivals[best].accuracy, "interval": list(interval)}
-
-
-def _silent(reason: str, free: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The verdict without labels: what the views say, and that it is no proof."""
-    found = [
-        f"{name.replace('_', ' ')} {row['two_views']['r_at_1']:.3f}" for name, row in free.items() if "two_views" in row
-    ]
-    beside = f" R@1 of two views: {', '.join(found)}." if found else ""
-    return {"helped": None, "sentence": f"{reason} Whether training helped cannot be shown without them.{beside}"}
 
 
 def _layout(table: dict[str, Any], rest: dict[str, Any]) -> dict[str, Any]:
@@ -149,12 +159,8 @@ def _share(right: Shaped[np.ndarray, "Q"], task: Task, seed: int) -> dict[str, A
     return {"accuracy": float(right.mean()), "interval": list(interval)}
 
 
-def _label_free(features: Features, views: Views | None, seed: int) -> dict[str, Any]:
-    """Numbers of the cloud; with two views also their alignment and R@1."""
-    measured: dict[str, Any] = dict(geometry.label_free(features))
-    if views is not None:
-        right = retrieval.two_views(*views)
-        interval = intervals.of_share(right, np.arange(len(right)), seed=seed)
-        measured["alignment"] = geometry.alignment(*views)
-        measured["two_views"] = {"r_at_1": float(right.mean()), "interval": list(interval), "pictures": len(right)}
-    return measured
+def _seen_again(right: Bool[np.ndarray, "M"], views: Views, groups: Int[np.ndarray, "M"], seed: int) -> dict[str, Any]:
+    """How close two views of a picture lie, and how often one finds the other among all."""
+    interval = intervals.of_share(right, groups, seed=seed)
+    again = {"r_at_1": float(right.mean()), "interval": list(interval), "pictures": len(right)}
+    return {"alignment": geometry.alignment(*views), "two_views": again}
