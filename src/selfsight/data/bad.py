@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from selfsight import checkpoints
+
+HEADS = ("path", "reason", "detail", "first_bytes")
 
 
 @dataclass(frozen=True)
@@ -33,11 +38,33 @@ def first_bytes(path: str, count: int = 16) -> bytes:
 
 
 def write_bad_files(path: str | Path, bad: Iterable[BadFile]) -> None:
-    """Write `path, reason, detail, first_bytes` (hexadecimal) as CSV; names that are not UTF-8 are escaped."""
-    with open(path, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        lines = csv.writer(file)
-        lines.writerow(["path", "reason", "detail", "first_bytes"])
-        lines.writerows([_cell(one.path), one.reason, one.detail, one.first_bytes.hex()] for one in bad)
+    """Write `path, reason, detail, first_bytes` (hexadecimal) as CSV, whole or not at all; names that are not UTF-8 are
+    escaped. Raises OSError when there is no room."""
+    _write(Path(path), [_line(one) for one in bad])
+
+
+def add_bad_files(path: str | Path, bad: Iterable[BadFile]) -> None:
+    """The same, and files that were listed there before stay listed: what an earlier process of a run found counts."""
+    lines = {line[0]: line for line in (*_lines(Path(path)), *map(_line, bad))}
+    _write(Path(path), list(lines.values()))
+
+
+def _write(path: Path, lines: list[list[str]]) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([HEADS, *lines])
+    checkpoints.replace_file(path, text.getvalue().encode("utf-8", "backslashreplace"))
+
+
+def _lines(path: Path) -> list[list[str]]:
+    if not path.is_file():
+        return []
+    with open(path, newline="", encoding="utf-8", errors="backslashreplace") as file:
+        return [line for line in csv.reader(file) if len(line) == len(HEADS)][1:]
+
+
+def _line(one: BadFile) -> list[str]:
+    cells = [_cell(one.path), one.reason, one.detail, one.first_bytes.hex()]
+    return [cell.encode("utf-8", "backslashreplace").decode() for cell in cells]
 
 
 def _cell(name: str) -> str:

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,16 @@ import pyarrow as pa
 from jaxtyping import Bool, Int
 from pyarrow import parquet
 
+from selfsight import checkpoints
 from selfsight.data.bad import BadFile, first_bytes
 from selfsight.data.decode import Header, Refused, describe, read
 from selfsight.data.source import Listing, Row
-from selfsight.data.splits import held_out
+from selfsight.data.splits import held_out, united
 from selfsight.errors import DataError
 
 READERS = min(8, 2 + (os.cpu_count() or 1))  # threads of a scan: reading and hashing release the interpreter lock
 COLUMNS = ("labels", "groups", "test", "widths", "heights", "channels")
+TEXTS = ("paths", "names", "digests", "dtypes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,14 +39,15 @@ class Manifest:
     names: tuple[str, ...]  # as the user knows them
     digests: tuple[str, ...]  # BLAKE2b-128 of the file, hexadecimal
     labels: Int[np.ndarray, "N"]  # place in `classes`; -1 = unlabelled
-    groups: Int[np.ndarray, "N"]  # equal numbers must not straddle a split
-    test: Bool[np.ndarray, "N"]  # held out: training never reads these
+    groups: Int[np.ndarray, "N"]  # as the source says; a hashed split never cuts one, a declared split may
+    test: Bool[np.ndarray, "N"]  # the test part: training never reads these, unless `use_all`
     widths: Int[np.ndarray, "N"]
     heights: Int[np.ndarray, "N"]
     channels: Int[np.ndarray, "N"]
     dtypes: tuple[str, ...]  # uint8, uint16 or float32
     classes: tuple[str, ...]
     bad: tuple[BadFile, ...] = ()
+    use_all: bool = False  # the test part trains too, and keeps its mark
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -55,11 +58,17 @@ class Manifest:
 
     def train_rows(self) -> Int[np.ndarray, "T"]:
         """Rows that may be trained on."""
-        return np.flatnonzero(~self.test)
+        return self.every_row() if self.use_all else np.flatnonzero(~self.test)
 
     def test_rows(self) -> Int[np.ndarray, "T"]:
-        """Rows that are held out."""
+        """Rows of the test part."""
         return np.flatnonzero(self.test)
+
+    def taking(self, rows: Int[np.ndarray, "K"]) -> Manifest:
+        """The manifest of these rows alone."""
+        arrays = {name: getattr(self, name)[rows] for name in COLUMNS}
+        texts = {name: tuple(getattr(self, name)[row] for row in rows) for name in TEXTS}
+        return replace(self, **arrays, **texts)
 
     def digest(self) -> str:
         """One digest of names, contents, labels, groups and split; the place of the folder is not part of it."""
@@ -88,13 +97,16 @@ class Manifest:
         return None if self.names == other.names else "the pictures changed their order."
 
     def save(self, path: str | Path) -> None:
-        """Write the table as Parquet; names are bytes, as not every file name is text."""
+        """Write the table as Parquet, whole or not at all; names are bytes, as not every file name is text."""
         columns: dict[str, Any] = {name: getattr(self, name) for name in COLUMNS}
         columns |= {name: [os.fsencode(text) for text in getattr(self, name)] for name in ("paths", "names")}
         columns |= {"digests": list(self.digests), "dtypes": list(self.dtypes)}
         bad = [{**asdict(one), "first_bytes": one.first_bytes.hex()} for one in self.bad]
-        facts = {"classes": json.dumps(self.classes), "bad": json.dumps(bad)}
-        parquet.write_table(pa.table(columns).replace_schema_metadata(facts), path)
+        facts = {"classes": self.classes, "bad": bad, "use_all": self.use_all}
+        table = pa.table(columns).replace_schema_metadata({key: json.dumps(value) for key, value in facts.items()})
+        sink = pa.BufferOutputStream()
+        parquet.write_table(table, sink)
+        checkpoints.replace_file(Path(path), sink.getvalue().to_pybytes())
 
     @classmethod
     def load(cls, path: str | Path) -> Manifest:
@@ -106,7 +118,8 @@ class Manifest:
             columns |= {name: tuple(map(os.fsdecode, table[name].to_pylist())) for name in ("paths", "names")}
             columns |= {name: tuple(table[name].to_pylist()) for name in ("digests", "dtypes")}
             bad = [BadFile(**one | {"first_bytes": bytes.fromhex(one["first_bytes"])}) for one in facts["bad"]]
-            return cls(**columns, classes=tuple(facts["classes"]), bad=tuple(bad))
+            every = bool(facts.get("use_all", False))
+            return cls(**columns, classes=tuple(facts["classes"]), bad=tuple(bad), use_all=every)
         except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as error:
             raise DataError(f"{str(path)!r} is not a manifest of pictures ({error}); start the run anew.") from error
 
@@ -129,9 +142,10 @@ class _Seen:
 def scan(listing: Listing, *, seed: int = 0, use_all: bool = False, holdout: float = 0.2) -> Manifest:
     """Read every file of the listing once and describe it.
 
-    The test part is what the source says; where it says nothing, a share of `holdout` is chosen by a hash of the group
-    (without one: of the contents, so that copies stay together) and `seed`. `use_all` holds nothing out that the source
-    does not. Raises DataError when no picture can be read.
+    The test part is what the source says, copies in both parts included; where it says nothing, a share of `holdout` is
+    chosen by a hash of the group (without one: of the contents) and `seed`, and pictures that share a group or their
+    contents go the same way. `use_all` chooses none, and lets what the source declares train too, still marked as test.
+    Raises DataError when no picture can be read.
     """
     with ThreadPoolExecutor(READERS, thread_name_prefix="scan") as pool:
         results = list(pool.map(_see, listing.rows))
@@ -142,7 +156,7 @@ def scan(listing: Listing, *, seed: int = 0, use_all: bool = False, holdout: flo
             f"none of {len(bad)} files can be read as a picture; the first is {bad[0].path!r}: {bad[0].reason}"
             f"{f' ({bad[0].detail})' if bad[0].detail else ''}."
         )
-    return _manifest(seen, bad, _test(seen, seed, 0.0 if use_all else holdout))
+    return _manifest(seen, bad, _test(seen, seed, 0.0 if use_all else holdout), use_all)
 
 
 def _see(row: Row) -> _Seen | BadFile:
@@ -154,17 +168,32 @@ def _see(row: Row) -> _Seen | BadFile:
 
 
 def _test(seen: Sequence[_Seen], seed: int, holdout: float) -> list[bool]:
-    """Which pictures are held out. A copy of a declared test picture never trains, whichever source it came from."""
-    declared = {one.digest for one in seen if one.row.split == "test"}
+    """Which pictures are the test part. Those without a declared part go together when they share a group or contents:
+    with a copy of theirs that is declared test, else with one that is declared train, else as a hash says."""
+    keys = [
+        (("contents", one.digest), *([("group", *_group(one.row))] if one.row.split is None else [])) for one in seen
+    ]
+    together: dict[int, list[_Seen]] = {}
+    units = united(keys)
+    for unit, one in zip(units, seen, strict=True):
+        together.setdefault(unit, []).append(one)
+    parts = {unit: _part(ones, seed, holdout) for unit, ones in together.items()}
     return [
-        one.digest in declared or held_out(one.row.group or one.digest, holdout, seed)
-        if one.row.split is None
-        else one.row.split == "test"
-        for one in seen
+        parts[unit] if one.row.split is None else one.row.split == "test"
+        for unit, one in zip(units, seen, strict=True)
     ]
 
 
-def _manifest(seen: Sequence[_Seen], bad: tuple[BadFile, ...], test: Sequence[bool]) -> Manifest:
+def _part(together: Sequence[_Seen], seed: int, holdout: float) -> bool:
+    """Whether pictures that must not be parted are held out; the hash is of their first group by name."""
+    declared = {one.row.split for one in together} - {None}
+    if declared:
+        return "test" in declared
+    groups = [one.row.group for one in together if one.row.group is not None]
+    return held_out(min(groups or [one.digest for one in together]), holdout, seed)
+
+
+def _manifest(seen: Sequence[_Seen], bad: tuple[BadFile, ...], test: Sequence[bool], use_all: bool) -> Manifest:
     classes = _classes(one.row.label for one in seen)
     number = {label: place for place, label in enumerate(classes)}
     groups = {key: place for place, key in enumerate(dict.fromkeys(_group(one.row) for one in seen))}
@@ -181,6 +210,7 @@ def _manifest(seen: Sequence[_Seen], bad: tuple[BadFile, ...], test: Sequence[bo
         dtypes=tuple(one.header.dtype for one in seen),
         classes=classes,
         bad=bad,
+        use_all=use_all,
     )
 
 
@@ -190,6 +220,6 @@ def _classes(labels: Iterable[str | None]) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: (int(name) if name.isdecimal() else -1, name)))
 
 
-def _group(row: Row) -> tuple[bool, str]:
-    """A picture without a group is a group of its own."""
-    return (False, row.path) if row.group is None else (True, row.group)
+def _group(row: Row) -> tuple[int, str]:
+    """A group belongs to its source; a picture without a group is a group of its own."""
+    return (-1, row.path) if row.group is None else (row.source, row.group)

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
 from threading import Lock
 
 import numpy as np
 from jaxtyping import Int
 
-from selfsight.data.bad import BadFile, first_bytes, write_bad_files
+from selfsight.data.bad import BadFile, add_bad_files, first_bytes, write_bad_files
 from selfsight.data.decode import decode
 from selfsight.data.manifest import Manifest
 from selfsight.data.order import Purpose, keyed
 from selfsight.data.ranges import PixelFormat, conform
 from selfsight.errors import DataError, ImageError, TrainingError
 
-__all__ = ["BadFile", "Pictures", "write_bad_files"]
+__all__ = ["BadFile", "Pictures", "add_bad_files", "write_bad_files"]
 
 TRIES = 100  # replacements that are tried for one row; with a tenth of them bad, 100 in a row have chance 1e-100
 
 
 class Pictures:
-    """The decoded pictures of a manifest in one pixel format. Safe to read from several threads."""
+    """The decoded pictures of a manifest in one pixel format. Safe to read from several threads.
 
-    def __init__(self, manifest: Manifest, format: PixelFormat, max_bad: float = 0.1) -> None:
-        self.manifest, self.format, self.max_bad = manifest, format, max_bad
-        self.train = manifest.train_rows()
+    `noted` is the bad_files.csv that is brought up to date before the pictures are refused.
+    """
+
+    def __init__(
+        self, manifest: Manifest, format: PixelFormat, max_bad: float = 0.1, noted: Path | None = None
+    ) -> None:
+        self.manifest, self.format, self.max_bad, self.noted = manifest, format, max_bad, noted
+        trained = manifest.train_rows()
+        self.train = trained if len(trained) else manifest.every_row()  # a set to evaluate may be all test
         self._bad: dict[int, BadFile] = {}
         self._lock = Lock()
 
@@ -49,6 +57,7 @@ class Pictures:
             if (picture := self._try(used)) is not None:
                 return picture, used
             used = int(candidates[generator.integers(len(candidates))])
+        self._note()
         raise TrainingError(
             f"no readable picture was found to replace {self.manifest.names[row]!r}; see bad_files.csv."
         )
@@ -75,8 +84,14 @@ class Pictures:
         """Refuse to go on above the allowed share of bad files."""
         bad, every = len(self.manifest.bad) + found, len(self.manifest) + len(self.manifest.bad)
         if bad > self.max_bad * every:
+            self._note()
             last = self.bad_files[-1]
             raise TrainingError(
                 f"{bad} of {every} files are no readable pictures, more than {self.max_bad:.0%} (such as "
                 f"{last.path!r}: {last.reason}); they are listed in bad_files.csv: repair or remove them."
             )
+
+    def _note(self) -> None:
+        if self.noted is not None:
+            with suppress(OSError):  # on a full disk the refusal itself is what people must read
+                add_bad_files(self.noted, self.bad_files)

@@ -63,7 +63,7 @@ class Listing:
 
     @property
     def groups(self) -> tuple[str | None, ...]:
-        """Groups that must not straddle a split; None is a group of its own."""
+        """Groups of a source that must not straddle a split; None is a group of its own."""
         return tuple(row.group for row in self.rows)
 
     @property
@@ -174,8 +174,7 @@ def _join(listings: list[Listing], shared_labels: bool) -> Listing:
     for index, (title, listing) in enumerate(zip(titles, listings, strict=True)):
         for row in listing.rows:
             label = row.label if shared_labels or row.label is None else f"{title}/{row.label}"
-            group = None if row.group is None else f"{title}/{row.group}"
-            joined = row._replace(name=f"{title}/{row.name}", label=label, group=group, source=index)
+            joined = row._replace(name=f"{title}/{row.name}", label=label, source=index)
             rows.setdefault(os.path.normpath(row.path), joined)
     refused = tuple(bad for listing in listings for bad in listing.refused)
     notes = [f"{title}: {note}" for title, listing in zip(titles, listings, strict=True) for note in listing.notes]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from hashlib import blake2b
 
 from selfsight.errors import DataError
@@ -35,3 +35,23 @@ def held_out(key: str, holdout: float, seed: int) -> bool:
     """Whether a picture (or group) with this key is held out: a hash decides, so no other picture has a say."""
     digest = blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8, salt=seed.to_bytes(8, "little")).digest()
     return int.from_bytes(digest, "big") < holdout * 2**64
+
+
+def united(keys: Sequence[Iterable[Hashable]]) -> list[int]:
+    """For each picture the number of its unit: pictures that share a key, or are linked by others that do, are one.
+
+    Union-find with path halving (Tarjan & van Leeuwen 1984); a unit's number is that of its first picture.
+    """
+    parent = list(range(len(keys)))
+
+    def root(place: int) -> int:
+        while parent[place] != place:
+            parent[place] = place = parent[parent[place]]
+        return place
+
+    first: dict[Hashable, int] = {}
+    for place, own in enumerate(keys):
+        for key in own:
+            low, high = sorted((root(first.setdefault(key, place)), root(place)))
+            parent[high] = low
+    return [root(place) for place in range(len(keys))]
