@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "RunCheck", "embed", "evaluate", "inspect", "methods", "train"]
 
-USED_ALL = "This run was trained on the test part too (--use-all): its scores are not those of unseen pictures."
 Data = str | Path | Sequence[str | Path]
 
 
@@ -152,10 +151,15 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure a run's encoder beside an untrained network, raw pixels and simple statistics, with 95 % intervals.
 
-    "Training helped" is said only when the interval of the paired difference to the best of those three lies above 0.
+    "Training helped" is said only when the interval of the paired difference to the best of those three, and of the
+    weights that the run started from if it was given some, lies above 0. Test pictures that the run was trained on are
+    left out; DataError when no other is left.
     """
     from selfsight import report
+    from selfsight.data.manifest import Manifest
     from selfsight.evaluation.measure import measured
+    from selfsight.evaluation.protocol import RIVALS, START
+    from selfsight.evaluation.unseen import unseen
     from selfsight.training import session
     from selfsight.training.build import rivals
 
@@ -170,6 +174,7 @@ def evaluate(
         **{**vars(its.recipe.columns), **{key: value for key, value in asked.items() if value is not None}}
     )
     manifest = session.manifest_for(its.folder, its.recipe, given(data) if data is not None else None, columns)
+    manifest, notes = unseen(manifest, Manifest.load(its.folder / "manifest.parquet"))
     encoders = {"encoder": its.encoder(), **rivals(its.recipe, its.folder, pretrained)}
     pixels = its.recipe.pixels
     found, neighbours = measured(
@@ -179,9 +184,9 @@ def evaluate(
         size=its.recipe.size,
         low=pixels["low"],
         high=pixels["high"],
+        rivals=(*RIVALS, START) if its.recipe.weights or its.recipe.pretrained else RIVALS,
     )
-    if its.recipe.use_all:
-        found["notes"] = [*found.get("notes", []), USED_ALL]
+    found["notes"] = notes + found["notes"]
     content = json_format.dumps(found, indent=1).encode()
     checkpoints.replace_file(its.folder / "evaluation.json", content)
     checkpoints.replace_file(its.folder / "neighbours.json", json_format.dumps(neighbours).encode())
@@ -205,23 +210,22 @@ def embed(
 ) -> Path:
     """Turn pictures into vectors: embeddings.npy (float32, memory-mappable), embeddings.parquet (path, label, row).
 
-    Files that cannot be read have no vector; they are named in `bad_files.csv`.
+    `embeddings.json` says which encoder they belong to. Files that cannot be read have no vector; they are named
+    in `bad_files.csv`.
     """
     from selfsight.embedding import embed as embedding
-    from selfsight.embedding import store
+    from selfsight.embedding import progress, store
     from selfsight.training import session
 
     its = Run(run)
     encoder = its.encoder()
-    manifest = session.manifest_for(
-        its.folder, its.recipe, given(data), Columns(label_column, group_column, split_column, shared_labels)
-    )
-    pictures = session.pictures_of(its.recipe, manifest)
-    vectors, rows = embedding.embed(
-        encoder, pictures, manifest.every_row(), size=its.recipe.size, batch=batch, patches=patches
-    )
-    labels = [manifest.classes[label] if label >= 0 else None for label in manifest.labels[rows]]
-    return store.write(Path(out), vectors, [manifest.names[row] for row in rows], labels, pictures.bad_files)
+    columns = Columns(label_column, group_column, split_column, shared_labels)
+    manifest = session.manifest_for(its.folder, its.recipe, given(data), columns)
+    pictures, rows, size = session.pictures_of(its.recipe, manifest), manifest.every_row(), its.recipe.size
+    facts = {"encoder": store.digest(its.encoder_folder()), "size": size}
+    with progress.line("embedding", len(rows)) as tell:
+        parts = embedding.batches(encoder, pictures, rows, size=size, batch=batch, patches=patches, tell=tell)
+        return store.write(Path(out), parts, pictures, facts)
 
 
 def methods(name: str | None = None) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -178,3 +179,9 @@ def test_eight_pictures_reach_nine_tenths_of_the_gap(symmetric: bool, version: i
     losses = [one_step(method, batch_of(8), optimizer) for _ in range(300)]
     gap = (method.chance(8) - losses[-1]) / (method.chance(8) - method.floor(8))
     assert gap >= 0.9
+
+
+def test_groups_are_of_what_the_network_sees_at_once() -> None:
+    facts = Facts(count=10**6, batch=512, size=32, channels=3, classes=0)
+    assert MoCo.resolve({}, facts)["splits"][0] == 8
+    assert MoCo.resolve({}, replace(facts, micro_batch=128))["splits"][0] == 2  # of 64 pictures, as before

@@ -120,3 +120,12 @@ def test_eight_pictures_reach_nine_tenths_of_the_gap() -> None:
     losses = [one_step(method, batch_of(8), optimizer) for _ in range(200)]
     gap = (method.chance(8) - losses[-1]) / (method.chance(8) - method.floor(8))
     assert 0.9 <= gap <= 1
+
+
+def test_the_rate_grows_with_the_root_of_the_batch_on_large_views_and_with_the_batch_on_small_ones() -> None:
+    for batch in (256, 1024, 4096):
+        rate, why = SimCLR.defaults(224).rate(batch)
+        assert rate == pytest.approx(0.075 * batch**0.5)  # README of google-research/simclr
+        assert "sqrt" in why
+        assert SimCLR.defaults(32).rate(batch)[0] == pytest.approx(0.06 * batch / 128)
+    assert SimCLR.defaults(224).rate(4096)[0] == pytest.approx(0.3 * 4096 / 256)  # where it meets the paper's

@@ -55,7 +55,11 @@ def test_jitter_is_in_every_order_with_amounts_in_range() -> None:
 
 @pytest.mark.parametrize(
     ("channels", "names"),
-    [(1, {"brightness", "contrast"}), (2, {"brightness", "contrast", "gain"}), (5, {"brightness", "contrast", "gain"})],
+    [
+        (1, {"brightness", "contrast"}),
+        (2, {"brightness", "contrast", "gain", "saturation"}),
+        (5, {"brightness", "contrast", "gain", "saturation"}),
+    ],
 )
 def test_colour_adapts_to_the_channels(channels: int, names: set[str]) -> None:
     recipe = recipes.get("simclr", 224)
@@ -63,6 +67,7 @@ def test_colour_adapts_to_the_channels(channels: int, names: set[str]) -> None:
     drawn = [recipe.draw((50, 60, channels), generator.random(draw.length(channels)).tolist()) for _ in range(100)]
     assert {name for one in drawn for name, _ in one.colour} == names
     for one in drawn:
+        assert dict(one.colour).get("saturation", 0.0) == 0.0  # where there is no colour, grey alone
         assert len(one.gains) == (channels if "gain" in dict(one.colour) else 0)
         assert all(0.6 <= gain <= 1.4 for gain in one.gains)
 

@@ -47,3 +47,21 @@ def test_keeping_colour_keeps_everything_else() -> None:
     image = np.full((50, 50, 3), (200, 90, 10), np.uint8)
     views = recipes.multi_view("simclr-keep-colour", 224)(image, np.random.default_rng(0))["views"]
     assert (views == image[0, 0]).all()
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_grey_makes_any_channels_their_mean(channels: int, kind: type) -> None:
+    always = recipes.Recipe((1.0, 1.0), aspect=(1.0, 1.0), flip=0.0, grey=1.0)
+    image = np.random.default_rng(0).integers(0, np.iinfo(kind).max, (20, 20, channels), dtype=kind, endpoint=True)
+    view = recipes.MultiView((always,), 20)(image, np.random.default_rng(0))["views"][0]
+    assert view.shape == image.shape
+    assert view.dtype == image.dtype
+    assert (view == view[..., :1]).all()
+    assert np.abs(view[..., 0] - image.mean(axis=2)).max() <= 0.51
+
+
+def test_one_channel_is_grey_already() -> None:
+    always = recipes.Recipe((1.0, 1.0), aspect=(1.0, 1.0), flip=0.0, grey=1.0)
+    image = np.random.default_rng(0).integers(0, 256, (20, 20, 1), dtype=np.uint8)
+    assert (recipes.MultiView((always,), 20)(image, np.random.default_rng(0))["views"][0] == image).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +22,27 @@ class Readable(Protocol):
     """What can give a picture by its row."""
 
     def read(self, row: int, among: np.ndarray | None = None) -> tuple[np.ndarray, int]: ...
+
+
+def best_device() -> torch.device:
+    """A GPU where torch sees one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def moved(encoder: Encoder, device: torch.device | None = None) -> Iterator[Encoder]:
+    """The encoder on a device (by default the best there is), and back where it was. On a GPU already, it stays."""
+    home, there = encoder.scale.device, best_device() if device is None else device
+    if home == there or (device is None and home.type != "cpu"):
+        yield encoder
+        return
+    try:
+        with torch.inference_mode(False):  # tensors made in inference mode could not be trained afterwards
+            encoder.to(there)
+        yield encoder
+    finally:
+        with torch.inference_mode(False):
+            encoder.to(home)
 
 
 def whole_views(
@@ -48,7 +70,29 @@ def whole_views(
                 yield ready
 
 
-@torch.inference_mode()
+def batches(
+    encoder: Encoder,
+    pictures: Readable,
+    rows: Int[np.ndarray, "N"],
+    *,
+    size: int,
+    batch: int = 256,
+    patches: bool = False,
+    device: torch.device | None = None,
+    tell: Callable[[int], None] = lambda done: None,
+) -> Iterator[tuple[Float[np.ndarray, "B ..."], Int[np.ndarray, "B"]]]:
+    """Embeddings (B, D), float32, and the rows they belong to, batch by batch; with `patches` (B, L, D).
+
+    `device` is where to compute (see `moved`); `tell` hears how many pictures have a vector.
+    """
+    done = 0
+    with moved(encoder, device):
+        for views, shown in whole_views(pictures, rows, size, batch):
+            yield vectors_of(encoder, views, patches=patches), shown
+            done += len(shown)
+            tell(done)
+
+
 def embed(
     encoder: Encoder,
     pictures: Readable,
@@ -57,18 +101,18 @@ def embed(
     size: int,
     batch: int = 256,
     patches: bool = False,
+    device: torch.device | None = None,
     tell: Callable[[int], None] = lambda done: None,
-) -> tuple[Float[np.ndarray, "N ..."], Int[np.ndarray, "N"]]:
-    """Embeddings (N, D), float32, and the rows they belong to; with `patches` one vector per position, (N, L, D)."""
-    vectors: list[np.ndarray] = []
-    kept: list[np.ndarray] = []
-    for views, shown in whole_views(pictures, rows, size, batch):
-        vectors.append(vectors_of(encoder, views, patches=patches))
-        kept.append(shown)
-        tell(sum(map(len, kept)))
-    if not kept:
-        return np.zeros((0, encoder.width), np.float32), np.zeros(0, np.int64)
-    return np.concatenate(vectors), np.concatenate(kept)
+) -> tuple[Float[np.ndarray, "M ..."], Int[np.ndarray, "M"]]:
+    """All of `batches` at once, in memory: embeddings and the rows they belong to, unreadable ones left out."""
+    vectors, kept, count = np.zeros((0, encoder.width), np.float32), np.zeros(len(rows), np.int64), 0
+    options = {"size": size, "batch": batch}
+    for part, shown in batches(encoder, pictures, rows, patches=patches, device=device, tell=tell, **options):
+        if not count:
+            vectors = np.empty((len(rows), *part.shape[1:]), np.float32)
+        vectors[count : count + len(part)], kept[count : count + len(part)] = part, shown
+        count += len(part)
+    return vectors[:count], kept[:count]
 
 
 @torch.inference_mode()

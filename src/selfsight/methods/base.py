@@ -14,7 +14,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from math import sqrt
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from torch import Tensor, nn
@@ -37,13 +38,21 @@ class Training:
 
     optimizer: str = "sgd"  # sgd, lars, adamw
     lr: float = 0.03  # base rate, at `lr_batch` images
-    lr_batch: int = 256  # rate = lr * batch / lr_batch
+    lr_batch: int = 256
+    lr_rule: Literal["linear", "sqrt"] = "linear"  # how the rate grows with the batch, see `rate`
     momentum: float = 0.9
     weight_decay: float = 1e-4
     batch: int = 256
     epochs: int = 200
     warmup: float = 0.0  # epochs of linear warm-up
     clip: float | None = None  # largest gradient norm
+
+    def rate(self, batch: int) -> tuple[float, str]:
+        """The rate for a global batch, and how it came about: lr * batch / lr_batch, or lr * sqrt(batch / lr_batch)."""
+        times = batch / self.lr_batch
+        if self.lr_rule == "sqrt":
+            return self.lr * sqrt(times), f"published {self.lr:g} x sqrt({batch} / {self.lr_batch})"
+        return self.lr * batch / self.lr_batch, f"published {self.lr:g} x {batch} / {self.lr_batch}"
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,7 @@ class Facts:
     size: int  # side of a view, pixels
     channels: int
     classes: int
+    micro_batch: int | None = None  # what one rank takes through the network at once; None: the whole batch
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,7 @@ class MoCo(Method):
         if version not in (1, 2):
             raise RecipeError(f"there is no version {version} of moco here; use 1 or 2")
         self.version, self.symmetric, self.width, self.negatives = version, symmetric, width, negatives
-        self.momentum, self.temperature = momentum, temperature
-        self.splits, self.augmentation = splits, augmentation
+        self.momentum, self.temperature, self.splits, self.augmentation = momentum, temperature, splits, augmentation
         split_batch_norm(encoder, splits)
         hidden = [encoder.width] if version == 2 else []
         self.projector = mlp([encoder.width, *hidden, width], norm=False)
@@ -67,6 +66,7 @@ class MoCo(Method):
         """Up to 96 px lightly's CIFAR-10 benchmark, above the papers; the notebook's rate is 0.06 * B / 512."""
         if size <= SMALL:
             return Training("sgd", lr=0.06, lr_batch=128, momentum=0.9, weight_decay=5e-4, batch=128, epochs=200)
+        # v1's paper: the rate x 0.1 at epochs 120 and 160 of 200; here version 1 takes v2's cosine too
         return Training("sgd", lr=0.03, lr_batch=256, momentum=0.9, weight_decay=1e-4, batch=256, epochs=200)
 
     @classmethod
@@ -78,7 +78,7 @@ class MoCo(Method):
             "momentum": (0.99 if small else 0.999, source),
             "temperature": (0.1 if small else 0.07 if first else 0.2, source),
             "augmentation": ("moco1" if first and not small else "moco", source),
-            "splits": splits_for(facts.batch),
+            "splits": splits_for(facts.micro_batch or facts.batch),
             "negatives": affordable(4096 if small else 65536, facts.count, facts.batch, settings.get("negatives")),
         }
         return {name: value for name, value in automatic.items() if settings.get(name) is None}

@@ -67,8 +67,9 @@ class SimCLR(Method):
             )
         return Training(
             optimizer="lars",
-            lr=0.3,  # paper section 2.2: 0.3 * B / 256
+            lr=1.2,  # README: 0.075 * sqrt(B); the paper's 0.3 * B / 256 is the same at 4096
             lr_batch=256,
+            lr_rule="sqrt",
             momentum=0.9,
             weight_decay=1e-4,  # README; paper 1e-6
             batch=256,  # paper: 4096, and 256 as the smallest studied; here one device

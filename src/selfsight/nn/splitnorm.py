@@ -81,7 +81,10 @@ def _converted(norm: nn.BatchNorm2d, splits: int) -> SplitBatchNorm:
 
 
 def splits_for(batch: int) -> tuple[int, str]:
-    """How many groups, with the reason: equal ones of 64 (the notebook: 8 at batch 512), but two at least."""
+    """How many groups, with the reason: equal ones of 64 (the notebook: 8 at batch 512), but two at least.
+
+    `batch` is what the network sees at once: the micro-batch of one rank, not the global batch.
+    """
     splits = next((s for s in range(max(2, batch // 64), 1, -1) if batch % s == 0 and batch > s), 1)
     reason = (
         f"groups of {batch // splits}; He et al. 2020 use 64"

@@ -26,6 +26,7 @@ FLIP, JITTER, ORDER, AMOUNTS, GREY, BLUR, SIGMA, CROP = 0, 1, 2, 3, 7, 8, 9, 10 
 GAINS = CROP + 4 * TRIES  # one number per channel follows, used where there are neither 1 nor 3 channels
 ORDERS = tuple(permutations(range(4)))
 TO_GREY: Step = ("saturation", 0.0)
+"""Every channel becomes the lightness: for red, green and blue the weighted mean, for N others the plain one."""
 
 
 class Views(Protocol):

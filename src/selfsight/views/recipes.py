@@ -27,7 +27,7 @@ class Recipe:
     flip: float = 0.5  # chance of a mirror image
     jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # brightness, contrast, saturation, hue
     jitter_chance: float = 0.0
-    grey: float = 0.0  # chance
+    grey: float = 0.0  # chance; N channels all become their mean, and a single one is grey by nature
     grey_first: bool = False  # grey before the jitter instead of after it
     blur: float = 0.0  # chance
     sigma: tuple[float, float] = (0.1, 2.0)  # of the blur, pixels of the view
@@ -51,7 +51,7 @@ class Recipe:
             )
             if channels not in (1, 3):
                 gains = drawing.gains(numbers[drawing.GAINS :], self.jitter[2])
-        if channels == 3 and numbers[drawing.GREY] < self.grey:
+        if channels > 1 and numbers[drawing.GREY] < self.grey:
             steps = (drawing.TO_GREY, *steps) if self.grey_first else (*steps, drawing.TO_GREY)
         return steps, gains
 
