@@ -121,3 +121,74 @@ def test_difference_names_what_changed(tmp_path: Path) -> None:
     assert before.digest() != after.digest()
     labelled = replace(before, labels=np.zeros(4, np.int64), classes=("cat",))
     assert before.difference(labelled) == "the pictures changed: '000.png' (and 3 more) has another label."
+
+
+def test_copies_and_groups_go_one_way_together(tmp_path: Path) -> None:
+    """A copy of a picture in another group ties the two groups; so does a copy that has no group."""
+    listing = find(write(tmp_path, 60))
+    rows = [row._replace(group=None if i % 6 == 5 else str(i // 6)) for i, row in enumerate(listing.rows)]
+    for group in range(0, 10, 2):
+        (tmp_path / f"{group * 6 + 6:03d}.png").write_bytes((tmp_path / f"{group * 6:03d}.png").read_bytes())
+        (tmp_path / f"{group * 6 + 5:03d}.png").write_bytes((tmp_path / f"{group * 6 + 1:03d}.png").read_bytes())
+    sides = set()
+    for seed in range(8):
+        manifest = scan(replace(listing, rows=tuple(rows)), seed=seed)
+        for first in range(0, 60, 12):
+            tied = [first + i for i in range(11)]  # two groups and the ungrouped copy; the twelfth is on its own
+            assert len(set(manifest.test[tied].tolist())) == 1
+            sides.add(bool(manifest.test[first]))
+    assert sides == {False, True}
+
+
+def test_a_group_is_hashed_the_same_however_many_sources_are_joined(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write(tmp_path / name, 40, shift=100 * (name == "two"))
+        lines = [f"{i:03d}.png,g{i // 2}" for i in range(40)]
+        (tmp_path / name / "labels.csv").write_text("\n".join(["path,group", *lines]))
+    alone = scan(find(tmp_path / "one"))
+    joined = scan(find([tmp_path / "one", tmp_path / "two"]))
+    np.testing.assert_array_equal(joined.test[:40], alone.test)
+    assert len(set(joined.groups.tolist())) == 40  # g0 of one is not g0 of two
+
+
+def test_a_copy_follows_the_declared_part_with_its_whole_group(tmp_path: Path) -> None:
+    write(tmp_path / "one", 2)
+    write(tmp_path / "two", 4)
+    (tmp_path / "one/labels.csv").write_text("path,split\n000.png,test\n001.png,train\n")
+    (tmp_path / "two/labels.csv").write_text("path,group\n000.png,a\n001.png,b\n002.png,a\n003.png,b\n")
+    for seed in range(4):
+        manifest = scan(find([tmp_path / "one", tmp_path / "two"]), seed=seed)
+        assert manifest.test.tolist() == [True, False, True, False, True, False]
+
+
+def test_use_all_trains_on_a_declared_test_part_that_keeps_its_mark(tmp_path: Path) -> None:
+    write(tmp_path, 3)
+    (tmp_path / "labels.csv").write_text("path,split\n000.png,test\n001.png,train\n002.png,test\n")
+    manifest = scan(find(tmp_path), use_all=True)
+    manifest.save(tmp_path / "manifest.parquet")
+    for one in (manifest, Manifest.load(tmp_path / "manifest.parquet")):
+        assert one.train_rows().tolist() == [0, 1, 2]
+        assert one.test_rows().tolist() == [0, 2]
+        assert one.use_all
+    assert scan(find(tmp_path)).train_rows().tolist() == [1]
+
+
+def test_taking_some_rows_keeps_them_whole(tmp_path: Path) -> None:
+    manifest = scan(find(write(tmp_path, 9)))
+    some = manifest.taking(np.array([1, 4]))
+    assert some.names == ("001.png", "004.png")
+    assert some.digests == (manifest.digests[1], manifest.digests[4])
+    assert some.widths.tolist() == manifest.widths[[1, 4]].tolist()
+
+
+def test_saving_leaves_the_old_file_when_there_is_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = scan(find(write(tmp_path / "in", 3)))
+    manifest.save(tmp_path / "manifest.parquet")
+
+    def full(file: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        manifest.taking(np.array([0])).save(tmp_path / "manifest.parquet")
+    assert len(Manifest.load(tmp_path / "manifest.parquet")) == 3

@@ -12,7 +12,7 @@ from PIL import Image
 
 from selfsight.data.bad import BadFile
 from selfsight.data.manifest import Manifest, scan
-from selfsight.data.pictures import Pictures, write_bad_files
+from selfsight.data.pictures import Pictures, add_bad_files, write_bad_files
 from selfsight.data.ranges import PixelFormat
 from selfsight.data.source import find
 from selfsight.errors import TrainingError
@@ -68,3 +68,27 @@ def test_bad_files_are_written_for_people_and_spreadsheets(tmp_path: Path) -> No
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == ["plain.png", "./=1+1.png", "new\nline.png", "\\udcff.png"]
     assert rows[0]["first_bytes"] == "00ff"
+
+
+def test_what_an_earlier_process_found_stays_listed(tmp_path: Path) -> None:
+    odd = "=1\n\udcff.png"
+    write_bad_files(tmp_path / "bad.csv", [BadFile(odd, "empty"), BadFile("a.png", "missing")])
+    add_bad_files(tmp_path / "bad.csv", [BadFile("a.png", "truncated"), BadFile("b.png", "empty", "why", b"\x01")])
+    with open(tmp_path / "bad.csv", newline="", encoding="utf-8") as file:
+        rows = [(row["path"], row["reason"], row["first_bytes"]) for row in csv.DictReader(file)]
+    assert rows == [("./=1\n\\udcff.png", "empty", ""), ("a.png", "truncated", ""), ("b.png", "empty", "01")]
+    content = (tmp_path / "bad.csv").read_bytes()
+    add_bad_files(tmp_path / "bad.csv", [BadFile(odd, "empty")])
+    assert (tmp_path / "bad.csv").read_bytes() == content
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.csv"]
+
+
+def test_the_list_holds_the_files_that_stopped_the_run(manifest: Manifest, tmp_path: Path) -> None:
+    listed = tmp_path / "bad_files.csv"
+    pictures = Pictures(manifest, PixelFormat(), noted=listed)
+    for row in range(5):
+        Path(manifest.paths[row]).write_bytes(b"\xff\xd8")
+    with pytest.raises(TrainingError, match="more than 10%"):
+        [pictures.read(row) for row in range(5)]
+    with open(listed, newline="", encoding="utf-8") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == list(manifest.paths[:5])

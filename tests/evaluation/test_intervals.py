@@ -54,6 +54,24 @@ def test_one_group_tells_nothing() -> None:
     assert intervals.of_difference(right, ~right, groups) == (-1.0, 1.0)
 
 
+@pytest.mark.parametrize(("first", "second", "gap"), [(1, 1, 0), (1, 0, 1), (0, 1, -1)])
+def test_the_same_difference_everywhere_is_no_certainty(first: int, second: int, gap: int) -> None:
+    right, other = np.full(20, first, dtype=bool), np.full(20, second, dtype=bool)
+    low, high = intervals.of_difference(right, other, np.arange(20))
+    share = 0.8316  # Clopper-Pearson, 20 of 20; the rest may be either way
+    assert low == pytest.approx(share * gap - (1 - share), abs=1e-4)
+    assert high == pytest.approx(share * gap + (1 - share), abs=1e-4)
+    low, high = intervals.of_difference(right, other, np.arange(20) // 10)
+    assert low < 0 < high  # two groups show nothing, whatever they say
+
+
+def test_groups_that_are_alike_are_no_certainty_either() -> None:
+    right = np.tile([True, False], 10)
+    low, high = intervals.of_share(right, np.arange(20) // 2)
+    assert low < 0.4
+    assert high > 0.6
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("groups_count", [40, 200])
 def test_coverage(groups_count: int) -> None:

@@ -90,6 +90,20 @@ def test_one_group_is_measured_without_a_choice() -> None:
     assert linear.measure(train, labels, np.zeros(100, dtype=np.int64), train, labels).decay == 1e-3
 
 
+def test_the_quick_probe_has_the_strong_decays_that_raw_pixels_need() -> None:
+    """Noise in every direction: the strongest decays win, with the whole grid and with the reduced one."""
+    train, labels = blobs(0, 120, width=60, noise=4.0)
+    near, _ = linear.standardised(train, train)
+    assert linear.choose(near, labels, np.arange(120), 5, large=True) in (10.0, 1.0, 0.1)
+    assert {10.0, 1.0} <= set(linear.REDUCED) <= set(linear.DECAYS)
+
+
+def test_large_is_said_of_the_widest_row() -> None:
+    assert linear.is_large([512, 3072], 100)
+    assert not linear.is_large([512], 100)
+    assert not linear.is_large([3072], 90)  # never more than 1,024 axes
+
+
 @pytest.mark.slow
 def test_ten_thousand_rows_take_less_than_twenty_seconds() -> None:
     (train, labels), (test, answers) = blobs(0, 10_000, 512, 12, 12.0), blobs(1, 2000, 512, 12, 12.0)

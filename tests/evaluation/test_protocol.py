@@ -64,7 +64,8 @@ def test_an_encoder_against_itself_did_not_help() -> None:
     verdict = protocol.evaluate(rows, LABELS, GROUPS, TEST, NAMES)["verdict"]
     assert verdict["helped"] is False
     assert verdict["difference"] == 0
-    assert verdict["interval"] == [0, 0]
+    low, high = verdict["interval"]
+    assert -0.15 < low < 0 < high < 0.15  # 30 groups that are all alike
 
 
 def test_without_labels() -> None:
@@ -115,3 +116,38 @@ def test_wrong_use_is_refused() -> None:
 def test_nothing_beside_the_encoder() -> None:
     verdict = protocol.evaluate({"encoder": features(1)}, LABELS, GROUPS, TEST, NAMES)["verdict"]
     assert verdict["helped"] is None
+
+
+def test_the_start_is_a_rival_where_weights_were_given() -> None:
+    rows = {"encoder": features(4), "untrained": features(1, 1), "pretrained": features(6, 2)}
+    given = protocol.evaluate(rows, LABELS, GROUPS, TEST, NAMES, rivals=(*protocol.RIVALS, protocol.START))["verdict"]
+    assert given["against"] == "pretrained"
+    assert given["helped"] is False
+    assert given["few"]["1"]["against"] == "pretrained"
+    assert protocol.evaluate(rows, LABELS, GROUPS, TEST, NAMES)["verdict"]["helped"] is True
+
+
+@pytest.mark.parametrize("groups", [2, 5, 6])
+def test_too_few_test_groups_say_nothing(groups: int) -> None:
+    right = {"encoder": np.ones(groups, dtype=bool), "untrained": np.zeros(groups, dtype=bool)}
+    said = protocol.judge("kNN accuracy", right, np.arange(groups))
+    assert said["difference"] == 1
+    assert said["helped"] is (None if groups < 6 else True)
+    assert ("too few test groups to say" in said["sentence"]) is (groups < 6)
+
+
+def test_a_table_is_probed_one_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One row that is wide enough for the quick probe makes all rows take it."""
+    seen: list[bool] = []
+
+    def measured(*known: object, large: bool, **rest: object) -> object:
+        seen.append(large)
+        return protocol.linear.Linear(np.zeros(1, dtype=int), TEST[TEST], 1.0, True)
+
+    monkeypatch.setattr(protocol.linear, "measure", measured)
+    monkeypatch.setattr(protocol.linear, "LARGE", 100)
+    wide = np.tile(features(1), 4)
+    protocol.evaluate({"encoder": features(1), "raw_pixels": wide}, LABELS, GROUPS, TEST, NAMES)
+    assert seen == [True, True]
+    protocol.evaluate({"encoder": features(1), "raw_pixels": features(2)}, LABELS, GROUPS, TEST, NAMES)
+    assert seen == [True, True, False, False]

@@ -66,9 +66,9 @@ class Manifest:
 
     def taking(self, rows: Int[np.ndarray, "K"]) -> Manifest:
         """The manifest of these rows alone."""
-        arrays = {name: getattr(self, name)[rows] for name in COLUMNS}
-        texts = {name: tuple(getattr(self, name)[row] for row in rows) for name in TEXTS}
-        return replace(self, **arrays, **texts)
+        kept: dict[str, Any] = {name: getattr(self, name)[rows] for name in COLUMNS}
+        kept |= {name: tuple(getattr(self, name)[row] for row in rows) for name in TEXTS}
+        return replace(self, **kept)
 
     def digest(self) -> str:
         """One digest of names, contents, labels, groups and split; the place of the folder is not part of it."""
@@ -179,8 +179,7 @@ def _test(seen: Sequence[_Seen], seed: int, holdout: float) -> list[bool]:
         together.setdefault(unit, []).append(one)
     parts = {unit: _part(ones, seed, holdout) for unit, ones in together.items()}
     return [
-        parts[unit] if one.row.split is None else one.row.split == "test"
-        for unit, one in zip(units, seen, strict=True)
+        parts[unit] if one.row.split is None else one.row.split == "test" for unit, one in zip(units, seen, strict=True)
     ]
 
 

@@ -9,6 +9,7 @@ from scipy.stats import norm, t
 RESAMPLES = 2000
 LEVEL = 0.95
 BLOCK = 4_000_000  # drawn group numbers held at once: 32 MB
+FEWEST = 6  # groups that can say anything of a difference: five that all agree have 2 * 0.5^5 > 0.05 in a sign test
 
 Interval = tuple[float, float]
 
@@ -38,29 +39,37 @@ def resampled_means(
 def of_share(values: Shaped[np.ndarray, "N"], groups: Int[np.ndarray, "N"], *, seed: int = 0) -> Interval:
     """Interval of the mean of values in [0, 1], such as what was named rightly.
 
-    With one group nothing is known: (0, 1). Where all values are 0 or all are 1 every resample is the same, so the
-    exact binomial bound over groups stands in (Clopper & Pearson 1934).
+    With one group nothing is known: (0, 1). Where all groups are alike, see `_of_mean`.
     """
-    count = len(np.unique(groups))
-    if count < 2:
-        return 0.0, 1.0
-    bound = ((1 - LEVEL) / 2) ** (1 / count)
-    if values.min() == values.max() == 1:
-        return bound, 1.0
-    if values.min() == values.max() == 0:
-        return 0.0, 1 - bound
-    return _percentiles(resampled_means(values[None], groups, seed=seed)[0], count)
+    return _of_mean(values.astype(np.float64), groups, (0.0, 1.0), seed)
 
 
 def of_difference(
     first: Shaped[np.ndarray, "N"], second: Shaped[np.ndarray, "N"], groups: Int[np.ndarray, "N"], *, seed: int = 0
 ) -> Interval:
-    """Interval of mean(first) - mean(second) on the same test pictures (paired). With one group: (-1, 1)."""
-    count = len(np.unique(groups))
+    """Interval of mean(first) - mean(second), both in [0, 1], on the same test pictures (paired).
+
+    With one group nothing is known: (-1, 1). Where all groups are alike, see `_of_mean`.
+    """
+    return _of_mean(first.astype(np.float64) - second.astype(np.float64), groups, (-1.0, 1.0), seed)
+
+
+def _of_mean(values: Float[np.ndarray, "N"], groups: Int[np.ndarray, "N"], ends: Interval, seed: int) -> Interval:
+    """Interval of the mean of values that lie between `ends`.
+
+    Where the groups' means are all the same, so is every resample. What is known then is that, at this level, groups
+    like these have at least a share of tail^(1 / count) (Clopper & Pearson 1934); the rest may lie at either end.
+    """
+    _, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    count = len(sizes)
     if count < 2:
-        return -1.0, 1.0
-    difference = first.astype(np.float64) - second.astype(np.float64)
-    return _percentiles(resampled_means(difference[None], groups, seed=seed)[0], count)
+        return ends
+    means = np.bincount(member, values, minlength=count) / sizes
+    if np.ptp(means) < 1e-12:  # rounding
+        share = ((1 - LEVEL) / 2) ** (1 / count)
+        low, high = (share * float(means[0]) + (1 - share) * end for end in ends)
+        return low, high
+    return _percentiles(resampled_means(values[None], groups, seed=seed)[0], count)
 
 
 def _percentiles(means: Float[np.ndarray, "R"], count: int) -> Interval:

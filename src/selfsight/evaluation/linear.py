@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +13,8 @@ from selfsight.evaluation import holdout
 
 # methods.md C2 has 1e-1 ... 1e-6 and 0; 10 and 1 are added: raw pixels of emoji_free choose 1.
 DECAYS = (10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0.0)
-LARGE = 100_000  # weights (a hundred classes and more): from here on only the middle of the grid, and one hold-out
-MIDDLE = (1e-1, 1e-2, 1e-3)
+LARGE = 100_000  # weights (a hundred classes and more): from here on no weak decays, and one hold-out
+REDUCED = (10.0, 1.0, 1e-1, 1e-2, 1e-3)
 FEWER = 100  # iterations there; `converged` then says False
 HELD_OUT = 0.1  # of the training part, to choose the decay on (methods.md C2)
 # C2 has one hold-out; with 28 groups in it, it chose 10 for raw pixels of terrain (test 0.33), where 1e-3 has 0.55.
@@ -74,11 +75,12 @@ def fit(
     decay: float,
     start: Float[np.ndarray, "E C"],
     tolerance: float = LOSS_TOLERANCE,
+    large: bool = False,
 ) -> tuple[Float[np.ndarray, "E C"], bool]:
     """Minimise mean cross-entropy + decay / 2 * ||W||^2 from `start`; E = D + 1, the last row is the bias (no decay).
 
     The optimizer works on W divided by `scale`, which makes the curvature along every dimension about 1.
-    Returns the weights, float64, and whether the optimizer met its tolerance.
+    At most 500 iterations, 100 when `large`. Returns the weights, float64, and whether it met its tolerance.
     """
     count, rows = len(labels), np.arange(len(labels))
     curvature = (features**2).mean(axis=0, dtype=np.float64) / start.shape[1] + decay  # p(1 - p) is about 1 / C
@@ -98,8 +100,7 @@ def fit(
         pull = features.T @ error + decay * weights[:-1]
         return loss, (np.vstack([pull, error.sum(axis=0)]) * scale).ravel()
 
-    iterations = ITERATIONS if start.size < LARGE else FEWER
-    options = {"maxiter": iterations, "ftol": tolerance, "gtol": GRADIENT_TOLERANCE}
+    options = {"maxiter": FEWER if large else ITERATIONS, "ftol": tolerance, "gtol": GRADIENT_TOLERANCE}
     found = minimize(objective, (start / scale).ravel(), jac=True, method="L-BFGS-B", options=options)
     return found.x.reshape(start.shape) * scale, found.status != 1  # 1: out of iterations
 
@@ -116,18 +117,18 @@ def choose(
     groups: Int[np.ndarray, "N"],
     classes: int,
     seed: int = 0,
+    large: bool = False,
 ) -> float:
     """The decay with the best accuracy on a tenth of the training part, mean over three such tenths.
 
-    On a tie the stronger decay. Where nothing can be held out, 1e-3. With 100,000 weights and more (hundreds of
-    classes) one tenth, three decays and at most 100 iterations a fit, for time.
+    On a tie the stronger decay. Where nothing can be held out, 1e-3. When `large`: one tenth, five decays and at most
+    100 iterations a fit, for time.
     """
-    large = features.shape[1] * classes >= LARGE
-    decays = MIDDLE if large else DECAYS
+    decays = REDUCED if large else DECAYS
     parts = [holdout.by_group(groups, HELD_OUT, seed + number) for number in range(1 if large else HOLD_OUTS)]
     if not parts[0].any():
         return 1e-3
-    accuracies = [_walk(features, labels, aside, decays, classes) for aside in parts]
+    accuracies = [_walk(features, labels, aside, decays, classes, large) for aside in parts]
     return decays[int(np.mean(accuracies, axis=0).argmax())]
 
 
@@ -137,14 +138,20 @@ def _walk(
     aside: Bool[np.ndarray, "N"],
     decays: tuple[float, ...],
     classes: int,
+    large: bool,
 ) -> list[float]:
     """Accuracy on what is held out at every decay, from strong to weak; each fit starts at the last one."""
     weights = np.zeros((features.shape[1] + 1, classes))
     accuracies = []
     for decay in decays:
-        weights, _ = fit(features[~aside], labels[~aside], decay, weights, CHOOSING_TOLERANCE)
+        weights, _ = fit(features[~aside], labels[~aside], decay, weights, CHOOSING_TOLERANCE, large)
         accuracies.append(float((scores(features[aside], weights).argmax(axis=1) == labels[aside]).mean()))
     return accuracies
+
+
+def is_large(widths: Iterable[int], classes: int) -> bool:
+    """Whether a table with rows of these widths is probed the quick way: all its rows, if one of them is so wide."""
+    return min(max(widths), AXES) * classes >= LARGE
 
 
 def measure(
@@ -154,14 +161,17 @@ def measure(
     test: Float[np.ndarray, "Q D"],
     test_labels: Int[np.ndarray, "Q"],
     seed: int = 0,
+    *,
+    large: bool = False,
 ) -> Linear:
     """Choose the decay inside the training part, refit on the whole of it, name every test picture.
 
-    Labels are 0 .. C-1, none missing. Features are standardised here, not brought to unit length.
+    Labels are 0 .. C-1, none missing. Features are standardised here, not brought to unit length. `large` is `is_large`
+    of the whole table, so that no row has a weaker probe than the one it is compared with.
     """
     near, far = principal(*standardised(train, test))
     classes = int(max(train_labels.max(), test_labels.max())) + 1
-    decay = choose(near, train_labels, train_groups, classes, seed)
-    weights, converged = fit(near, train_labels, decay, np.zeros((near.shape[1] + 1, classes)))
+    decay = choose(near, train_labels, train_groups, classes, seed, large)
+    weights, converged = fit(near, train_labels, decay, np.zeros((near.shape[1] + 1, classes)), large=large)
     predictions = scores(far, weights).argmax(axis=1)
     return Linear(predictions, predictions == test_labels, decay, converged)

@@ -15,6 +15,7 @@ from torch import nn
 from selfsight.data.manifest import Manifest
 from selfsight.data.order import Purpose, keyed
 from selfsight.embedding.embed import Readable, embed, vectors_of, whole_views
+from selfsight.errors import DataError, TrainingError
 from selfsight.evaluation import baselines, protocol
 from selfsight.neighbours import nearest
 from selfsight.nn.encoder import Encoder
@@ -29,15 +30,31 @@ QUESTIONS, FOUND, SIDE = 6, 6, 64
 
 
 def measured(
-    encoders: Mapping[str, Encoder], pictures: Readable, manifest: Manifest, *, size: int, low: float, high: float
+    encoders: Mapping[str, Encoder],
+    pictures: Readable,
+    manifest: Manifest,
+    *,
+    size: int,
+    low: float,
+    high: float,
+    rivals: Sequence[str] = protocol.RIVALS,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The whole table for `encoders` ("encoder", "untrained", ...) and the plain baselines; neighbours to look at."""
-    known = manifest.train_rows()
-    ready = {
-        name: with_statistics(one, pictures, known, size) if name == "untrained" else one.eval()
-        for name, one in encoders.items()
-    }
-    found, rows = features(ready, pictures, manifest.every_row(), known, size=size, low=low, high=high)
+    """The whole table for `encoders` ("encoder", "untrained", ...) and the plain baselines; neighbours to look at.
+
+    Raises DataError when no picture can be read.
+    """
+    known = manifest.every_row() if manifest.test.all() else np.flatnonzero(~manifest.test)
+    try:
+        ready = {
+            name: with_statistics(one, pictures, known, size) if name == "untrained" else one.eval()
+            for name, one in encoders.items()
+        }
+        found, rows = features(ready, pictures, manifest.every_row(), known, size=size, low=low, high=high)
+    except TrainingError as error:  # a hundred pictures in a row could not be read
+        raise DataError(
+            f"hardly any of the {len(manifest)} pictures can be read, the first is {manifest.paths[0]!r}; if they were "
+            "moved, give their new place as DATA"
+        ) from error
     test = manifest.test[rows]
     seen = rows[test] if test.any() else rows
     views, shown = two_views(ready, pictures, seen, size=size, low=low, high=high)
@@ -49,10 +66,21 @@ def measured(
         manifest.classes,
         views=views,
         view_groups=manifest.groups[shown],
+        rivals=rivals,
     )
+    table["notes"] += unread(manifest, rows)
     asked = np.flatnonzero(test) if test.any() else np.arange(len(rows))
     labels = [manifest.classes[label] if label >= 0 else None for label in manifest.labels]
     return table, gallery(found["encoder"], pictures, rows, asked, manifest.names, labels)
+
+
+def unread(manifest: Manifest, rows: Int[np.ndarray, "N"]) -> list[str]:
+    """A note on the pictures of the manifest that are not among the `rows` that were read."""
+    gone = np.setdiff1d(manifest.every_row(), rows)
+    if not len(gone):
+        return []
+    first = manifest.names[gone[0]]
+    return [f"{len(gone)} of {len(manifest)} pictures could not be read and are left out; the first is {first!r}."]
 
 
 def with_statistics(encoder: Encoder, pictures: Readable, rows: Int[np.ndarray, "N"], size: int) -> Encoder:

@@ -14,6 +14,7 @@ from selfsight.evaluation.task import Task, pose
 
 ENCODER = "encoder"
 RIVALS = ("untrained", "raw_pixels", "simple_statistics")  # what training must beat (design.md section 5)
+START = "pretrained"  # and, where a run started from given weights, these
 SHOTS = (1, 5, 10)  # labels per class of the few-label rows
 
 Features = Float[np.ndarray, "N _"]
@@ -38,12 +39,14 @@ def evaluate(
     *,
     views: Mapping[str, Views] | None = None,
     view_groups: Int[np.ndarray, "M"] | None = None,
+    rivals: Sequence[str] = RIVALS,
     shots: Sequence[int] = SHOTS,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Measure every row on the same pictures and judge the encoder by the paired difference in kNN accuracy.
 
-    `features` has "encoder" and any of "untrained", "raw_pixels", "simple_statistics", "pretrained", in data order.
+    `features` has "encoder" and any of "untrained", "raw_pixels", "simple_statistics", "pretrained", "published", in
+    data order; the encoder is judged beside those named in `rivals`.
     `labels` are indices into `classes`, -1 unlabelled; `test` marks the test part. `views` holds, per row of the table,
     the features of two views of the same M pictures, whose groups are `view_groups`. Returns plain JSON values.
     Raises ValueError when "encoder" is missing or the lengths differ.
@@ -58,60 +61,73 @@ def evaluate(
     groups_seen = np.arange(max(map(len, found.values()), default=0)) if view_groups is None else view_groups
     for name, right in found.items():
         free[name] |= _seen_again(right, (views or {})[name], groups_seen, seed)
-    apart = judge("finding a picture by another view of it (R@1)", found, groups_seen, seed)
+    apart = judge("finding a picture by another view of it (R@1)", found, groups_seen, rivals, seed)
     if isinstance(task, str):
         table: dict[str, Any] = {name: {"label_free": free[name]} for name in features}
         alone = apart | {"measure": "two_views", "sentence": f"{task} {apart['sentence']}"}
         return _layout(table, {"verdict": alone, "notes": [task]})
-    rows = {name: measure(values, task, shots, seed) for name, values in features.items()}
+    large = linear.is_large((values.shape[1] for values in features.values()), len(task.classes))
+    rows = {name: measure(values, task, shots, seed, large) for name, values in features.items()}
     table = {name: _json(row, task, seed) | {"label_free": free[name]} for name, row in rows.items()}
-    said = verdict(rows, task, seed) | {"retrieval": apart}
+    said = verdict(rows, task, rivals, seed) | {"retrieval": apart}
     return _layout(table, {"task": task.summary(), "verdict": said, "notes": list(task.notes)})
 
 
-def measure(features: Features, task: Task, shots: Sequence[int], seed: int) -> Row:
+def measure(features: Features, task: Task, shots: Sequence[int], seed: int, large: bool = False) -> Row:
     """kNN, linear probe and few labels of one row's features."""
     train, test = features[task.train], features[task.test]
     known, asked = (train, task.train_labels, task.train_groups), (test, task.test_labels)
     return Row(
         knn.measure(*known, *asked, seed=seed),
-        linear.measure(*known, *asked, seed=seed),
+        linear.measure(*known, *asked, seed=seed, large=large),
         tuple(few.measure(*known, *asked, shots=number, seed=seed) for number in shots),
     )
 
 
-def verdict(rows: Mapping[str, Row], task: Task, seed: int = 0) -> dict[str, Any]:
+def verdict(rows: Mapping[str, Row], task: Task, rivals: Sequence[str] = RIVALS, seed: int = 0) -> dict[str, Any]:
     """Whether training helped to name the class: kNN accuracy, and beside it the same with few labels."""
-    found = judge("kNN accuracy", {name: row.knn.correct for name, row in rows.items()}, task.test_groups, seed)
-    if found["helped"] is None:
+    right = {name: row.knn.correct for name, row in rows.items()}
+    found = judge("kNN accuracy", right, task.test_groups, rivals, seed)
+    if "against" not in found:
         return found
     numbered = enumerate(rows[ENCODER].few)
     return found | {
         "measure": "knn",
-        "few": {str(one.shots): _few_gap(number, rows, task, seed) for number, one in numbered},
+        "few": {str(one.shots): _few_gap(number, rows, task, rivals, seed) for number, one in numbered},
     }
 
 
 def judge(
-    what: str, right: Mapping[str, Bool[np.ndarray, "Q"]], groups: Int[np.ndarray, "Q"], seed: int = 0
+    what: str,
+    right: Mapping[str, Bool[np.ndarray, "Q"]],
+    groups: Int[np.ndarray, "Q"],
+    rivals: Sequence[str] = RIVALS,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Training helped if the 95 % interval of the paired difference to the best rival lies above 0.
 
-    `right` holds, per row of the table, which of the same Q questions it answered rightly.
+    `right` holds, per row of the table, which of the same Q questions it answered rightly. Below six groups of
+    questions the numbers are told and `helped` is None.
     """
-    rivals = {name: right[name] for name in RIVALS if name in right}
-    if not rivals or ENCODER not in right:
+    beside = {name: right[name] for name in rivals if name in right}
+    if not beside or ENCODER not in right:
         return {"helped": None, "sentence": "Nothing was measured beside the encoder, so nothing can be said."}
-    best = max(rivals, key=lambda name: rivals[name].mean())
-    own, other = float(right[ENCODER].mean()), float(rivals[best].mean())
-    low, high = intervals.of_difference(right[ENCODER], rivals[best], groups, seed=seed)
-    said = "Training helped" if low > 0 else "Training is not shown to help on these pictures"
+    best = max(beside, key=lambda name: beside[name].mean())
+    own, other = float(right[ENCODER].mean()), float(beside[best].mean())
+    low, high = intervals.of_difference(right[ENCODER], beside[best], groups, seed=seed)
+    count = len(np.unique(groups))
+    helped = low > 0 if count >= intervals.FEWEST else None
+    said = {
+        True: "Training helped",
+        False: "Training is not shown to help on these pictures",
+        None: f"There are too few test groups to say whether training helped ({count}, and {intervals.FEWEST} needed)",
+    }[helped]
     sentence = (
         f"{said}: {what} {own:.3f} against {other:.3f} of the best baseline ({best.replace('_', ' ')}), "
         f"difference {own - other:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}."
     )
     return {
-        "helped": low > 0,
+        "helped": helped,
         "sentence": sentence,
         "against": best,
         "difference": own - other,
@@ -119,13 +135,13 @@ def judge(
     }
 
 
-def _few_gap(number: int, rows: Mapping[str, Row], task: Task, seed: int) -> dict[str, Any]:
+def _few_gap(number: int, rows: Mapping[str, Row], task: Task, rivals: Sequence[str], seed: int) -> dict[str, Any]:
     """The same comparison with few labels, against the rival that is best at it. No part of the verdict."""
-    rivals = {name: rows[name].few[number] for name in RIVALS if name in rows}
-    best = max(rivals, key=lambda name: rivals[name].accuracy)
+    beside = {name: rows[name].few[number] for name in rivals if name in rows}
+    best = max(beside, key=lambda name: beside[name].accuracy)
     own = rows[ENCODER].few[number]
-    interval = intervals.of_difference(own.right, rivals[best].right, task.test_groups, seed=seed)
-    return {"against": best, "difference": own.accuracy - rivals[best].accuracy, "interval": list(interval)}
+    interval = intervals.of_difference(own.right, beside[best].right, task.test_groups, seed=seed)
+    return {"against": best, "difference": own.accuracy - beside[best].accuracy, "interval": list(interval)}
 
 
 def _layout(table: dict[str, Any], rest: dict[str, Any]) -> dict[str, Any]:

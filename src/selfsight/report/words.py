@@ -9,7 +9,8 @@ NAMES = {
     "untrained": "the same network, untrained",
     "raw_pixels": "raw pixels",
     "simple_statistics": "simple statistics",
-    "pretrained": "published weights",
+    "pretrained": "pretrained weights, as given",
+    "published": "published weights",
     "knn": "nearest neighbours",
     "linear": "linear probe",
     "rankme": "effective rank (RankMe)",
@@ -23,10 +24,11 @@ NAMES = {
     "std": "spread (std)",
 }
 MEANINGS = {
-    "untrained": "this run's weights before the first step: what the architecture alone gives",
+    "untrained": "random weights: what the architecture alone gives",
     "raw_pixels": "the picture at 32 x 32, mean-subtracted, compared by cosine",
     "simple_statistics": "a histogram of colours or greys, and of gradients on a 4 x 4 grid",
-    "pretrained": "weights that others trained on other pictures",
+    "pretrained": "what this run started from; where that was random weights, what evaluate --pretrained named",
+    "published": "what evaluate --pretrained named, beside the weights that this run started from",
     "trained": "the encoder of this run",
 }
 

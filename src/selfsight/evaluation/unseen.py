@@ -1,0 +1,52 @@
+"""What a run may be scored on: pictures that it was not trained on, and what to say where that is not so."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from selfsight.data.manifest import Manifest
+from selfsight.errors import DataError
+
+
+def unseen(manifest: Manifest, trained: Manifest) -> tuple[Manifest, list[str]]:
+    """`manifest` without the test pictures whose contents the run of `trained` was trained on, and notes for people.
+
+    A run that was asked to train on everything (`use_all`) keeps them, and the note says so. Raises DataError when a
+    test part had pictures and none is left.
+    """
+    known = {trained.digests[row] for row in trained.train_rows()}
+    seen = np.array([digest in known for digest in manifest.digests], bool)
+    count, total = int((seen & manifest.test).sum()), int(manifest.test.sum())
+    notes = []
+    if trained.use_all:
+        notes.append(_used_all(count, total))
+    elif not total and seen.any():
+        notes.append(
+            f"There is no test part: {int(seen.sum())} of the {len(manifest)} pictures measured were trained on."
+        )
+    elif count == total > 0:
+        raise DataError(
+            f"all {total} test pictures were trained on by this run, so nothing can be said of unseen ones; give other "
+            "pictures as DATA"
+        )
+    elif count:
+        notes.append(f"{count} of {total} test pictures were trained on by this run and are left out.")
+        manifest = manifest.taking(np.flatnonzero(~(seen & manifest.test)))
+    return manifest, notes + _copies(manifest)
+
+
+def _used_all(count: int, total: int) -> str:
+    if total and not count:
+        return f"This run was trained on its test part too (--use-all); none of these {total} test pictures is of it."
+    which = f"{count} of {total} test pictures here were trained on" if total else "there is no test part here"
+    return f"This run was trained on its test part too (--use-all): {which}, so these are no scores of unseen pictures."
+
+
+def _copies(manifest: Manifest) -> list[str]:
+    """A note where a declared split has the same picture in both parts; a chosen one never does."""
+    learnt = {digest for digest, test in zip(manifest.digests, manifest.test, strict=True) if not test}
+    both = sum(digest in learnt for digest, test in zip(manifest.digests, manifest.test, strict=True) if test)
+    if not both:
+        return []
+    total = int(manifest.test.sum())
+    return [f"{both} of {total} test pictures are copies of training pictures, which flatters every row of this table."]
