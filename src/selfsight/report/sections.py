@@ -56,7 +56,7 @@ def numbers(run: Contents) -> str:
     heads = ["", *(named(task) for task in tasks)]
     figure = _key([named(task) for task in drawn]) + whiskers(scored, drawn)
     table = _table(heads, rows)
-    words = "Accuracy on pictures that training never saw, with 95 % intervals, beside what needs no training."
+    words = "Accuracy on the test part, with 95 % intervals, beside what was not trained here."
     notes = "".join(element("p", safe(note), names="note") for note in run.evaluation.get("notes") or [])
     return _section("Numbers", words, _card(figure) + "<br>" + _card(table) + notes) + _label_free(run)
 
