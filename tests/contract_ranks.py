@@ -18,8 +18,6 @@ from torch import Tensor
 
 from selfsight import distributed
 from selfsight.recipe import Recipe
-from selfsight.training import session
-from selfsight.training.request import Request
 
 
 def run(rank: int, world: int, port: int, photos: Path, recipe_file: Path, folder: Path, micro: int) -> None:
@@ -28,7 +26,7 @@ def run(rank: int, world: int, port: int, photos: Path, recipe_file: Path, folde
         numbers = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "contract"}
         os.environ.update({name: str(value) for name, value in {**numbers, **place}.items()})
-        session.start_ranks(Request())
+        distributed.join()
     assert distributed.world() == world
     torch.set_default_dtype(torch.float64)
     Tensor.float = Tensor.double  # type: ignore[method-assign]

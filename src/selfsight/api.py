@@ -134,7 +134,8 @@ def train(
     )
     from selfsight import report
 
-    report.write(folder)
+    with session.room_in(folder):
+        report.write(folder)
     return Run(folder)
 
 
@@ -236,6 +237,6 @@ def methods(name: str | None = None) -> list[dict[str, Any]]:
 
 
 def given(data: Data) -> list[str]:
-    """DATA as a list of absolute addresses."""
+    """DATA as a list of absolute addresses; what is no path, such as s3://..., stays for `source.find` to answer."""
     several = [data] if isinstance(data, str | Path) else list(data)
-    return [str(Path(one).absolute()) for one in several]
+    return [str(one) if "://" in str(one) else str(Path(one).absolute()) for one in several]

@@ -19,7 +19,7 @@ from typing import Any
 
 from selfsight.errors import CheckpointError, DiskError
 
-__all__ = ["clean", "drop_after", "latest", "read", "replace_file", "steps", "verify", "write"]
+__all__ = ["clean", "drop_after", "latest", "read", "replace_file", "steps", "survey", "verify", "write"]
 
 KEPT = 2  # the newest and the one before
 NAME = re.compile(r"step-(\d{8})")
@@ -120,22 +120,31 @@ def steps(folder: Path) -> list[int]:
     return sorted(int(match[1]) for match in found if match)
 
 
-def latest(folder: Path) -> Path | None:
-    """The newest whole checkpoint, or None when there is none yet. A damaged one is passed over with a warning."""
-    damaged = []
+def survey(folder: Path) -> tuple[Path | None, dict[int, str]]:
+    """The newest whole checkpoint, None when there is none yet, and what is wrong with each newer one.
+
+    CheckpointError when there are some and none is whole.
+    """
+    damaged: dict[int, str] = {}
     for step in reversed(steps(folder)):
         path = folder / f"step-{step:08d}"
         try:
             verify(path)
         except CheckpointError as error:
-            damaged.append(str(error))
+            damaged[step] = str(error)
             continue
-        for reason in damaged:
-            warnings.warn(f"{reason}; going on from {path.name}", stacklevel=2)
-        return path
+        return path, damaged
     if damaged:
-        raise CheckpointError(f"{damaged[0]}, and no older one is whole")
-    return None
+        raise CheckpointError(f"{next(iter(damaged.values()))}, and no older one is whole")
+    return None, {}
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest whole checkpoint, or None when there is none yet. A damaged one is passed over with a warning."""
+    newest, damaged = survey(folder)
+    for reason in damaged.values():
+        warnings.warn(f"{reason}; going on from {newest.name if newest else ''}", stacklevel=2)
+    return newest
 
 
 def drop_after(folder: Path, step: int) -> None:

@@ -44,20 +44,21 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "size": "Side of a view, pixels.",
     "batch": "Pictures per optimizer step, over all devices.",
     "embed.batch": "Pictures encoded at a time.",
-    "micro_batch": "Pictures in memory at a time: a smaller value needs less memory and learns the same.",
+    "micro_batch": "Pictures in memory at a time: a smaller value needs less memory and gives the gradient of the "
+    "whole batch (only batch norm sees no more than these).",
     "length": "How long: 10m, 2000steps, 30epochs or 500kimages.",
     "lr": "Learning rate at the peak, for this batch; by default the method's own rule.",
     "seed": "The seed of every random choice.",
-    "workers": "Processes that prepare pictures; the result does not depend on it.",
+    "workers": "Threads that prepare pictures; the result does not depend on it.",
     "threads": "Threads of the computation; the last bits of the result depend on it.",
     "precision": "fp32 or bf16; by default the faster one, measured.",
-    "device": "cpu, cuda, cuda:1, mps; by default the best there is.",
+    "device": "cpu, cuda, cuda:1, mps; by default cuda where there is such a GPU, else cpu.",
     "out": "The folder to write.",
     "inspect.out": "Write the contact sheet and the findings into this folder; without it nothing is written.",
     "resume": "Go on with this run, from the very next picture.",
     "config": "Take settings from this recipe.yaml; flags and --set win over it.",
     "settings": "A setting of the method, as key=value; give it again for more (`selfsight methods NAME` lists them).",
-    "save_every": "How often to save: a length such as 5m or 500steps.",
+    "save_every": "How often to save: a length of time, such as 90s or 5m.",
     "use_all": "Train on the test part too. Every later number of this run then says so.",
     "force": "Go on where a check would stop.",
     "quiet": "Print nothing but errors.",
@@ -91,7 +92,10 @@ def application() -> App:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command. Exit codes: 0, 2 for an error of use or data, 128 + the number of the signal that ended it."""
+    """Run one command. Exit codes: 0, 2 for an error of use or data, 128 + the number of the signal that ended it.
+
+    1 is a fault of Selfsight itself.
+    """
     debug = "--debug" in arguments
     try:
         application()([argument for argument in arguments if argument != "--debug"])
@@ -103,6 +107,15 @@ def main(arguments: Sequence[str]) -> int:
             raise
         print(f"selfsight: {_sentence(error)}", file=sys.stderr)
         return 128 + error.signal if isinstance(error, Interrupted) else 2
+    except Exception as error:
+        if debug:
+            raise
+        print(
+            f"selfsight: this is a fault of Selfsight ({type(error).__name__}: {_sentence(error)}); please report it. "
+            "The same command run again with --debug shows where it arose.",
+            file=sys.stderr,
+        )
+        return 1
     except KeyboardInterrupt:
         print("selfsight: interrupted.", file=sys.stderr)
         return 130

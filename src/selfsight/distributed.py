@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -13,7 +15,21 @@ from torch import Tensor
 
 from selfsight.errors import TrainingError
 
-__all__ = ["average", "copy_first", "first_goes_ahead", "gather", "largest", "mean", "of_first", "rank", "world"]
+__all__ = [
+    "average",
+    "copy_first",
+    "first_goes_ahead",
+    "gather",
+    "join",
+    "largest",
+    "mean",
+    "of_first",
+    "rank",
+    "world",
+]
+
+PATIENCE = timedelta(hours=2)  # for rank 0 to scan the pictures and plan
+STEP_PATIENCE = timedelta(seconds=120)  # for another rank in training: one that died is noticed
 
 
 def world() -> int:
@@ -95,15 +111,26 @@ def of_first(compute: Callable[[], Tensor], like: tuple[int, ...]) -> Tensor:
     return found
 
 
+def join() -> None:
+    """Meet the ranks that torchrun started; nothing when there is one. Flags travel by gloo, gradients by the GPUs."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
+        dist.init_process_group(backend, timeout=STEP_PATIENCE)
+
+
 @contextmanager
 def first_goes_ahead() -> Iterator[None]:
-    """Every rank leaves the block together; when rank 0 fails in it, the others fail at once instead of waiting."""
+    """Every rank leaves the block together; when rank 0 fails in it, the others fail at once instead of waiting.
+
+    Reading a large set may take rank 0 long: this wait, and only this, has `PATIENCE`.
+    """
     failed = torch.ones(1)
+    waiting: Any = dist.new_group(backend="gloo", timeout=PATIENCE) if world() > 1 else None
     try:
         yield
         failed = torch.zeros(1)
     finally:
         if world() > 1:
-            dist.broadcast(failed, src=0)
+            dist.broadcast(failed, src=0, group=waiting)
             if rank() > 0 and bool(failed):
                 raise TrainingError("rank 0 stopped before training began; its message says why")

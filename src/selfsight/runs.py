@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +20,14 @@ __all__ = ["RunCheck", "RunFolder"]
 
 @dataclass(frozen=True)
 class RunCheck:
-    """What `inspect` says of a run; `newest` is the step of its newest whole checkpoint."""
+    """What `inspect` says of a run: `newest` is the step of its newest whole checkpoint, `damaged` what lies after."""
 
     folder: str
     method: str
     encoder: str
     steps: int
     newest: int | None
+    damaged: Mapping[int, str] = field(default_factory=dict)  # step: what is wrong
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -34,7 +36,9 @@ class RunCheck:
         evaluate = f"Evaluate it: selfsight evaluate {self.folder}"
         hint = evaluate if done else f"Go on with: selfsight train --resume {self.folder}"
         what = {"run": self.folder, "method": self.method, "encoder": self.encoder, "steps": self.steps}
-        return {**what, "finished": done, "newest_checkpoint": found, "suggestions": [hint]}
+        bad = [f"step {step}: {reason}" for step, reason in self.damaged.items()]
+        damaged = {"damaged_checkpoints": bad} if bad else {}
+        return {**what, "finished": done, "newest_checkpoint": found, **damaged, "suggestions": [hint]}
 
 
 class RunFolder:
@@ -52,8 +56,10 @@ class RunFolder:
         """One row for each thing written down: step, epoch, progress, loss, lr, quality, rankme ..."""
         import pyarrow
 
-        lines = (self.folder / "metrics.jsonl").read_text().splitlines()
-        return pyarrow.Table.from_pylist([json.loads(line) for line in lines])
+        lines = (self.folder / "metrics.jsonl").read_text().split("\n")[:-1]  # a line that a kill tore has no end
+        rows = [json.loads(line) for line in lines]
+        names = list(dict.fromkeys(name for row in rows for name in row))  # the first row has not all: it is a look
+        return pyarrow.Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
 
     def encoder_folder(self) -> Path:
         """Where the trained encoder lies; RunError while training has not ended."""
@@ -66,6 +72,7 @@ class RunFolder:
 
     def check(self) -> RunCheck:
         """Open the newest checkpoint and compare every digest. CheckpointError when none is whole."""
-        newest = checkpoints.latest(self.folder / "checkpoints")
+        newest, damaged = checkpoints.survey(self.folder / "checkpoints")
         step = int(checkpoints.verify(newest)["step"]) if newest else None
-        return RunCheck(str(self.folder), self.recipe.method, self.recipe.encoder, self.recipe.steps, step)
+        recipe = self.recipe
+        return RunCheck(str(self.folder), recipe.method, recipe.encoder, recipe.steps, step, damaged)

@@ -12,7 +12,9 @@ from contract_parts import everything_scanned
 from selfsight import methods
 from selfsight.data.manifest import Manifest
 from selfsight.errors import DataError, RecipeError
+from selfsight.nn.encoder import Encoder
 from selfsight.recipe import Recipe
+from selfsight.training import autotune, told
 from selfsight.training.plan import plan
 from selfsight.training.request import Request
 
@@ -67,11 +69,16 @@ def test_a_length_in_time_comes_from_the_measured_speed(manifest: Manifest) -> N
 
 def test_flag_wins_over_set_over_config_over_method(manifest: Manifest, tmp_path: Path) -> None:
     config = tmp_path / "recipe.yaml"
-    config.write_text("batch: 4\nlr: 0.5\nmomentum: 0.1\nclip: 3.0\nsettings: {temperature: 0.7, width: 32}\n")
+    config.write_text(
+        "batch: 4\nlr: 0.5\nweight_decay: 0.5\nmomentum: 0.1\nclip: 3.0\nsettings: {temperature: 0.7, width: 32}\n"
+    )
     recipe, reasons = planned(manifest, config=str(config), batch=8, settings={"momentum": "0.2", "temperature": "0.3"})
     assert (recipe.batch, reasons["batch"]) == (8, "as asked")
     assert (recipe.momentum, reasons["momentum"]) == (0.2, "as asked")
-    assert (recipe.lr, reasons["lr"]) == (0.5, "from --config")
+    assert (recipe.weight_decay, reasons["weight_decay"]) == (0.5, "from --config")
+    assert recipe.lr == pytest.approx(0.06 * 8 / 128), "the config's belongs to its own batch"
+    assert planned(manifest, config=str(config), lr=0.25, batch=8)[0].lr == 0.25
+    assert planned(manifest, config=str(config))[0].lr == 0.5
     assert recipe.clip == 3.0
     assert recipe.settings["temperature"] == 0.3
     assert recipe.settings["width"] == 32
@@ -128,12 +135,63 @@ def test_the_stage_before_has_its_own_recipe(manifest: Manifest) -> None:
         ({"settings": {"optimizer": "adam"}}, "optimizer"),
         ({"views": "strong"}, "view recipe"),
         ({"micro_batch": 0, "batch": 8}, "micro"),
+        ({"settings": {"temperature": "hot"}}, "temperature cannot be 'hot': it must be a number above 0"),
+        ({"settings": {"temperature": "-1"}}, "temperature cannot be -1"),
+        ({"settings": {"weight_decay": "nan"}}, "weight_decay cannot be nan"),
+        ({"settings": {"width": "1.5"}}, "width cannot be 1.5: it must be a whole number from 1 on"),
+        ({"lr": -1.0}, "lr cannot be -1.0: it must be a number above 0"),
+        ({"threads": 0}, "threads cannot be 0: it must be a whole number from 1 on"),
+        ({"precision": "fp16"}, "precision cannot be 'fp16': it must be fp32 or bf16"),
+        ({"device": "gpu"}, "no device 'gpu'; use cpu, cuda"),
+        ({"device": "cuda:x"}, "no device 'cuda:x'"),
+        ({"encoder": "efficientformer_l1", "size": 64}, "efficientformer_l1.*64 px.*--size 224"),
     ],
     ids=str,
 )
 def test_what_cannot_be_is_refused_in_one_sentence(manifest: Manifest, asked: dict[str, Any], sentence: str) -> None:
     with pytest.raises(RecipeError, match=sentence):
         planned(manifest, **asked)
+
+
+@pytest.mark.parametrize(("text", "name"), [("batch: many", "batch"), ("lr: [1]", "lr"), ("data: 1\nseed: x", "seed")])
+def test_a_config_of_the_wrong_kind_is_refused(manifest: Manifest, tmp_path: Path, text: str, name: str) -> None:
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(RecipeError, match=f"{name} cannot be"):
+        planned(manifest, config=str(tmp_path / "recipe.yaml"))
+
+
+def test_numbers_are_read_before_yaml(manifest: Manifest, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("weight_decay: 1e-4\n")
+    assert planned(manifest, settings={"weight_decay": "1e-4"})[0].weight_decay == 1e-4
+    assert planned(manifest, config=str(tmp_path / "recipe.yaml"))[0].weight_decay == 1e-4
+
+
+def test_a_config_does_not_say_how_pixels_are_kept(manifest: Manifest, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("pixels: {channels: 5, dtype: uint16}\npictures: 3\nlisting: x\nbatch: 8\n")
+    recipe, _ = planned(manifest, config=str(tmp_path / "recipe.yaml"))
+    assert (recipe.pixels["channels"], recipe.pixels["dtype"], recipe.pictures) == (3, "uint8", 64)
+
+
+def test_the_loader_sets_the_pace_where_it_is_slower() -> None:
+    assert autotune.paced(1.0, 4.0, 2) == 2.0
+    assert autotune.paced(1.0, 1.0, 2) == 1.0
+    assert autotune.paced(1.0, 4.0, 0) == 5.0, "without workers nothing happens at the same time"
+
+
+def test_what_fitted_and_batch_norm_are_told(manifest: Manifest, tmp_path: Path) -> None:
+    Encoder("test_resnet", size=32).save(tmp_path)
+    _, reasons = planned(manifest, weights=str(tmp_path / "model.safetensors"))
+    assert "tensors from model.safetensors" in reasons["weights"]
+    assert "each micro-batch" in reasons["batch norm"]
+    assert "batch norm" not in planned(manifest, encoder="test_vit")[1]
+
+
+def test_every_value_is_told_with_its_reason(manifest: Manifest) -> None:
+    rows = {name.strip(): (value, why) for name, value, why in told.plan_rows(*planned(manifest, batch=8))}
+    wanted = ["seed", "momentum", "clip", "device", "world", "pixels", "monitor", "precision", "size"]
+    wanted += ["weight decay", "micro batch", "channels last", "batch norm", "warmup"]
+    assert set(wanted) <= rows.keys()
+    assert all(rows[name][1] for name in wanted)
 
 
 def test_ranks_must_share_a_batch_evenly(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,6 +202,6 @@ def test_ranks_must_share_a_batch_evenly(manifest: Manifest, monkeypatch: pytest
 
 
 def test_nothing_to_train_on_is_said(manifest: Manifest) -> None:
-    held = replace(manifest, test=~manifest.test)
+    held = replace(manifest, test=~manifest.test, use_all=False)
     with pytest.raises(DataError, match="no picture is left to train on"):
         planned(held)

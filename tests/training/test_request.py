@@ -92,5 +92,27 @@ def test_a_contradiction_is_named(recipe: Recipe, asked: dict[str, object], sent
     assert contradiction(Request(**asked), recipe) == sentence
 
 
+def test_a_config_is_compared_too(recipe: Recipe, tmp_path: Path) -> None:
+    config = tmp_path / "recipe.yaml"
+    config.write_text(recipe.to_yaml())
+    assert contradiction(Request(config=str(config)), recipe) is None
+    config.write_text("batch: 4\ndata: [elsewhere]\nsteps: 3\nworld: 2\nmomentum: 0.5\n")
+    assert contradiction(Request(config=str(config)), recipe) == "batch was 8 and is now 4"
+    asked = Request(config=str(config), batch=8)
+    assert contradiction(asked, recipe) == "momentum was 0.9 and is now 0.5"
+    assert contradiction(replace(asked, settings={"momentum": "0.9"}), recipe) is None, "what is asked wins"
+    config.write_text("settings: {temperature: 0.25}\n")
+    assert contradiction(Request(config=str(config)), recipe) == "temperature was 0.5 and is now 0.25"
+
+
+def test_another_runs_encoder_is_compared_by_its_weights(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / "encoder" / "config.json").touch()
+    weights = str((tmp_path / "encoder" / "model.safetensors").resolve())
+    asked = Request(encoder=str(tmp_path))
+    assert contradiction(asked, recipe) == f"weights was None and is now {weights!r}"
+    assert contradiction(asked, replace(recipe, weights=weights)) is None
+
+
 def test_a_longer_recipe_differs(recipe: Recipe) -> None:
     assert recipe.difference(replace(recipe, steps=30)) == "steps was 20 and is now 30"

@@ -16,7 +16,9 @@ import timm
 import torch
 from jaxtyping import Float, Shaped
 from safetensors import SafetensorError
-from safetensors.torch import load, load_file, save
+from safetensors.torch import load, save
+from timm.layers.pos_embed import resample_abs_pos_embed
+from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from selfsight import checkpoints
@@ -25,6 +27,7 @@ from selfsight.errors import MissingError, RecipeError
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 SMALL_VIEW = 40  # pixels: below this a network of stride 32 would be left with one position
 SMALL_STRIDE = 8
+WITHOUT: tuple[tuple[str, ...], ...] = ((), ("patch_size",), ("patch_size", "img_size"))  # tried in this order
 
 
 class Encoder(nn.Module):
@@ -52,8 +55,8 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.name, self.channels, self.size, self.low, self.high = name, channels, size, low, high
-        self.arguments = dict(_arguments(name, size, pretrained) if arguments is None else arguments)
-        self.backbone = _create(name, channels, pretrained, self.arguments)
+        wished = arguments_for(name, size, pretrained=pretrained) if arguments is None else arguments
+        self.backbone, self.arguments = _create(name, channels, size, pretrained, wished)
         usual = _usual(channels, self.backbone.pretrained_cfg if pretrained else {})
         self.mean, self.std = tuple(mean or usual[0]), tuple(std or usual[1])
         self.maps = int(self.backbone.num_features)  # width of the feature map
@@ -89,6 +92,16 @@ class Encoder(nn.Module):
         side = round((features.shape[1] - getattr(self.backbone, "num_prefix_tokens", 0)) ** 0.5)
         return side, side
 
+    def check(self) -> None:
+        """RecipeError, with the size that would do, when the network cannot take views of its own size."""
+        was = self.training
+        try:
+            with torch.no_grad():
+                self.eval()(torch.zeros(1, self.channels, self.size, self.size, device=self.scale.device))
+        except (RuntimeError, ValueError, AssertionError, IndexError, TypeError) as error:
+            raise RecipeError(_unfit(self.name, self.size, error)) from error
+        self.train(was)
+
     def normalised(self, pixels: Shaped[Tensor, "B ..."]) -> Float[Tensor, "B C H W"]:
         """Integer pixels, channels last, to what the network was made for; float input passes."""
         if pixels.is_floating_point():
@@ -123,11 +136,11 @@ class Encoder(nn.Module):
             "crop": "centre",
         }
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.backbone.state_dict().items()}
+        told = json.dumps({**preprocess, **(facts or {})}, indent=1)
         checkpoints.replace_file(folder / "model.safetensors", save(weights))
+        checkpoints.replace_file(folder / "preprocess.json", told.encode())
+        # last: a folder with config.json is an encoder that is whole
         checkpoints.replace_file(folder / "config.json", json.dumps(config, indent=1).encode())
-        checkpoints.replace_file(
-            folder / "preprocess.json", json.dumps({**preprocess, **(facts or {})}, indent=1).encode()
-        )
         return folder
 
     @classmethod
@@ -152,35 +165,24 @@ class Encoder(nn.Module):
         return encoder
 
 
-def weights_from(encoder: Encoder, file: Path) -> str:
-    """Load a weights file into the backbone; a sentence that says how much fitted. Heads of other classes are left out.
+def fitted(encoder: Encoder, name: str, tensor: Tensor) -> Tensor:
+    """A given tensor in the shape of the encoder's own, as timm converts its published weights; else unchanged.
 
-    Raises MissingError when there is no such file and RecipeError when less than nine tenths of the network fits.
+    The first convolution takes another number of channels, position embeddings another grid.
     """
-    if not file.is_file():
-        raise MissingError(f"there is no weights file {str(file)!r}; give a .safetensors, .pt or .pth file")
-    given = (
-        load_file(file)
-        if file.suffix == ".safetensors"
-        else _state_of(torch.load(file, map_location="cpu", weights_only=True))
-    )
-    own = encoder.backbone.state_dict()
-    fitting = {name: tensor for name, tensor in given.items() if name in own and tensor.shape == own[name].shape}
-    if len(fitting) < 0.9 * len(own):
-        missing = [name for name in own if name not in fitting][:3]
-        raise RecipeError(
-            f"{str(file)!r} fits {len(fitting)} of {len(own)} tensors of {encoder.name!r} (not {', '.join(missing)}); "
-            "choose the --encoder that the weights belong to"
-        )
-    encoder.backbone.load_state_dict(fitting, strict=False)
-    return f"{len(fitting)} of {len(own)} tensors from {file.name}"
-
-
-def _state_of(content: Any) -> dict[str, Tensor]:
-    for key in ("state_dict", "model", "teacher"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    return {name.removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
+    own = encoder.backbone.state_dict()[name]
+    if tensor.shape == own.shape:
+        return tensor
+    first = encoder.backbone.pretrained_cfg.get("first_conv") or ()
+    firsts = {f"{one}.weight" for one in ((first,) if isinstance(first, str) else first)}
+    if name in firsts and tensor.ndim == 4 and tensor.shape[2:] == own.shape[2:] and tensor.shape[0] == own.shape[0]:
+        return adapt_input_conv(encoder.channels, tensor, base_chans=tensor.shape[1])
+    if name == "pos_embed" and tensor.ndim == 3 and hasattr(encoder.backbone, "patch_embed"):
+        prefix = 0 if getattr(encoder.backbone, "no_embed_class", False) else encoder.backbone.num_prefix_tokens
+        grid = encoder.backbone.patch_embed.grid_size
+        resampled: Tensor = resample_abs_pos_embed(tensor, new_size=list(grid), num_prefix_tokens=prefix)
+        return resampled
+    return tensor
 
 
 def known(name: str) -> bool:
@@ -203,33 +205,68 @@ def usual_scale(name: str, channels: int, trained: bool) -> tuple[tuple[float, .
     return _usual(channels, {"mean": published.mean, "std": published.std} if published is not None else {})
 
 
-def _create(name: str, channels: int, pretrained: bool, arguments: Mapping[str, Any]) -> Any:
+def _create(
+    name: str, channels: int, size: int, pretrained: bool, arguments: Mapping[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """The network, and those of the arguments that it takes: not every architecture knows a size or a patch size."""
     if not known(name):
         raise RecipeError(unknown_encoder(name))
-    try:
-        return timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=channels, **arguments)
-    except Exception as error:
-        if not pretrained:
-            raise
-        raise MissingError(
-            f"there are no pretrained weights for {name!r} on this machine and they cannot be fetched "
-            f"({type(error).__name__}); connect to the network once, or give a file with --weights FILE"
-        ) from error
+    tries = [{key: arguments[key] for key in arguments if key not in without} for without in WITHOUT]
+    for number, tried in enumerate(tries):
+        try:
+            return timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=channels, **tried), tried
+        except TypeError as error:
+            if tries[-1] == tried or number == len(tries) - 1:
+                raise RecipeError(_unfit(name, size, error)) from error
+        except Exception as error:
+            if not pretrained:
+                raise RecipeError(_unfit(name, size, error)) from error
+            raise MissingError(
+                f"there are no pretrained weights for {name!r} on this machine and they cannot be fetched "
+                f"({type(error).__name__}); connect to the network once, or give a file with --weights FILE"
+            ) from error
+    raise AssertionError("one of the tries returns or raises")
 
 
-def _arguments(name: str, size: int, pretrained: bool) -> dict[str, Any]:
-    """What makes an architecture fit views of this size without changing the shape of its weights."""
+def _unfit(name: str, size: int, error: Exception) -> str:
+    usual = timm.get_pretrained_cfg(name)
+    made_for = usual.input_size[-1] if usual is not None else 224
+    reason = str(error).split("\n")[0][:120]
+    return (
+        f"{name!r} cannot take views of {size} px ({reason}); give --size {made_for}, which it was published for, or "
+        "another --encoder"
+    )
+
+
+def arguments_for(
+    name: str, size: int, *, pretrained: bool = False, weights: Path | None = None, untrained: bool = False
+) -> dict[str, Any]:
+    """What makes an architecture fit views of this size. Given weights keep their patch size; random ones may choose.
+
+    `untrained` is the same architecture with random weights in place of the given ones.
+    """
     if not known(name):
         return {}
     published = timm.get_pretrained_cfg(name)
     if "vit" in name or (published is not None and published.fixed_input_size):
-        return {"img_size": size} if pretrained or size >= 96 else {"img_size": size, "patch_size": max(2, size // 8)}
+        if pretrained or weights is not None:
+            return {"img_size": size, **_patch_size(weights)}
+        return {"img_size": size} if size >= 96 else {"img_size": size, "patch_size": max(2, size // 8)}
     if not name.startswith(("resnet", "resnext", "wide_resnet")):
         return {}
     # timm starts residual branches at zero. SimCLR and MoCo do not (methods that do say so), and an untrained network
     # with dead branches would be too easy a baseline.
-    alive = {} if pretrained else {"zero_init_last": False}
+    alive = {} if pretrained and not untrained else {"zero_init_last": False}
     return alive | ({"output_stride": SMALL_STRIDE} if size <= SMALL_VIEW else {})
+
+
+def _patch_size(weights: Path | None) -> dict[str, Any]:
+    """The patch size that `config.json` beside a weights file tells; without one it is the published."""
+    try:
+        told = json.loads(weights.with_name("config.json").read_text())["model_args"] if weights is not None else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return {key: told[key] for key in ("patch_size",) if key in told}
 
 
 def _usual(channels: int, published: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:

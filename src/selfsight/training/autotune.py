@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from selfsight.data.loader import Loader
@@ -34,27 +35,42 @@ class Speed:
     reason: str
 
 
-def measure(recipe: Recipe, manifest: Manifest, fixed: str | None = None) -> Speed:
-    """Time bare steps in fp32 and bf16, both layouts; `fixed` leaves only that precision."""
+def measure(recipe: Recipe, manifest: Manifest, fixed: str | None = None, workers: int = 1) -> Speed:
+    """Time bare steps in fp32 and bf16, both layouts (`fixed` leaves only that precision), and what feeds them."""
     torch.set_num_threads(recipe.threads)
     choices = [
         (precision, last) for precision in ("fp32", "bf16") for last in (False, True) if fixed in (None, precision)
     ]
     rows = manifest.train_rows()[: min(TRIED, recipe.batch)]
+    share = recipe.batch / len(rows)
+    batch, loading = loaded(recipe, manifest, rows)
     seconds, before = {}, largest_so_far()
     for precision, last in choices:
         tried = replace(recipe, precision=precision, channels_last=last, batch=len(rows))
-        method = stand_in(tried)
-        labels = torch.from_numpy(manifest.labels[rows])
-        loader = Loader(
-            Pictures(manifest, format_of(recipe)), rows, labels, method.views(recipe.size), seed=recipe.seed, workers=0
-        )
-        batch = loader.collate(torch.arange(len(rows)).numpy(), 0)
-        seconds[precision, last] = bare_step(tried, method, batch) * recipe.batch / len(rows)
+        seconds[precision, last] = bare_step(tried, stand_in(tried), batch) * share
     best = min(seconds, key=lambda choice: seconds[choice] * (1 if choice[0] == "bf16" else 1 / GAIN))
     told = ", ".join(f"{p}{' channels last' if c else ''} {recipe.batch / s:.0f}" for (p, c), s in seconds.items())
+    told += f"; reading and views {recipe.batch / paced(0.0, loading * share, workers):.0f}"
     memory = before + (largest_so_far() - before) * recipe.micro_batch / len(rows)
-    return Speed(*best, seconds[best], memory, f"measured, images/s: {told}")
+    return Speed(*best, paced(seconds[best], loading * share, workers), memory, f"measured, images/s: {told}")
+
+
+def paced(step: float, loading: float, workers: int) -> float:
+    """Seconds of a step that is fed by `workers`: the slower of the two sets the pace; without workers they add up."""
+    return max(step, loading / workers) if workers else step + loading
+
+
+def loaded(recipe: Recipe, manifest: Manifest, rows: np.ndarray) -> tuple[Batch, float]:
+    """A batch of `rows`, and the seconds that one worker needs for it once it is warm."""
+    labels = torch.from_numpy(manifest.labels[rows])
+    pictures, views = Pictures(manifest, format_of(recipe)), stand_in(recipe).views(recipe.size)
+    loader = Loader(pictures, rows, labels, views, seed=recipe.seed, workers=0)
+    times = []
+    for _ in range(2):
+        started = time.perf_counter()
+        batch = loader.collate(np.arange(len(rows)), 0)
+        times.append(time.perf_counter() - started)
+    return batch, min(times)
 
 
 def largest_so_far() -> float:
@@ -94,7 +110,7 @@ def bare_step(recipe: Recipe, method: Method, batch: Batch) -> float:
         floats = {name: v.float() if v.is_floating_point() else v for name, v in projections.items()}
         torch.autograd.backward(method.loss(floats, batch)["loss"])
         optimizer.step()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        if device.type != "cpu":
+            torch.accelerator.synchronize()
         times.append(time.perf_counter() - started)
     return min(times[1:])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -14,20 +15,19 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from selfsight import distributed, methods
 from selfsight.errors import MissingError, RecipeError, RunError, unknown
 from selfsight.methods.base import Method, Training
-from selfsight.nn.encoder import Encoder, usual_scale, weights_from
+from selfsight.nn.encoder import Encoder, arguments_for, usual_scale
+from selfsight.nn.weights import weights_from
 from selfsight.recipe import Recipe
 from selfsight.training.optimizers import build as build_optimizer
 
-__all__ = ["encoder_of", "engine", "method_of", "optimizer_of"]
+__all__ = ["accelerator_of", "encoder_of", "engine", "method_of", "optimizer_of", "started"]
 
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
 
 def engine(recipe: Recipe) -> Fabric:
     """Fabric on the recipe's device: one process, or one rank of those that torchrun started."""
-    accelerator = "cuda" if recipe.device.startswith("cuda") else "cpu"
-    if accelerator == "cuda" and not torch.cuda.is_available():
-        raise MissingError(f"--device {recipe.device} asks for a GPU and torch sees none; use --device cpu")
+    accelerator, cards = accelerator_of(recipe.device)
     if recipe.world != distributed.world():  # Fabric would start the missing ranks itself, from the command line
         raise RunError(
             f"the run was started on {recipe.world} ranks and this is {distributed.world()}; start it with "
@@ -39,7 +39,7 @@ def engine(recipe: Recipe) -> Fabric:
     here = int(os.environ.get("LOCAL_WORLD_SIZE", recipe.world))  # ranks on this machine, as torchrun says
     fabric = Fabric(
         accelerator=accelerator,
-        devices=here,
+        devices=here if recipe.world > 1 else cards,
         num_nodes=recipe.world // here,
         strategy=strategy,
         precision=PRECISIONS[recipe.precision],
@@ -48,19 +48,56 @@ def engine(recipe: Recipe) -> Fabric:
     return fabric
 
 
+def accelerator_of(device: str) -> tuple[str, list[int] | int]:
+    """Fabric's accelerator and devices for `cpu`, `mps`, `cuda` or `cuda:1`.
+
+    Raises RecipeError for another name and MissingError for a device that torch does not see.
+    """
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (number and (kind != "cuda" or not number.isdecimal())):
+        raise RecipeError(f"there is no device {device!r}; use cpu, cuda, a card such as cuda:1, or mps")
+    if kind == "cpu":
+        return "cpu", 1
+    if not (torch.cuda.is_available() if kind == "cuda" else torch.backends.mps.is_available()):
+        raise MissingError(f"--device {device} asks for a GPU and torch sees none; use --device cpu")
+    if number and int(number) >= torch.cuda.device_count():
+        raise MissingError(
+            f"--device {device} asks for a card that is not there; torch sees {torch.cuda.device_count()}"
+        )
+    return kind, [int(number or 0)] if kind == "cuda" else 1
+
+
 def encoder_of(recipe: Recipe, *, untrained: bool = False) -> Encoder:
     """The encoder at its start: random weights of the recipe's seed, or the weights it names.
 
     `untrained` leaves given weights away: the random network beside which a pretrained start is measured.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        scale = {key: recipe.pixels[key] for key in ("channels", "low", "high", "mean", "std")}
-        encoder = Encoder(recipe.encoder, size=recipe.size, pretrained=recipe.pretrained and not untrained, **scale)
-        if recipe.weights and not untrained:
-            weights_from(encoder, Path(recipe.weights))
+    encoder, _ = started(
+        recipe.encoder, recipe.size, recipe.pixels, recipe.pretrained, recipe.weights, recipe.seed, untrained=untrained
+    )
     encoder.channels_last = recipe.channels_last
     return encoder.to(memory_format=torch.channels_last) if recipe.channels_last else encoder
+
+
+def started(
+    name: str,
+    size: int,
+    pixels: Mapping[str, Any],
+    pretrained: bool,
+    weights: str | None,
+    seed: int,
+    *,
+    untrained: bool = False,
+) -> tuple[Encoder, str]:
+    """The encoder that a run starts from, and a sentence on how much of a weights file fitted ("" without one)."""
+    file = Path(weights) if weights else None
+    scale = {key: pixels[key] for key in ("channels", "low", "high", "mean", "std")}
+    arguments = arguments_for(name, size, pretrained=pretrained, weights=file, untrained=untrained)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = Encoder(name, size=size, pretrained=pretrained and not untrained, arguments=arguments, **scale)
+        told = weights_from(encoder, file) if file and not untrained else ""
+    return encoder, told
 
 
 def method_of(recipe: Recipe, before: Method | None = None) -> Method:
@@ -94,16 +131,17 @@ def optimizer_of(recipe: Recipe, method: Method) -> torch.optim.Optimizer:
 def rivals(recipe: Recipe, folder: Path, pretrained: str | None = None) -> dict[str, Encoder]:
     """What a run's encoder is measured beside: the untrained network and, where weights are at hand, a pretrained one.
 
-    A run that started from given weights has them as `pretrained`; its `untrained` has random ones.
+    `untrained` has random weights. A run that started from given weights has these as `pretrained`, and the encoder
+    named by `pretrained` as `published`; a run that started from random weights has the named one as `pretrained`.
     """
     start = Encoder.load(folder / "untrained")
     given = bool(recipe.weights) or recipe.pretrained
     found = {"untrained": encoder_of(recipe, untrained=True) if given else start}
+    if given:
+        found["pretrained"] = start
     if pretrained is not None:
         scale = {key: recipe.pixels[key] for key in ("channels", "low", "high")}
-        found["pretrained"] = from_elsewhere(pretrained, recipe.size, scale)
-    elif given:
-        found["pretrained"] = start
+        found["published" if given else "pretrained"] = from_elsewhere(pretrained, recipe.size, scale)
     return found
 
 

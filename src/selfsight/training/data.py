@@ -13,7 +13,7 @@ from torch import Tensor
 from selfsight import distributed
 from selfsight.data.loader import Loader
 from selfsight.data.manifest import Manifest
-from selfsight.data.pictures import Pictures, write_bad_files
+from selfsight.data.pictures import BadFile, Pictures, add_bad_files
 from selfsight.data.ranges import PixelFormat
 from selfsight.embedding.embed import embed
 from selfsight.methods.base import Method, Prepared
@@ -31,7 +31,7 @@ class TrainingData:
 
     def __init__(self, recipe: Recipe, manifest: Manifest, method: Method, folder: Path, workers: int) -> None:
         self.recipe, self.folder = recipe, folder
-        self.pictures = Pictures(manifest, format_of(recipe))
+        self.pictures = Pictures(manifest, format_of(recipe), noted=folder / "bad_files.csv")
         self.rows = manifest.train_rows()
         self.labels = torch.from_numpy(manifest.labels[self.rows])
         self.loader = Loader(
@@ -67,6 +67,11 @@ class TrainingData:
         full[np.searchsorted(self.rows, kept)] = found
         return torch.from_numpy(full)
 
+    @property
+    def found_bad(self) -> list[BadFile]:
+        """The files that turned out unreadable since the scan."""
+        return self.pictures.bad_files[len(self.pictures.manifest.bad) :]
+
     def note_bad_files(self) -> None:
-        """Bring bad_files.csv up to date."""
-        write_bad_files(self.folder / "bad_files.csv", self.pictures.bad_files)
+        """Bring bad_files.csv up to date; what was found before the run was stopped stays in it."""
+        add_bad_files(self.folder / "bad_files.csv", self.pictures.bad_files)

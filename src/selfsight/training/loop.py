@@ -7,7 +7,7 @@ never calls it: so going on from a checkpoint is the same as never having stoppe
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +53,7 @@ class Trainer:
         self.saved_at, self.started_at, self.failures = time.monotonic(), time.monotonic(), 0
         with ExitStack() as stack:
             stack.callback(self.journal.close)
+            stack.callback(self.note_bad_files)
             stack.callback(self.data.loader.close)
             signals = stack.enter_context(Signals())
             stack.enter_context(self.watcher)
@@ -64,11 +65,19 @@ class Trainer:
             distributed.copy_first(buffer)  # each rank gathered its own; a checkpoint holds rank 0's
         return self.method
 
+    def note_bad_files(self) -> None:
+        """However training ends: what could not be read is on disk. A full disk must not hide why it ended."""
+        if distributed.rank() == 0:
+            with suppress(OSError):
+                self.data.note_bad_files()
+
     def restore(self) -> int:
         """The step to go on from."""
         if distributed.rank() == 0:
             checkpoints.clean(self.folder / "checkpoints")
-        newest = checkpoints.latest(self.folder / "checkpoints")
+        newest, damaged = checkpoints.survey(self.folder / "checkpoints")
+        for reason in damaged.values():
+            self.watcher.say(f"{reason}; going on from {newest.name if newest else 'the start'}")
         if newest is None:
             return 0
         facts, files = checkpoints.read(newest)
@@ -98,6 +107,7 @@ class Trainer:
             self.step(step, self.fabric.to_device(batch))
             step += 1
             self.watcher.step(step, time.monotonic() - started)
+            self.watcher.bad_files(self.data.found_bad)
             self.after(step, signals)
             if step == recipe.steps:
                 break
@@ -202,7 +212,11 @@ class Trainer:
     def look(self, step: int) -> None:
         """Measure the encoder on the monitor's pictures; on one rank, since all hold the same."""
         if distributed.rank() == 0:
-            seen = self.data.monitor.look(self.method.product, self.fabric.autocast)
+            monitor, encoder = self.data.monitor, self.method.product
+            if step == 0 and not (self.recipe.weights or self.recipe.pretrained):
+                with self.fabric.autocast():  # nobody trained it: its batch norms know no pictures yet
+                    encoder = monitor.calibrated(encoder)
+            seen = monitor.look(encoder, self.fabric.autocast)
             self.journal.metric(step, progress=step / self.recipe.steps, **seen)
             self.watcher.quality(step, seen)
             speed = {"seconds": time.monotonic() - self.started_at, "images_per_second": self.watcher.images_per_second}

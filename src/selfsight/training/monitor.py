@@ -16,6 +16,7 @@ from selfsight.data.order import Purpose, keyed
 from selfsight.embedding.embed import Readable, vectors_of, whole_views
 from selfsight.evaluation import geometry, quality
 from selfsight.nn.encoder import Encoder
+from selfsight.nn.statistics import estimated
 from selfsight.views.recipes import multi_view
 
 CHUNK = 256
@@ -45,6 +46,10 @@ class Monitor:
         self.labelled = len(np.unique(self.labels[self.labels >= 0])) > 1
         if not self.labelled:
             self.pairs = _pairs(pictures, kept, multi_view("crop-flip", size), seed)
+
+    def calibrated(self, encoder: Encoder) -> Encoder:
+        """A copy of an untrained encoder with batch statistics of the monitor's pictures, as `evaluate` takes it."""
+        return estimated(encoder, torch.split(self.views, CHUNK))
 
     def look(self, encoder: Encoder, autocast: Callable[[], AbstractContextManager[Any]]) -> dict[str, float]:
         """quality (kNN, or R@1 of two views), rankme, mean_cos, std of the encoder as it stands."""

@@ -14,13 +14,15 @@ import torch
 from selfsight import methods
 from selfsight.data import ranges
 from selfsight.data.manifest import Manifest
-from selfsight.errors import DataError, MissingError, RecipeError
+from selfsight.errors import DataError, RecipeError
 from selfsight.methods.base import Facts, Method, Training
 from selfsight.nn import encoder as encoders
-from selfsight.recipe import Recipe, read_config
+from selfsight.nn.statistics import normalising
+from selfsight.recipe import Recipe
 from selfsight.training import autotune
-from selfsight.training.build import check_settings
-from selfsight.training.request import Request, parse_length, sorted_settings
+from selfsight.training.build import accelerator_of, check_settings, started
+from selfsight.training.request import Request, configured, parse_length, sorted_settings, weights_of_run
+from selfsight.training.values import RECIPE, checked, kinds_of_settings
 
 SIZES = (32, 64, 96, 128, 160, 224)
 CPU_SIZE, CPU_BATCH, CPU_LENGTH = 64, 128, "10m"  # what a laptop does in the time of a coffee
@@ -38,7 +40,7 @@ class Plan:
     def settle(self, name: str, asked: Any, automatic: Any, reason: str) -> Any:
         """The asked value, or else the configured one, or else the automatic one with its reason."""
         if asked is not None:
-            self.values[name], self.reasons[name] = asked, "as asked"
+            self.values[name], self.reasons[name] = checked(name, asked, RECIPE[name]), "as asked"
         elif name not in self.values:
             self.values[name], self.reasons[name] = automatic, reason
         return self.values[name]
@@ -47,10 +49,8 @@ class Plan:
 def plan(request: Request, manifest: Manifest) -> tuple[Recipe, dict[str, str]]:
     """The recipe and its reasons. Raises RecipeError, DataError or MissingError before anything is written."""
     made = Plan()
-    configured = read_config(Path(request.config)) if request.config else {}
-    for name in ("before", "world"):  # not a wish: they follow from the method and from how this was started
-        configured.pop(name, None)
-    for name, value in configured.items():
+    entries = configured(request)
+    for name, value in entries.items():
         made.values[name], made.reasons[name] = value, "from --config"
     kind = methods.get(made.settle("method", request.method, "simclr", "the method to start with"))
     own, loose = sorted_settings(kind, made.values["method"], request.settings)
@@ -60,7 +60,7 @@ def plan(request: Request, manifest: Manifest) -> tuple[Recipe, dict[str, str]]:
     data(made, request, manifest)
     start(made, request, manifest)
     optimization(made, request, kind.defaults(made.values["size"]))
-    method_settings(made, request, kind, own, configured.get("settings") or {}, manifest)
+    method_settings(made, request, kind, own, entries.get("settings") or {}, manifest)
     recipe, reasons = length(made, request, manifest, kind)
     autotune.prove(recipe)
     return recipe, reasons
@@ -72,13 +72,16 @@ def machine(made: Plan, request: Request) -> None:
     device = made.settle(
         "device", request.device, "cuda" if gpu else "cpu", "a GPU was found" if gpu else "no GPU was found"
     )
-    if device.startswith("cuda") and not gpu:
-        raise MissingError(f"--device {device} asks for a GPU and torch sees none; use --device cpu")
+    accelerator_of(device)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     shared = f", shared by {here} ranks" if here > 1 else ""
     made.settle("threads", request.threads, max(1, cores // here), f"one for each core of this machine{shared}")
-    made.settle("world", None, int(os.environ.get("WORLD_SIZE", "1")), "as torchrun started it, else one process")
+    world = made.settle(
+        "world", None, int(os.environ.get("WORLD_SIZE", "1")), "one process, unless torchrun starts more"
+    )
+    if world > 1 and device not in ("cpu", "cuda"):
+        raise RecipeError(f"--device {device} is one device and there are {world} ranks; use --device cpu or cuda")
     seed = made.settle("seed", request.seed, 0, "the usual")
     if not 0 <= seed < 2**63:
         raise RecipeError(f"--seed {seed} is not a whole number from 0 on")
@@ -102,29 +105,30 @@ def data(made: Plan, request: Request, manifest: Manifest) -> None:
     size = made.settle("size", request.size, fitting[-1], why)
     if not 8 <= size <= 1024:
         raise RecipeError(f"--size {size} is not between 8 and 1024 pixels")
-    if "pixels" not in made.values:
-        made.values["pixels"] = asdict(ranges.measure(manifest, rows))
-        kinds = made.values["pixels"]
-        made.reasons["pixels"] = f"{kinds['channels']} channels of {kinds['dtype']}, measured on the training pictures"
+    made.values["pixels"] = asdict(ranges.measure(manifest, rows))
+    made.reasons["pixels"] = "measured on the training pictures"
 
 
 def start(made: Plan, request: Request, manifest: Manifest) -> None:
     """Encoder and the weights it starts from; `--encoder RUN` is another run's encoder."""
     name, weights = request.encoder, request.weights
-    if name and (Path(name) / "encoder" / "config.json").is_file():
-        folder = Path(name) / "encoder"
-        name, weights = encoders.Encoder.load(folder).name, str((folder / "model.safetensors").resolve())
+    if name and (found := weights_of_run(name)):
+        name, weights = encoders.Encoder.load(Path(found).parent).name, found
     elif name and (Path(name).exists() or "/" in name):
         raise RecipeError(f"--encoder {name!r} is neither a finished run nor the name of a timm architecture")
     encoder = made.settle("encoder", name, "resnet18", "quick on any machine and hard to beat on small sets")
     if not encoders.known(encoder):
         raise RecipeError(encoders.unknown_encoder(encoder))
-    made.settle("weights", weights and str(Path(weights).resolve()), None, "random weights")
-    made.settle("pretrained", request.pretrained or None, False, "random weights")
-    mean, std = encoders.usual_scale(
-        encoder, made.values["pixels"]["channels"], made.values["pretrained"] or bool(weights)
-    )
+    weights = made.settle("weights", weights and str(Path(weights).resolve()), None, "random weights")
+    published = made.settle("pretrained", request.pretrained or None, False, "random weights")
+    mean, std = encoders.usual_scale(encoder, made.values["pixels"]["channels"], published or bool(weights))
     made.values["pixels"] = {**made.values["pixels"], "mean": list(mean), "std": list(std)}
+    built, told = started(encoder, made.values["size"], made.values["pixels"], published, weights, made.values["seed"])
+    built.check()
+    if told:
+        made.reasons["weights"] = f"{made.reasons['weights']}; {told}"
+    if normalising(built):
+        made.reasons["batch norm"] = "statistics are those of each micro-batch on each rank, not of the whole batch"
 
 
 def optimization(made: Plan, request: Request, training: Training) -> None:
@@ -145,8 +149,7 @@ def optimization(made: Plan, request: Request, training: Training) -> None:
     if batch % world:
         raise RecipeError(f"a batch of {batch} cannot be shared evenly by {world} ranks; use a multiple of {world}")
     made.settle("micro_batch", request.micro_batch, batch // world, "the whole batch at once")
-    rate = training.lr * batch / training.lr_batch
-    made.settle("lr", request.lr, rate, f"published {training.lr:g} x {batch} / {training.lr_batch}")
+    made.settle("lr", request.lr, *training.rate(batch))
     for name in ("optimizer", "momentum", "weight_decay", "clip"):
         made.settle(name, None, getattr(training, name), "as published")
 
@@ -156,20 +159,23 @@ def method_settings(
     request: Request,
     kind: type[Method],
     own: dict[str, Any],
-    configured: Mapping[str, Any],
+    told: Mapping[str, Any],
     manifest: Manifest,
 ) -> None:
     """The method's settings: its own defaults, and what it resolves from the facts."""
-    settings = {name: p.default for name, p in methods.settings(kind).items()} | dict(configured) | own
+    settings = {name: p.default for name, p in methods.settings(kind).items()} | dict(told) | own
     if request.views is not None:
         settings["augmentation"] = request.views
     check_settings(kind, made.values["method"], settings)
+    kinds = kinds_of_settings(kind)
+    settings = {name: checked(name, value, kinds.get(name, object)) for name, value in settings.items()}
     facts = Facts(
         count=made.values["pictures"],
         batch=made.values["batch"],
         size=made.values["size"],
         channels=made.values["pixels"]["channels"],
         classes=len(manifest.classes),
+        micro_batch=made.values["micro_batch"],
     )
     found = kind.resolve(settings, facts)
     made.values["settings"] = settings | {
@@ -218,7 +224,8 @@ def speed(made: Plan, request: Request, manifest: Manifest, *, needed: bool) -> 
         made.settle("channels_last", None, False, "torch's usual layout")
         return 0.0, 0.0
     draft: dict[str, Any] = {"precision": "fp32", "channels_last": False} | values
-    found = autotune.measure(Recipe(**draft), manifest, fixed=request.precision or values.get("precision"))
+    fixed = request.precision or values.get("precision")
+    found = autotune.measure(Recipe(**draft), manifest, fixed=fixed, workers=request.workers)
     made.settle("precision", request.precision, found.precision, found.reason)
     made.settle("channels_last", None, found.channels_last, found.reason)
     return found.seconds, found.memory
@@ -239,15 +246,16 @@ def before_recipe(values: dict[str, Any], kind: type[Method]) -> Recipe:
     first = methods.get(kind.before)
     training = first.defaults(values["size"])
     settings = {name: p.default for name, p in methods.settings(first).items()}
-    facts = Facts(values["pictures"], values["batch"], values["size"], values["pixels"]["channels"], 0)
+    facts = Facts(
+        values["pictures"], values["batch"], values["size"], values["pixels"]["channels"], 0, values["micro_batch"]
+    )
     settings |= {name: value for name, (value, _) in first.resolve(settings, facts).items() if settings[name] is None}
     own = {name: getattr(training, name) for name in ("optimizer", "momentum", "weight_decay", "clip")}
-    rate = training.lr * values["batch"] / training.lr_batch
     return replace(
         Recipe(**{**values, "before": None}),
         method=kind.before,
         settings=settings,
-        lr=rate,
+        lr=training.rate(values["batch"])[0],
         steps=max(1, values["steps"] // 2),
         **own,
     )

@@ -5,16 +5,18 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from selfsight.data.bad import BadFile
 from selfsight.recipe import Recipe
 
 PLAIN_EVERY = 15.0  # seconds between lines where there is no terminal
+NAMED = 3  # files that are named when they cannot be read
 RECENT = 20  # steps that the shown speed is the mean of
 
 
@@ -27,6 +29,7 @@ class Watcher:
         self.live: Live | None = None
         self.done, self.shown_at = 0, 0.0
         self.latest: dict[str, float] = {}
+        self.named: set[str] = set()
         self.finished: deque[float] = deque(maxlen=RECENT + 1)
 
     def __enter__(self) -> Watcher:
@@ -62,6 +65,14 @@ class Watcher:
         """A sentence that stays."""
         if not self.quiet:
             self.console.print(sentence, markup=False, highlight=False)
+
+    def bad_files(self, bad: Sequence[BadFile]) -> None:
+        """Name the first few files that turn out unreadable while training."""
+        for one in bad if len(self.named) < NAMED else ():
+            if one.path not in self.named and len(self.named) < NAMED:
+                self.named.add(one.path)
+                more = "; further ones are only listed there" if len(self.named) == NAMED else ""
+                self.say(f"{one.path!r} cannot be read ({one.reason}) and is replaced; see bad_files.csv{more}")
 
     @property
     def images_per_second(self) -> float:

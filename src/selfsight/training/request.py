@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from selfsight import methods
 from selfsight.errors import RecipeError, unknown
 from selfsight.methods.base import Method
-from selfsight.recipe import Columns, Recipe
+from selfsight.recipe import Columns, Recipe, read_config
+from selfsight.training.values import RECIPE, as_value, checked, kinds_of_settings
 
 TUNABLE = (
     "optimizer",
@@ -25,6 +24,8 @@ TUNABLE = (
     "monitor_pictures",
     "channels_last",
 )
+FOUND = ("before", "world", "pixels", "pictures", "listing", "data", "use_all", "columns")  # not a config's to say
+DERIVED = ("steps", "settings")  # from the length; compared one by one
 MINUTES = {"m": 1.0, "min": 1.0, "h": 60.0, "s": 1 / 60}
 
 
@@ -51,28 +52,32 @@ class Request:
     config: str | None = None
     use_all: bool = False
     columns: Columns = field(default_factory=Columns)
+    workers: int = 1
 
 
 def sorted_settings(kind: type[Method], method: str, asked: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """`--set` entries: the method's own settings and loose recipe entries, values read as YAML."""
-    known, own, loose = methods.settings(kind), {}, {}
+    known, kinds, own, loose = methods.settings(kind), kinds_of_settings(kind), {}, {}
     for name, text in asked.items():
         value = as_value(name, text)
         if name in known:
-            own[name] = value
+            own[name] = checked(name, value, kinds.get(name, object))
         elif name in TUNABLE:
-            loose[name] = value
+            loose[name] = checked(name, value, RECIPE[name])
         else:
             raise RecipeError(f"method {method!r}: {unknown('setting', name, [*known, *TUNABLE])}")
     return own, loose
 
 
-def as_value(name: str, text: Any) -> Any:
-    """What `--set name=text` means: text is read as YAML, so 0.2 is a number and true a truth value."""
-    try:
-        return yaml.safe_load(text) if isinstance(text, str) else text
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {name}={text}: the value cannot be read; put quotes around text") from error
+def configured(request: Request) -> dict[str, Any]:
+    """The entries of `--config` that count here: what follows from pictures, ranks and flags is found anew."""
+    entries = read_config(Path(request.config)) if request.config else {}
+    for name in FOUND:
+        entries.pop(name, None)
+    if request.batch is not None:  # these belong to the batch of the config
+        for name in ("micro_batch", "lr"):
+            entries.pop(name, None)
+    return {name: checked(name, value, RECIPE[name]) for name, value in entries.items()}
 
 
 def parse_length(text: str) -> tuple[float, str]:
@@ -93,17 +98,29 @@ def contradiction(request: Request, recipe: Recipe) -> str | None:
     asked |= {"pretrained": request.pretrained or None, "use_all": request.use_all or None}
     asked["weights"] = str(Path(request.weights).resolve()) if request.weights else None
     asked["columns"] = request.columns if request.columns != Columns() else None
-    if request.encoder and not Path(request.encoder).exists():
+    if request.encoder and (weights := weights_of_run(request.encoder)):
+        asked["weights"] = weights
+    elif request.encoder and not Path(request.encoder).exists():
         asked["encoder"] = request.encoder
+    wanted = {name: as_value(name, text) for name, text in request.settings.items()}
+    if request.views:
+        wanted["augmentation"] = request.views
+    entries = configured(request)
+    asked |= {name: value for name, value in entries.items() if asked.get(name) is None and name not in DERIVED}
+    asked = {name: value for name, value in asked.items() if name not in wanted}
+    wanted = {**(entries.get("settings") or {}), **wanted}
     for name, value in asked.items():
         have = getattr(recipe, name)
         if value is not None and value != have:
             return f"{name} was {have!r} and is now {value!r}"
-    wanted = {name: as_value(name, text) for name, text in request.settings.items()}
-    if request.views:
-        wanted["augmentation"] = request.views
     for name, value in wanted.items():
         have = recipe.settings.get(name, getattr(recipe, name, None))
-        if have != value:
+        if have != value and not (value is None and name not in request.settings):
             return f"{name} was {have!r} and is now {value!r}"
     return None
+
+
+def weights_of_run(name: str) -> str | None:
+    """The weights file of the run that `--encoder` names; None when it names no finished run."""
+    folder = Path(name) / "encoder"
+    return str((folder / "model.safetensors").resolve()) if (folder / "config.json").is_file() else None

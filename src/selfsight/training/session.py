@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
-
-import torch.distributed as dist
 
 from selfsight import checkpoints, distributed
 from selfsight.data import source
@@ -27,12 +23,15 @@ from selfsight.training.loop import Trainer
 from selfsight.training.plan import plan
 from selfsight.training.progress import Watcher
 from selfsight.training.request import Request, contradiction, parse_length
+from selfsight.training.told import plan_rows
+from selfsight.training.values import checked
 from selfsight.views.sheet import sheet
+
+__all__ = ["folder_for", "manifest_for", "pictures_of", "plan_rows", "room_in", "seconds", "train"]
 
 SHOWN = 8  # pictures in views.png
 SAVE_EVERY = 60.0  # seconds; a kill loses no more
 WORKERS = 2  # threads that prepare pictures; measured: enough to keep two cores of training fed
-RANK_TIMEOUT = timedelta(seconds=120)
 Told = Callable[[Recipe, Mapping[str, str]], None]
 
 
@@ -46,7 +45,8 @@ def train(
     tell: Told = lambda recipe, reasons: None,
 ) -> Recipe:
     """Train into `folder`, or go on with the run that it holds; returns the recipe. Errors come before step 1."""
-    start_ranks(request)
+    request = replace(request, workers=checked("workers", workers, int))
+    distributed.join()
     with locked(folder):
         with distributed.first_goes_ahead():
             if distributed.rank() == 0:
@@ -55,7 +55,8 @@ def train(
             recipe, manifest = Recipe.from_yaml(folder / "recipe.yaml"), Manifest.load(folder / "manifest.parquet")
         method = stages(recipe, manifest, folder, workers=workers, save_every=save_every, quiet=quiet)
         if distributed.rank() == 0:
-            method.product.save(folder / "encoder", facts_of(recipe, manifest))
+            with room_in(folder):
+                method.product.save(folder / "encoder", facts_of(recipe, manifest))
     return recipe
 
 
@@ -104,34 +105,6 @@ def manifest_for(folder: Path, recipe: Recipe, data: list[str] | None, columns: 
     return scan(source.find(data or recipe.data, **columns.spelled()))
 
 
-def plan_rows(recipe: Recipe, reasons: Mapping[str, str]) -> list[tuple[str, object, str]]:
-    """The plan as rows of (setting, value, because)."""
-    rows: list[tuple[str, object, str]] = []
-    for name in (
-        "method",
-        "encoder",
-        "weights",
-        "size",
-        "pictures",
-        "batch",
-        "length",
-        "steps",
-        "lr",
-        "optimizer",
-        "precision",
-    ):
-        value = getattr(recipe, name)
-        if value is not None:
-            rows.append((name.replace("_", " "), value, reasons.get(name, "as kept in the recipe")))
-    rows += [(f"  {name}", value, "") for name, value in recipe.settings.items()]
-    rows[-1:] = [(*rows[-1][:2], reasons.get("settings", ""))]
-    rows.append(("threads", recipe.threads, reasons.get("threads", "")))
-    for name in ("eta", "memory"):
-        if name in reasons:
-            rows.append((name, reasons[name], "from the measured step"))
-    return rows
-
-
 def settled(request: Request, folder: Path, tell: Told) -> tuple[Recipe, Manifest]:
     """The run's recipe and manifest: those it holds already, or new ones, kept on disk before anything is trained."""
     going_on = (folder / "recipe.yaml").exists()
@@ -144,8 +117,11 @@ def settled(request: Request, folder: Path, tell: Told) -> tuple[Recipe, Manifes
         differs = kept.difference(manifest) or contradiction(request, stored)
         if differs:
             raise RunError(f"{str(folder)!r} cannot go on: {differs}. Undo that, or train anew with another --out")
+        if manifest.paths != kept.paths:  # the same pictures in another place
+            with room_in(folder):
+                manifest.save(folder / "manifest.parquet")
         tell(stored, {})
-        return stored, kept
+        return stored, manifest
     check_share(manifest)
     recipe, reasons = plan(request, manifest)
     tell(recipe, reasons)
@@ -155,16 +131,12 @@ def settled(request: Request, folder: Path, tell: Told) -> tuple[Recipe, Manifes
 
 def keep(folder: Path, recipe: Recipe, reasons: Mapping[str, str], manifest: Manifest) -> None:
     """Everything that is known before step 1; recipe.yaml last, since it makes the folder a run."""
-    try:
+    with room_in(folder):
         manifest.save(folder / "manifest.parquet")
         write_bad_files(folder / "bad_files.csv", manifest.bad)
         show_views(recipe, manifest, folder / "views.png")
         encoder_of(recipe).save(folder / "untrained", facts_of(recipe, manifest))
         checkpoints.replace_file(folder / "recipe.yaml", recipe.to_yaml(reasons).encode())
-    except OSError as error:
-        raise DiskError(
-            f"{str(folder)!r} cannot be written ({error.strerror}); free some space or choose another --out"
-        ) from error
 
 
 def check_share(manifest: Manifest) -> None:
@@ -215,10 +187,16 @@ def facts_of(recipe: Recipe, manifest: Manifest) -> dict[str, object]:
     }
 
 
-def start_ranks(request: Request) -> None:
-    """Join the process group that torchrun prepared, before anything is decided."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if (request.device or "").startswith("cuda") else "gloo", timeout=RANK_TIMEOUT)
+@contextmanager
+def room_in(folder: Path) -> Iterator[None]:
+    """What cannot be written is a DiskError with the remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(
+            f"{str(folder)!r} cannot be written ({error.strerror or error}); free some space and give the same command "
+            "again: what is trained is kept"
+        ) from error
 
 
 @contextmanager

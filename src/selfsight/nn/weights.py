@@ -1,0 +1,67 @@
+"""Weights from a file into an encoder: everything fits, or it is said what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from selfsight.errors import MissingError, RecipeError
+from selfsight.nn.encoder import Encoder, fitted
+
+__all__ = ["weights_from"]
+
+ENOUGH = 0.9  # share of the network's tensors that a file must hold, else it is another network's
+
+
+def weights_from(encoder: Encoder, file: Path) -> str:
+    """Load a weights file into the backbone; a sentence that says how much fitted. A classifier's head is left out.
+
+    The first convolution is adapted to the channels and position embeddings to the size, as timm does it. Raises
+    MissingError when the file is not there or holds no weights, RecipeError when tensors do not fit.
+    """
+    given = _read(file)
+    own = encoder.backbone.state_dict()
+    found = {name: fitted(encoder, name, tensor) for name, tensor in given.items() if name in own}
+    odd = [name for name, tensor in found.items() if tensor.shape != own[name].shape]
+    missing = [name for name in own if name not in found and not name.endswith("num_batches_tracked")]
+    if odd:
+        shapes = ", ".join(f"{name} {tuple(found[name].shape)} for {tuple(own[name].shape)}" for name in odd[:3])
+        raise RecipeError(
+            f"{len(odd)} tensors of {str(file)!r} do not fit {encoder.name!r} ({shapes}); choose the --encoder and "
+            "--size that the weights belong to"
+        )
+    if len(missing) > (1 - ENOUGH) * len(own):
+        raise RecipeError(
+            f"{str(file)!r} fits {len(found)} of {len(own)} tensors of {encoder.name!r} (not "
+            f"{', '.join(missing[:3])}); choose the --encoder that the weights belong to"
+        )
+    adapted = [name for name, tensor in found.items() if tensor.shape != given[name].shape]
+    encoder.backbone.load_state_dict(found, strict=False)
+    told = f"{len(found)} of {len(own)} tensors from {file.name}"
+    told += f"; adapted: {', '.join(adapted)}" if adapted else ""
+    return told + (f"; random: {', '.join(missing)}" if missing else "")
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    if not file.is_file():
+        raise MissingError(f"there is no weights file {str(file)!r}; give a .safetensors, .pt or .pth file")
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        return _state_of(torch.load(file, map_location="cpu", weights_only=True))
+    except Exception as error:  # what torch.load raises on a file of another kind is anything
+        raise MissingError(
+            f"{str(file)!r} holds no weights that can be read ({type(error).__name__}); give a .safetensors, .pt or "
+            ".pth file of tensors"
+        ) from error
+
+
+def _state_of(content: Any) -> dict[str, Tensor]:
+    for key in ("state_dict", "model", "teacher"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    return {name.removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}

@@ -1,0 +1,61 @@
+"""The plan as people read it: every value that was decided, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from selfsight.recipe import Recipe
+
+__all__ = ["plan_rows"]
+
+SHOWN = (
+    "method",
+    "encoder",
+    "weights",
+    "size",
+    "pictures",
+    "batch",
+    "micro_batch",
+    "length",
+    "steps",
+    "lr",
+    "optimizer",
+    "momentum",
+    "weight_decay",
+    "warmup",
+    "clip",
+    "seed",
+    "precision",
+    "channels_last",
+    "device",
+    "world",
+    "threads",
+)
+
+
+def plan_rows(recipe: Recipe, reasons: Mapping[str, str]) -> list[tuple[str, object, str]]:
+    """The plan as rows of (setting, value, because)."""
+    rows: list[tuple[str, object, str]] = []
+    for name in SHOWN:
+        value = _shown(recipe, name)
+        if value is not None:
+            rows.append((name.replace("_", " "), value, reasons.get(name, "as kept in the recipe")))
+    pixels = recipe.pixels
+    rows.append(("pixels", f"{pixels['channels']} x {pixels['dtype']}", reasons.get("pixels", "as kept in the recipe")))
+    looks = f"{recipe.monitor_points} looks at {recipe.monitor_pictures} pictures"
+    rows.append(("monitor", looks, reasons.get("monitor_points", "as kept in the recipe")))
+    rows += [(f"  {name}", value, "") for name, value in recipe.settings.items()]
+    rows[-1:] = [(*rows[-1][:2], reasons.get("settings") or rows[-1][2])]
+    rows += [(name, reasons[name], "from the measured step") for name in ("eta", "memory") if name in reasons]
+    if "batch norm" in reasons:
+        rows.append(("batch norm", "per micro-batch", reasons["batch norm"]))
+    return rows
+
+
+def _shown(recipe: Recipe, name: str) -> object:
+    value = getattr(recipe, name)
+    if name == "clip" and value is None:
+        return "none"
+    if name == "warmup":
+        return f"{value * recipe.steps:.0f} steps"
+    return value

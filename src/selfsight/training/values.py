@@ -1,0 +1,116 @@
+"""Whether a value is of the kind and in the range that its place needs: said before anything is computed."""
+
+from __future__ import annotations
+
+import math
+import typing
+from typing import Any
+
+import yaml
+
+from selfsight.errors import RecipeError
+from selfsight.methods.base import Method
+from selfsight.recipe import Recipe
+
+__all__ = ["RECIPE", "as_value", "checked", "kinds_of_settings"]
+
+RECIPE: dict[str, Any] = typing.get_type_hints(Recipe)  # the annotated kind of each entry
+ABOVE, FROM = "above", "from"
+LIMITS: dict[str, tuple[str, float, float]] = {  # name: is the lower end left out, lower end, upper end
+    "lr": (ABOVE, 0, math.inf),
+    "momentum": (FROM, 0, 1),
+    "weight_decay": (FROM, 0, math.inf),
+    "warmup": (FROM, 0, 1),
+    "clip": (ABOVE, 0, math.inf),
+    "threads": (FROM, 1, math.inf),
+    "workers": (FROM, 0, math.inf),
+    "steps": (FROM, 0, math.inf),  # 0 in a --config: take them from the length
+    "monitor_points": (FROM, 1, math.inf),
+    "monitor_pictures": (FROM, 2, math.inf),
+    "temperature": (ABOVE, 0, math.inf),
+    "width": (FROM, 1, math.inf),
+    "negatives": (FROM, 1, math.inf),
+    "splits": (FROM, 1, math.inf),
+}
+CHOICES = {"precision": ("fp32", "bf16")}
+WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    dict: "key: value",
+    list: "a list",
+}
+
+
+def as_value(name: str, text: Any) -> Any:
+    """What `--set name=text` means: a number, else YAML, which does not take 1e-4 for a number."""
+    if not isinstance(text, str):
+        return text
+    if (number := _number(text)) is not None:
+        return number
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {name}={text}: the value cannot be read; put quotes around text") from error
+
+
+def kinds_of_settings(method: type[Method]) -> dict[str, Any]:
+    """The annotated kind of each setting of a method's constructor."""
+    return typing.get_type_hints(method.__init__)
+
+
+def checked(name: str, value: Any, kind: Any) -> Any:
+    """`value` as `kind` (3 for a float becomes 3.0); RecipeError says what would do."""
+    choices = typing.get_args(kind) or (kind,)  # of `int | None`; of `dict[str, Any]` the origin counts
+    kinds = [typing.get_origin(kind)] if typing.get_origin(kind) in (dict, list, tuple) else list(choices)
+    if value is None and type(None) in kinds:
+        return None
+    kinds = [typing.get_origin(one) or one for one in kinds if one is not type(None)]
+    for one in kinds:
+        found = _as(value, one)
+        if found is not None and _within(name, found):
+            return found
+    raise RecipeError(f"{name} cannot be {value!r}: it must be {_wanted(name, kinds)}")
+
+
+def _as(value: Any, kind: Any) -> Any:
+    """The value as `kind`, or None. Text of a number is one: YAML takes 1e-4 for text."""
+    if kind not in WORDS:
+        return value  # a kind that is not simple, such as a record of its own
+    if kind in (int, float) and not isinstance(value, bool):
+        number = _number(value) if isinstance(value, str) else value
+        if not isinstance(number, int | float) or not math.isfinite(number):
+            return None
+        return float(number) if kind is float else int(number) if number == int(number) else None
+    if kind is list:
+        return list(value) if isinstance(value, list | tuple) else None
+    return value if isinstance(value, kind) and (kind is not int or not isinstance(value, bool)) else None
+
+
+def _number(text: str) -> int | float | None:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return None
+
+
+def _within(name: str, value: Any) -> bool:
+    if name in CHOICES:
+        return value in CHOICES[name]
+    if name not in LIMITS or isinstance(value, bool) or not isinstance(value, int | float):
+        return True
+    end, low, high = LIMITS[name]
+    return value <= high and (value > low if end == ABOVE else value >= low)
+
+
+def _wanted(name: str, kinds: list[Any]) -> str:
+    if name in CHOICES:
+        return " or ".join(CHOICES[name])
+    words = " or ".join(WORDS.get(kind, "another value") for kind in kinds)
+    if name not in LIMITS:
+        return words
+    end, low, high = LIMITS[name]
+    return f"{words} {end} {low:g}" + (f" to {high:g}" if high < math.inf else " on" if end == FROM else "")

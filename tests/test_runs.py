@@ -1,0 +1,44 @@
+"""A run's folder as it lies on disk."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+import pytest
+from contract_parts import everything_scanned, recipe_of
+
+from selfsight import checkpoints
+from selfsight.errors import CheckpointError
+from selfsight.runs import RunFolder
+
+
+@pytest.fixture
+def folder(photos: Path, tmp_path: Path) -> Path:
+    (tmp_path / "recipe.yaml").write_text(recipe_of("simclr", photos, everything_scanned(photos)).to_yaml())
+    for step in (1, 2):
+        checkpoints.write(tmp_path / "checkpoints", step, {"weights": b"abc"}, {})
+    return tmp_path
+
+
+def test_metrics_have_the_columns_of_every_row(folder: Path) -> None:
+    rows = [{"step": 0, "quality": 0.5}, {"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0, "skipped": "not finite"}]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 3, "lo')
+    table = RunFolder(folder).metrics
+    assert table.column_names == ["step", "quality", "loss", "skipped"]
+    assert table["loss"].to_pylist() == [None, 2.0, 1.0]
+
+
+def test_a_damaged_newest_checkpoint_is_told(folder: Path) -> None:
+    assert "damaged_checkpoints" not in RunFolder(folder).check().to_dict()
+    (folder / "checkpoints" / "step-00000002" / "weights").write_bytes(b"abd")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = RunFolder(folder).check()
+    assert found.newest == 1
+    assert "does not match its digest" in found.damaged[2]
+    assert found.to_dict()["damaged_checkpoints"][0].startswith("step 2: ")
+    (folder / "checkpoints" / "step-00000001" / "weights").write_bytes(b"abd")
+    with pytest.raises(CheckpointError, match="no older one is whole"):
+        RunFolder(folder).check()
