@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -171,9 +172,8 @@ def evaluate(
         "split": split_column,
         "shared_labels": shared_labels or None,
     }
-    columns = Columns(
-        **{**vars(its.recipe.columns), **{key: value for key, value in asked.items() if value is not None}}
-    )
+    named = {key: value for key, value in asked.items() if value is not None}
+    columns = replace(its.recipe.columns, **named)  # type: ignore[arg-type]
     manifest = session.manifest_for(its.folder, its.recipe, given(data) if data is not None else None, columns)
     manifest, notes = unseen(manifest, Manifest.load(its.folder / "manifest.parquet"))
     encoders = {"encoder": its.encoder(), **rivals(its.recipe, its.folder, pretrained)}
@@ -188,6 +188,8 @@ def evaluate(
         rivals=(*RIVALS, START) if its.recipe.weights or its.recipe.pretrained else RIVALS,
     )
     found["notes"] = notes + found["notes"]
+    if its.recipe.use_all:
+        found["verdict"]["sentence"] += " The run was trained on its test part too (--use-all): see the notes."
     content = json_format.dumps(found, indent=1).encode()
     checkpoints.replace_file(its.folder / "evaluation.json", content)
     checkpoints.replace_file(its.folder / "neighbours.json", json_format.dumps(neighbours).encode())

@@ -81,4 +81,5 @@ def test_use_all_is_told(photos: Path, tmp_path: Path) -> None:
     found = run.evaluate()
     assert "--use-all" in found["notes"][0]
     assert "16 of 16 test pictures" in found["notes"][0]
+    assert "--use-all" in found["verdict"]["sentence"]
     assert found["task"] | {"test": 16, "train": 48} == found["task"]
