@@ -20,6 +20,9 @@ def check(rank: int, place: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{place}", rank=rank, world_size=WORLD)
     check_gather(rank)
     check_means(rank)
+    with distributed.first_goes_ahead():
+        planned = rank == 0
+    assert planned == (rank == 0)
     dist.destroy_process_group()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import selfsight
-from selfsight import cli
+from selfsight import api, cli
 from selfsight.errors import DataError, Interrupted
 from selfsight.report import tables
 
@@ -166,6 +166,47 @@ def test_exit_codes(raised: BaseException, code: int, monkeypatch: pytest.Monkey
 
     monkeypatch.setitem(cli.COMMANDS, "methods", fail)
     assert cli.main(["methods"]) == code
+
+
+def test_a_fault_of_ours_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(name: str | None = None) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setitem(cli.COMMANDS, "methods", fail)
+    assert cli.main(["methods"]) == 1
+    shown = capsys.readouterr().err
+    assert "this is a fault of Selfsight (ZeroDivisionError: division by zero)" in shown
+    assert "--debug" in shown
+    assert "Traceback" not in shown
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["methods", "--debug"])
+
+
+def test_help_says_what_is_taken() -> None:
+    assert "steps" not in cli.HELP["save_every"]
+    assert "Threads" in cli.HELP["workers"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ("--set temperature=hot", "temperature cannot be 'hot': it must be a number above 0"),
+        ("--lr -1", "lr cannot be -1.0"),
+        ("--workers -1", "workers cannot be -1: it must be a whole number from 0 on"),
+        ("--threads 0", "threads cannot be 0"),
+        ("--device gpu", "there is no device 'gpu'"),
+    ],
+)
+def test_values_that_cannot_be_are_a_sentence(
+    flags: str, says: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = f"train {photos} --out {tmp_path / 'run'} --for 1steps --size 32 --encoder test_resnet --use-all {flags}"
+    assert cli.main(line.split()) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_addresses_stay_as_they_are() -> None:
+    assert api.given(["s3://bucket/pictures", "here"]) == ["s3://bucket/pictures", str(Path("here").absolute())]
 
 
 def test_importing_the_package_loads_nothing() -> None:

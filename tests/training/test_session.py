@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from contract_parts import BATCH, SIZE
 
-from selfsight.errors import RecipeError, RunError
+from selfsight.errors import DiskError, RecipeError, RunError
 from selfsight.recipe import Recipe
 from selfsight.training import session
 from selfsight.training.request import Request
@@ -133,3 +134,8 @@ def test_save_every() -> None:
     assert session.seconds("5m") == 300
     with pytest.raises(RecipeError, match="is not a time; write 90s or 5m"):
         session.seconds("20steps")
+
+
+def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DiskError, match=r"No space left on device.*free some space"), session.room_in(tmp_path):
+        raise OSError(errno.ENOSPC, "No space left on device")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import nn
 
 from selfsight.data.manifest import Manifest
 from selfsight.data.order import Purpose, keyed
@@ -19,6 +17,7 @@ from selfsight.errors import DataError, TrainingError
 from selfsight.evaluation import baselines, protocol
 from selfsight.neighbours import nearest
 from selfsight.nn.encoder import Encoder
+from selfsight.nn.statistics import estimated
 from selfsight.views.recipes import multi_view
 from selfsight.views.sheet import thumbnail
 
@@ -85,18 +84,8 @@ def unread(manifest: Manifest, rows: Int[np.ndarray, "N"]) -> list[str]:
 
 def with_statistics(encoder: Encoder, pictures: Readable, rows: Int[np.ndarray, "N"], size: int) -> Encoder:
     """A copy of an untrained encoder with batch-norm statistics of training pictures, so that it is no straw man."""
-    own = copy.deepcopy(encoder)
-    norms = [module for module in own.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    if not norms:
-        return own
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over what follows
-    own.train()
-    with torch.no_grad():
-        for views, _ in whole_views(pictures, rows[:: max(1, len(rows) // ESTIMATED_ON)], size, BATCH):
-            own(views)
-    return own.eval()
+    shown = whole_views(pictures, rows[:: max(1, len(rows) // ESTIMATED_ON)], size, BATCH)
+    return estimated(encoder, (views for views, _ in shown))
 
 
 def features(

@@ -1,0 +1,35 @@
+"""From a device's name to Fabric's words for it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from selfsight.errors import MissingError, RecipeError
+from selfsight.training.build import accelerator_of
+
+
+def test_the_device_that_is_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert accelerator_of("cpu") == ("cpu", 1)
+    assert accelerator_of("cuda") == ("cuda", [0])
+    assert accelerator_of("cuda:1") == ("cuda", [1])
+    assert accelerator_of("mps") == ("mps", 1)
+    with pytest.raises(MissingError, match="cuda:2 asks for a card that is not there; torch sees 2"):
+        accelerator_of("cuda:2")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:-1", "cpu:1", "", "xla"])
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(RecipeError, match="there is no device"):
+        accelerator_of(name)
+
+
+def test_what_torch_does_not_see_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for name in ("cuda", "cuda:0", "mps"):
+        with pytest.raises(MissingError, match="use --device cpu"):
+            accelerator_of(name)

@@ -1,0 +1,96 @@
+"""What the loop says and leaves behind at its edges; that it learns and resumes is the contract's to test."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from contract_parts import everything_scanned, recipe_of, same, snapshot, trainer_of
+
+from selfsight.data.bad import BadFile
+from selfsight.data.manifest import Manifest
+from selfsight.recipe import Recipe
+from selfsight.training.progress import Watcher
+
+
+@pytest.fixture(scope="module")
+def manifest(photos: Path) -> Manifest:
+    return everything_scanned(photos)
+
+
+@pytest.fixture(scope="module")
+def recipe(photos: Path, manifest: Manifest) -> Recipe:
+    return recipe_of("simclr", photos, manifest, steps=3)
+
+
+def test_the_first_look_is_no_straw_man_and_changes_nothing(recipe: Recipe, manifest: Manifest, tmp_path: Path) -> None:
+    trainer = trainer_of(recipe, manifest, tmp_path)
+    seen: list[Any] = []
+    look = trainer.data.monitor.look
+
+    def looked(encoder: Any, autocast: Any) -> dict[str, float]:
+        before, random = snapshot(trainer.method), torch.get_rng_state()
+        found = look(encoder, autocast)
+        assert same(before, snapshot(trainer.method)) == []
+        assert torch.equal(torch.get_rng_state(), random)
+        seen.append(encoder)
+        return found
+
+    trainer.data.monitor.look = looked  # type: ignore[method-assign]
+    trainer.fit()
+    assert seen[0] is not trainer.method.product
+    assert all(encoder is trainer.method.product for encoder in seen[1:])
+    calibrated = look(
+        trainer.data.monitor.calibrated(trainer_of(recipe, manifest, tmp_path).method.product), torch.no_grad
+    )
+    first = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])
+    assert first["step"] == 0
+    assert first["rankme"] == pytest.approx(calibrated["rankme"], rel=1e-4)
+
+
+def test_given_statistics_are_not_estimated_anew(recipe: Recipe, manifest: Manifest, tmp_path: Path) -> None:
+    trainer = trainer_of(recipe, manifest, tmp_path)
+    trainer.recipe = replace(recipe, weights="given.pt")
+    trainer.data.monitor.calibrated = None  # type: ignore[assignment, method-assign]
+    trainer.fit()
+
+
+def test_bad_files_are_written_however_training_ends(recipe: Recipe, manifest: Manifest, tmp_path: Path) -> None:
+    trainer = trainer_of(recipe, manifest, tmp_path)
+    noted: list[bool] = []
+
+    def stop(step: int, batch: Any) -> None:
+        trainer.data.note_bad_files = lambda: noted.append(True)  # type: ignore[method-assign]
+        raise RuntimeError("a fault")
+
+    trainer.step = stop  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="a fault"):
+        trainer.fit()
+    assert noted
+
+
+def test_the_first_few_bad_files_are_named_once(recipe: Recipe) -> None:
+    watcher, said = Watcher(recipe), []
+    watcher.say = said.append  # type: ignore[method-assign]
+    bad = [BadFile(f"{number}.png", "truncated") for number in range(5)]
+    for count in (0, 1, 1, 2, 5):
+        watcher.bad_files(bad[:count])
+    assert [line.split(" ")[0] for line in said] == ["'0.png'", "'1.png'", "'2.png'"]
+    assert "further ones are only listed" in said[-1]
+
+
+def test_a_damaged_checkpoint_is_a_sentence(recipe: Recipe, manifest: Manifest, tmp_path: Path) -> None:
+    trainer_of(recipe, manifest, tmp_path).fit()
+    (tmp_path / "checkpoints" / "step-00000003" / "manifest.json").write_bytes(b"{}")
+    again, said = trainer_of(recipe, manifest, tmp_path), []
+    again.watcher.say = said.append  # type: ignore[method-assign]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert again.restore() == 2
+    assert len(said) == 1
+    assert "going on from step-00000002" in said[0]
