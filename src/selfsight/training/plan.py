@@ -96,6 +96,7 @@ def data(made: Plan, request: Request, manifest: Manifest) -> None:
         )
     made.values |= {"data": list(request.data), "use_all": request.use_all, "columns": request.columns}
     made.values |= {"pictures": len(rows), "listing": manifest.digest()}
+    made.reasons["pictures"] = "all that can be read" if request.use_all else "all that can be read but the test part"
     side = int(np.median(np.minimum(manifest.widths[rows], manifest.heights[rows])))
     cap = SIZES[-1] if made.values["device"].startswith("cuda") else CPU_SIZE
     fitting = [size for size in SIZES if size <= min(side, cap)] or [SIZES[0]]
@@ -181,6 +182,10 @@ def method_settings(
     made.values["settings"] = settings | {
         name: value for name, (value, _) in found.items() if settings.get(name) is None
     }
+    for name, value in made.values["settings"].items():
+        automatic = found[name][1] if settings.get(name) is None and name in found else "the method's default"
+        given = "as asked" if name in own or (name == "augmentation" and request.views) else "from --config"
+        made.reasons[f"settings.{name}"] = given if name in own or name in told or value == request.views else automatic
     made.reasons["settings"] = "; ".join(
         f"{name}: {why}" for name, (_, why) in found.items() if settings.get(name) is None
     )

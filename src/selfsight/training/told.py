@@ -44,8 +44,8 @@ def plan_rows(recipe: Recipe, reasons: Mapping[str, str]) -> list[tuple[str, obj
     rows.append(("pixels", f"{pixels['channels']} x {pixels['dtype']}", reasons.get("pixels", "as kept in the recipe")))
     looks = f"{recipe.monitor_points} looks at {recipe.monitor_pictures} pictures"
     rows.append(("monitor", looks, reasons.get("monitor_points", "as kept in the recipe")))
-    rows += [(f"  {name}", value, "") for name, value in recipe.settings.items()]
-    rows[-1:] = [(*rows[-1][:2], reasons.get("settings") or rows[-1][2])]
+    for name, value in recipe.settings.items():
+        rows.append((f"  {name}", value, reasons.get(f"settings.{name}", "as kept in the recipe")))
     rows += [(name, reasons[name], "from the measured step") for name in ("eta", "memory") if name in reasons]
     if "batch norm" in reasons:
         rows.append(("batch norm", "per micro-batch", reasons["batch norm"]))
