@@ -1,0 +1,33 @@
+"""The demo's pictures are real, licensed, small enough to ship, and take the whole tour."""
+
+from __future__ import annotations
+
+import csv
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from selfsight import demo
+from selfsight.data import source
+from selfsight.data.manifest import scan
+
+
+def test_the_pictures_ship_with_their_licences(tmp_path: Path) -> None:
+    assert (files(demo) / "pictures.zip").stat().st_size <= 3_000_000  # type: ignore[attr-defined]
+    folder = demo.unpack(tmp_path / "pictures")
+    assert "CC BY 4.0" in (folder / "PICTURES.md").read_text()
+    manifest = scan(source.find(folder))
+    assert not manifest.bad
+    assert len(manifest) == len(list(csv.reader((folder / "labels.csv").open()))) - 1 > 1000
+    assert min(manifest.widths) >= 32
+    assert not set(manifest.groups[manifest.test]) & set(manifest.groups[~manifest.test])
+
+
+def test_the_tour(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = demo.demo(tmp_path / "demo", length="2steps")
+    shown = capsys.readouterr().out
+    assert "4. Turn pictures into vectors" in shown
+    assert "simple statistics" in shown
+    assert {"inspection", "run", "vectors", "pictures"} <= {path.name for path in (tmp_path / "demo").iterdir()}
+    assert (run.folder / "report.html").exists()
