@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from importlib.resources import files
 from pathlib import Path
 
@@ -19,7 +18,7 @@ def test_the_pictures_ship_with_their_licences(tmp_path: Path) -> None:
     assert "CC BY 4.0" in (folder / "PICTURES.md").read_text()
     manifest = scan(source.find(folder))
     assert not manifest.bad
-    assert len(manifest) == len(list(csv.reader((folder / "labels.csv").open()))) - 1 > 1000
+    assert len(manifest) == len((folder / "labels.csv").read_text().splitlines()) - 1 > 1000
     assert min(manifest.widths) >= 32
     assert not set(manifest.groups[manifest.test]) & set(manifest.groups[~manifest.test])
 
