@@ -94,3 +94,17 @@ def test_a_damaged_checkpoint_is_a_sentence(recipe: Recipe, manifest: Manifest, 
         assert again.restore() == 2
     assert len(said) == 1
     assert "going on from step-00000002" in said[0]
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+@pytest.mark.parametrize("micro", [16, 8])
+def test_the_network_runs_in_the_precision_of_the_recipe(
+    recipe: Recipe, manifest: Manifest, tmp_path: Path, precision: str, expected: torch.dtype, micro: int
+) -> None:
+    """Fabric brings its autocast to a marked method only where DDP wraps it: a run on one device must have it too."""
+    trainer = trainer_of(replace(recipe, precision=precision, micro_batch=micro, steps=1), manifest, tmp_path)
+    seen = set()
+    first = next(part for part in trainer.method.encoder.modules() if isinstance(part, torch.nn.Conv2d))
+    first.register_forward_hook(lambda module, given, out: seen.add(out.dtype) if module.training else None)
+    trainer.fit()
+    assert seen == {expected}

@@ -32,20 +32,26 @@ def gradient(
     """Leave the gradient of `method.loss` in the parameters; return terms and projections, both detached.
 
     `key` seeds dropout, so that a replay draws the same. `quiet(last)` holds back a rank's gradient exchange until the
-    last micro-batch. Targets run under `autocast`; `project` is expected to bring its own.
+    last micro-batch. Projections and targets are computed under `autocast`, the loss is in float32.
     """
+
+    def projected(part: Batch) -> Projections:
+        with autocast():
+            return float32(project(part))
+
     parts = list(split(batch, micro))
     with autocast():
-        seen = merge([no_gradient(method.targets, part) for part in parts])
-    targets = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in seen.items()}
+        targets = float32(merge([no_gradient(method.targets, part) for part in parts]))
     if len(parts) == 1:
         torch.manual_seed(key)
-        projections = project(batch)
+        projections = projected(batch)
         terms = method.loss({**projections, **targets}, batch)
         backward(terms["loss"])
         return detached(terms), detached({**projections, **targets})
     with running_statistics_kept(method):
-        first = merge([seeded(lambda part: no_gradient(project, part), key + i, part) for i, part in enumerate(parts)])
+        first = merge(
+            [seeded(lambda part: no_gradient(projected, part), key + i, part) for i, part in enumerate(parts)]
+        )
     leaves = {name: tensor.requires_grad_(tensor.is_floating_point()) for name, tensor in first.items()}
     terms = method.loss({**leaves, **targets}, batch)
     asked = {name: tensor for name, tensor in leaves.items() if tensor.requires_grad}
@@ -53,9 +59,14 @@ def gradient(
     slopes = {name: slope for name, slope in zip(asked, found, strict=True) if slope is not None}
     for i, (part, share) in enumerate(zip(parts, split(slopes, micro), strict=True)):
         with quiet(i == len(parts) - 1):
-            again = seeded(project, key + i, part)
+            again = seeded(projected, key + i, part)
             backward(sum_of((again[name] * slope).sum() for name, slope in share.items()))
     return detached(terms), detached({**leaves, **targets})
+
+
+def float32(projections: Projections) -> Projections:
+    """Losses are computed in float32 whatever the network ran in."""
+    return {name: value.float() if value.is_floating_point() else value for name, value in projections.items()}
 
 
 def split(named: Mapping[str, Tensor], size: int) -> Iterator[dict[str, Tensor]]:

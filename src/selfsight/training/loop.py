@@ -161,7 +161,7 @@ class Trainer:
         """The gradient of the step's batch in the parameters."""
         return gradcache.gradient(
             self.method,
-            lambda part: float32(self.wrapped.project(part)),
+            self.wrapped.project,
             batch,
             self.recipe.micro_batch,
             key=(self.recipe.seed * 1_000_003 + (step * 1024 + distributed.rank()) * 1024) % 2**63,
@@ -245,8 +245,3 @@ class Trainer:
             ) from error
         files = state.pack(self.method, self.raw_optimizer)
         checkpoints.write(self.folder / "checkpoints", step, files, {"listing": self.recipe.listing})
-
-
-def float32(projections: Projections) -> Projections:
-    """Losses are computed in float32 whatever the network ran in."""
-    return {name: value.float() if value.is_floating_point() else value for name, value in projections.items()}
