@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from selfsight.report import tables
-from selfsight.report.words import interval, percent, plain, sentence
+from selfsight.report.words import conclusions, interval, percent, plain, sentence
 
 EVALUATION = {
     "knn": {"accuracy": 0.812, "interval": [0.79, 0.83]},
@@ -86,3 +86,6 @@ def test_words() -> None:
     assert sentence({"sentence": "x", "helped": True}) == ("x", True)
     assert sentence({"sentence": "x", "helped": None}) == ("x", False)
     assert sentence(None) == ("", False)
+    both = {"sentence": "x", "helped": None, "retrieval": {"sentence": "y", "helped": True}}
+    assert conclusions(both) == [("x", False), ("y", True)]
+    assert conclusions(None) == []

@@ -11,7 +11,7 @@ from selfsight.report.contents import Contents, Entry
 from selfsight.report.curves import chart
 from selfsight.report.html import element, safe
 from selfsight.report.scores import contenders, named, whiskers
-from selfsight.report.words import MEANINGS, NAMES, interval, percent, plain, sentence
+from selfsight.report.words import MEANINGS, NAMES, conclusions, interval, percent, plain
 
 CURVES = (  # key in metrics.jsonl, title, what it says
     ("loss", "Loss", "what training makes smaller"),
@@ -24,10 +24,9 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
 def verdict(run: Contents) -> str:
     """The conclusion, in words; without an evaluation, how to get one."""
-    words, helped = sentence(run.evaluation.get("verdict"))
-    if not words:
-        words = "Not evaluated yet: run selfsight evaluate on this folder to see how good the encoder is."
-    return element("p", safe(words), names="verdict helped" if helped else "verdict")
+    unknown = "Not evaluated yet: run selfsight evaluate on this folder to see how good the encoder is."
+    said = conclusions(run.evaluation.get("verdict")) or [(unknown, False)]
+    return "".join(element("p", safe(words), names="verdict helped" if helped else "verdict") for words, helped in said)
 
 
 def facts(run: Contents) -> str:

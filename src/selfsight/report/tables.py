@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from selfsight.report.scores import contenders, named
-from selfsight.report.words import NAMES, interval, percent, plain, sentence
+from selfsight.report.words import NAMES, conclusions, interval, percent, plain
 
 Row = Sequence[object]
 
@@ -46,8 +46,7 @@ def evaluation(numbers: Mapping[str, Any]) -> None:
         _table(["without labels", "value"], [(NAMES.get(name, name), plain(value)) for name, value in free.items()])
     for note in numbers.get("notes") or []:
         _line(note)
-    conclusion, _ = sentence(numbers.get("verdict"))
-    if conclusion:
+    for conclusion, _ in conclusions(numbers.get("verdict")):
         _line(conclusion)
 
 

@@ -56,6 +56,12 @@ def plain(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def conclusions(verdict: object) -> list[tuple[str, bool]]:
+    """What can be said: of naming classes where there are labels, and of telling pictures apart."""
+    parts = [verdict, verdict.get("retrieval")] if isinstance(verdict, Mapping) else []
+    return [(words, helped) for words, helped in map(sentence, parts) if words]
+
+
 def sentence(verdict: object) -> tuple[str, bool]:
     """The verdict in words, and whether training was shown to help; ("", False) before an evaluation."""
     if not isinstance(verdict, Mapping):
