@@ -88,13 +88,13 @@ def find(
     if not items:
         raise DataError("no DATA was given; name a folder, a list file or a table.")
     columns = Columns(label_column, group_column, split_column)
+    if elsewhere := [str(item) for item in items if "://" in str(item)]:
+        raise DataError(f"{elsewhere[0]!r} is not on this machine; copy the pictures here and name their folder.")
     listings = [_one(Path(item), columns) for item in items]
     return listings[0] if len(listings) == 1 else _join(listings, shared_labels)
 
 
 def _one(data: Path, columns: Columns) -> Listing:
-    if "://" in str(data) or str(data).startswith(("s3:/", "gs:/", "https:/", "http:/")):
-        raise DataError(f"{str(data)!r} is not on this machine; copy the pictures here and name their folder.")
     if not os.path.lexists(data):
         raise DataError(f"{str(data)!r} does not exist; check the spelling, or whether its disk is mounted.")
     if data.is_dir():

@@ -62,7 +62,8 @@ class TrainingData:
         return distributed.of_first(lambda: self._features(method), (len(self.rows), method.product.width))
 
     def _features(self, method: Method) -> Float[Tensor, "N D"]:
-        found, kept = embed(method.product, self.pictures, self.rows, size=self.recipe.size)
+        encoder = method.product
+        found, kept = embed(encoder, self.pictures, self.rows, size=self.recipe.size, device=encoder.scale.device)
         full = np.zeros((len(self.rows), method.product.width), np.float32)
         full[np.searchsorted(self.rows, kept)] = found
         return torch.from_numpy(full)

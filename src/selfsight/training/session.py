@@ -170,7 +170,7 @@ def show_views(recipe: Recipe, manifest: Manifest, path: Path) -> None:
     """views.png: originals beside what the network will see."""
     rows = manifest.train_rows()
     chosen = keyed(recipe.seed, 1, Purpose.MONITOR).permutation(len(rows))[:SHOWN]
-    pictures = Pictures(manifest, format_of(recipe))
+    pictures = Pictures(manifest, format_of(recipe), noted=path.parent / "bad_files.csv")
     originals = [pictures.read(int(rows[index]), rows)[0] for index in chosen]
     seen = stand_in(recipe).views(recipe.size)
     views = [seen(picture, keyed(recipe.seed, number, Purpose.VIEWS)) for number, picture in enumerate(originals)]
