@@ -46,7 +46,7 @@ def recipe_of(name: str, photos: Path, manifest: Manifest, **changes: Any) -> Re
     asked = Request(
         data=[str(photos)],
         method=name,
-        encoder="test_resnet",
+        encoder=tiny(name),
         size=SIZE,
         batch=BATCH,
         length=f"{STEPS}steps",
@@ -67,13 +67,20 @@ def trainer_of(recipe: Recipe, manifest: Manifest, folder: Path, *, workers: int
     return Trainer(recipe, folder, engine(recipe), method, optimizer, data, Watcher(recipe, quiet=True), save)
 
 
-def made(name: str, *, encoder: str = "test_resnet", batch: int = BATCH, count: int = 64, **own: Any) -> Method:
+def tiny(name: str) -> str:
+    """The tiny encoder of the kind that the method is made for."""
+    return "test_vit" if methods.get(name).defaults(SIZE).encoder.startswith("vit") else "test_resnet"
+
+
+def made(name: str, *, encoder: str | None = None, batch: int = BATCH, count: int = 64, **own: Any) -> Method:
     """A method with its automatic settings on a tiny encoder, in train mode."""
-    kind = methods.get(name)
+    kind: Any = methods.get(name)
+    encoder = encoder or tiny(name)
     settings = {key: p.default for key, p in methods.settings(kind).items()} | own
     found = kind.resolve(settings, Facts(count, batch, SIZE, 3, 0))
     settings |= {key: value for key, (value, _) in found.items() if settings[key] is None}
-    given = {"before": made(kind.before, encoder=encoder, batch=batch, count=count)} if kind.before else {}
+    first = kind.first(settings)
+    given = {"before": made(first, encoder=encoder, batch=batch, count=count)} if first else {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         method: Method = kind(Encoder(encoder, size=SIZE), **settings, **given)

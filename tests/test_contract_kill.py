@@ -17,7 +17,7 @@ from pathlib import Path
 
 import contract_driver
 import pytest
-from contract_parts import NAMES
+from contract_parts import NAMES, tiny
 
 from selfsight import checkpoints
 
@@ -30,8 +30,8 @@ SHORT = ["0s", "0a", "5", "8s", "8a", "16", "20s"]
 
 
 def arguments(photos: Path, name: str, out: Path, workers: int) -> list[str]:
-    text = f"--method {name} --encoder test_resnet --size 32 --batch 8 --for {STEPS}steps --precision fp32 --threads 1"
-    rest = f"--device cpu --use-all --save-every 0.001s --workers {workers} --quiet --out"
+    text = f"--method {name} --encoder {tiny(name)} --size 32 --batch 8 --for {STEPS}steps --precision fp32"
+    rest = f"--threads 1 --device cpu --use-all --save-every 0.001s --workers {workers} --quiet --out"
     return ["train", str(photos), *text.split(), *rest.split(), str(out)]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import exp, log
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -42,8 +42,6 @@ class MaskedViews:
 class Everything(Method):
     """Tell a picture's key from the queue, its cluster from the others, and agree with the method before."""
 
-    before: ClassVar[str | None] = "simclr"
-
     def __init__(
         self,
         encoder: Encoder,
@@ -76,6 +74,10 @@ class Everything(Method):
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
         return {"count": (facts.count, "one assignment for each picture")}
+
+    @classmethod
+    def first(cls, settings: Mapping[str, Any]) -> str | None:
+        return "simclr"
 
     def train(self, mode: bool = True) -> Everything:
         super().train(mode)
@@ -124,6 +126,11 @@ class Everything(Method):
         self.queue.enqueue(distributed.gather(projections["key"]))
         assigned = self.assignments[distributed.gather(batch["index"])]
         self.usage += torch.bincount(assigned, minlength=self.clusters)
+
+    def outputs(self, batch: Batch) -> dict[str, np.ndarray]:
+        views = batch["views"][:, 0]
+        hidden = interpolate(batch["hidden"][:, None].float(), views.shape[1], mode="nearest")[:, 0, ..., None]
+        return {"hidden": torch.where(hidden.bool(), 0, views).numpy()}
 
     def groups(self) -> list[Group]:
         trunk = [*self.encoder.parameters()]

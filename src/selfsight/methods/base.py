@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor, nn
@@ -44,6 +44,7 @@ class Training:
     weight_decay: float = 1e-4
     batch: int = 256
     epochs: int = 200
+    encoder: str = "resnet18"  # quick on any machine and hard to beat on small sets; some methods need patches
     warmup: float = 0.0  # epochs of linear warm-up
     clip: float | None = None  # largest gradient norm
 
@@ -65,6 +66,7 @@ class Facts:
     channels: int
     classes: int
     micro_batch: int | None = None  # what one rank takes through the network at once; None: the whole batch
+    per_class: tuple[int, ...] = ()  # training pictures of each class
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Prepared:
     labels: Tensor  # (N,) int64, -1 = unlabelled
     images: Callable[[], Iterator[np.ndarray]]  # decoded (H, W, C), in data order
     features: Callable[[], Tensor]  # (N, D) of `product`, evaluation view, no gradient
+    say: Callable[[str], None] = lambda sentence: None  # a warning that people should read before step 1
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,6 @@ class Group:
 class Method(nn.Module, ABC):
     """Teach an encoder from images. One final subclass per file in this folder."""
 
-    before: ClassVar[str | None] = None  # a method trained to its end first; the constructor then takes `before`
     progress: float = 0.0  # share of training done, [0, 1]; written by the loop only
 
     def __init__(self, encoder: Encoder) -> None:
@@ -128,6 +130,11 @@ class Method(nn.Module, ABC):
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
         """Values, each with its reason, for settings that are None. Raises RecipeError on an impossible one."""
         return {}
+
+    @classmethod
+    def first(cls, settings: Mapping[str, Any]) -> str | None:
+        """A method that is trained to its end first, in RUN/stages; the constructor then takes it as `before`."""
+        return None
 
     @property
     def product(self) -> Encoder:
@@ -162,6 +169,10 @@ class Method(nn.Module, ABC):
 
     def on_step_end(self, projections: Projections, batch: Batch) -> None:
         """Move teacher, queue, centre: the only writer of state."""
+
+    def outputs(self, batch: Batch) -> dict[str, np.ndarray]:
+        """What the trained method makes of pictures, to be looked at: named (B, h, w, C) uint8; {} when nothing."""
+        return {}
 
     def groups(self) -> list[Group]:
         """What the optimizer trains; by default every parameter that asks for a gradient."""

@@ -27,7 +27,13 @@ from selfsight.errors import MissingError, RecipeError
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 SMALL_VIEW = 40  # pixels: below this a network of stride 32 would be left with one position
 SMALL_STRIDE = 8
-WITHOUT: tuple[tuple[str, ...], ...] = ((), ("patch_size",), ("patch_size", "img_size"))  # tried in this order
+WITHOUT: tuple[tuple[str, ...], ...] = (  # tried in this order
+    (),
+    ("dynamic_img_size", "dynamic_img_pad"),
+    ("dynamic_img_size", "dynamic_img_pad", "patch_size"),
+    ("dynamic_img_size", "dynamic_img_pad", "patch_size", "img_size"),
+)
+ANY_SIZE = {"dynamic_img_size": True, "dynamic_img_pad": True}  # tiles and small crops are other sizes than the view
 
 
 class Encoder(nn.Module):
@@ -250,8 +256,8 @@ def arguments_for(
     published = timm.get_pretrained_cfg(name)
     if "vit" in name or (published is not None and published.fixed_input_size):
         if pretrained or weights is not None:
-            return {"img_size": size, **_patch_size(weights)}
-        return {"img_size": size} if size >= 96 else {"img_size": size, "patch_size": max(2, size // 8)}
+            return {"img_size": size, **_patch_size(weights), **ANY_SIZE}
+        return {"img_size": size, **ANY_SIZE} | ({"patch_size": max(2, size // 8)} if size < 96 else {})
     if not name.startswith(("resnet", "resnext", "wide_resnet")):
         return {}
     # timm starts residual branches at zero. SimCLR and MoCo do not (methods that do say so), and an untrained network

@@ -42,6 +42,7 @@ class Contents:
     neighbours: list[Entry] = field(default_factory=list)
     neighbours_sheet: bytes = b""  # PNG, where there is no neighbours.json
     views: bytes = b""  # PNG
+    outputs: bytes = b""  # PNG, of methods that make pictures
     bad_files: list[tuple[str, str]] = field(default_factory=list)  # path, reason: at most 100
 
 
@@ -58,6 +59,7 @@ def read(folder: Path) -> Contents:
         neighbours=_json(folder / "neighbours.json", []),
         neighbours_sheet=_bytes(folder / "neighbours.png"),
         views=_bytes(folder / "views.png"),
+        outputs=_bytes(folder / "outputs.png"),
         bad_files=_bad_files(folder / "bad_files.csv"),
     )
 

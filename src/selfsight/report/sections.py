@@ -108,6 +108,13 @@ def views(run: Contents) -> str:
     return _section("Views", words, element("div", _image(run.views, "views"), names="card views")) if run.views else ""
 
 
+def outputs(run: Contents) -> str:
+    """Originals beside what the trained network made of them."""
+    words = "Some training pictures, and what the trained network makes of them."
+    body = element("div", _image(run.outputs, "outputs"), names="card views")
+    return _section("Made by the network", words, body) if run.outputs else ""
+
+
 def neighbours(run: Contents) -> str:
     """Questions and what the encoder found nearest to them."""
     words = "On the left a picture, then those that the encoder holds nearest to it. The number is their cosine."
@@ -161,7 +168,7 @@ def bad_files(run: Contents) -> str:
 
 
 SECTIONS: tuple[Callable[[Contents], str], ...] = (
-    verdict, facts, numbers, curves, views, neighbours, recipe, bad_files,
+    verdict, facts, numbers, curves, views, outputs, neighbours, recipe, bad_files,
 )  # fmt: skip
 
 

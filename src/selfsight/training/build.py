@@ -102,12 +102,12 @@ def started(
 
 def method_of(recipe: Recipe, before: Method | None = None) -> Method:
     """The method in train mode, initialised from the recipe's seed."""
-    kind = methods.get(recipe.method)
+    kind: Any = methods.get(recipe.method)
     check_settings(kind, recipe.method, recipe.settings)
     encoder = encoder_of(recipe)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed + 1)
-        given = {"before": before} if kind.before else {}
+        given = {"before": before} if recipe.before else {}
         method: Method = kind(encoder, **recipe.settings, **given)
     return method.train()
 

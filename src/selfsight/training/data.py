@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -47,10 +47,14 @@ class TrainingData:
             seed=recipe.seed,
         )
 
-    def prepared(self, method: Method) -> Prepared:
-        """What `prepare` may look at."""
+    def prepared(self, method: Method, say: Callable[[str], None]) -> Prepared:
+        """What `prepare` may look at; `say` is where its warnings go."""
         return Prepared(
-            seed=self.recipe.seed, labels=self.labels, images=self.images, features=lambda: self.features(method)
+            seed=self.recipe.seed,
+            labels=self.labels,
+            images=self.images,
+            features=lambda: self.features(method),
+            say=say,
         )
 
     def images(self) -> Iterator[np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +58,9 @@ def plan(request: Request, manifest: Manifest) -> tuple[Recipe, dict[str, str]]:
         made.values[name], made.reasons[name] = value, "as asked"
     machine(made, request)
     data(made, request, manifest)
-    start(made, request, manifest)
-    optimization(made, request, kind.defaults(made.values["size"]))
+    training = kind.defaults(made.values["size"])
+    start(made, request, training)
+    optimization(made, request, training)
     method_settings(made, request, kind, own, entries.get("settings") or {}, manifest)
     recipe, reasons = length(made, request, manifest, kind)
     autotune.prove(recipe)
@@ -110,14 +111,14 @@ def data(made: Plan, request: Request, manifest: Manifest) -> None:
     made.reasons["pixels"] = "measured on the training pictures"
 
 
-def start(made: Plan, request: Request, manifest: Manifest) -> None:
+def start(made: Plan, request: Request, training: Training) -> None:
     """Encoder and the weights it starts from; `--encoder RUN` is another run's encoder."""
     name, weights = request.encoder, request.weights
     if name and (found := weights_of_run(name)):
         name, weights = encoders.Encoder.load(Path(found).parent).name, found
     elif name and (Path(name).exists() or "/" in name):
         raise RecipeError(f"--encoder {name!r} is neither a finished run nor the name of a timm architecture")
-    encoder = made.settle("encoder", name, "resnet18", "quick on any machine and hard to beat on small sets")
+    encoder = made.settle("encoder", name, training.encoder, f"the usual for {made.values['method']}")
     if not encoders.known(encoder):
         raise RecipeError(encoders.unknown_encoder(encoder))
     weights = made.settle("weights", weights and str(Path(weights).resolve()), None, "random weights")
@@ -177,6 +178,7 @@ def method_settings(
         channels=made.values["pixels"]["channels"],
         classes=len(manifest.classes),
         micro_batch=made.values["micro_batch"],
+        per_class=per_class(manifest),
     )
     found = kind.resolve(settings, facts)
     made.values["settings"] = settings | {
@@ -191,6 +193,12 @@ def method_settings(
     )
 
 
+def per_class(manifest: Manifest) -> tuple[int, ...]:
+    """Training pictures of each class, those without a label left out."""
+    labels = manifest.labels[manifest.train_rows()]
+    return tuple(np.bincount(labels[labels >= 0], minlength=len(manifest.classes)).tolist())
+
+
 def length(made: Plan, request: Request, manifest: Manifest, kind: type[Method]) -> tuple[Recipe, dict[str, str]]:
     """Steps, from any way to say how long; where time is meant, from the measured speed."""
     training, values = kind.defaults(made.values["size"]), made.values
@@ -201,8 +209,9 @@ def length(made: Plan, request: Request, manifest: Manifest, kind: type[Method])
     number, unit = parse_length(asked)
     warm = values.get("warmup")
     values |= {"steps": 0 if request.length else values.get("steps", 0), "warmup": warm or 0.0}
-    if kind.before and values.get("before") is None:
-        values["before"] = before_recipe(values | {"precision": "fp32", "channels_last": False}, kind)
+    first = kind.first(values["settings"])
+    if first and values.get("before") is None:
+        values["before"] = before_recipe(values | {"precision": "fp32", "channels_last": False}, first, manifest)
     seconds, memory = speed(made, request, manifest, needed=unit == "minutes")
     epoch = values["pictures"] // values["batch"]
     each = {"steps": 1.0, "epochs": epoch, "images": 1 / values["batch"], "minutes": 60 / (seconds or 1)}[unit]
@@ -216,8 +225,8 @@ def length(made: Plan, request: Request, manifest: Manifest, kind: type[Method])
         values["warmup"] = min(0.5, training.warmup * epoch / values["steps"])
         made.reasons["warmup"] = f"{training.warmup:g} epochs, as published"
     monitor(made, values)
-    if values.get("before") is not None:
-        values["before"] = before_recipe(values, kind)
+    if first:
+        values["before"] = before_recipe(values, first, manifest)
     return Recipe(**values), made.reasons
 
 
@@ -245,22 +254,23 @@ def monitor(made: Plan, values: dict[str, Any]) -> None:
     made.settle("monitor_points", None, points, "about 2 % of the time goes into looking")
 
 
-def before_recipe(values: dict[str, Any], kind: type[Method]) -> Recipe:
+def before_recipe(values: dict[str, Any], name: str, manifest: Manifest) -> Recipe:
     """The recipe of the method that comes first: the same pictures, half as many steps, its own settings."""
-    assert kind.before is not None
-    first = methods.get(kind.before)
-    training = first.defaults(values["size"])
-    settings = {name: p.default for name, p in methods.settings(first).items()}
+    kind = methods.get(name)
+    training = kind.defaults(values["size"])
+    settings = {key: p.default for key, p in methods.settings(kind).items()}
     facts = Facts(
-        values["pictures"], values["batch"], values["size"], values["pixels"]["channels"], 0, values["micro_batch"]
+        count=values["pictures"],
+        batch=values["batch"],
+        size=values["size"],
+        channels=values["pixels"]["channels"],
+        classes=len(manifest.classes),
+        micro_batch=values["micro_batch"],
+        per_class=per_class(manifest),
     )
-    settings |= {name: value for name, (value, _) in first.resolve(settings, facts).items() if settings[name] is None}
-    own = {name: getattr(training, name) for name in ("optimizer", "momentum", "weight_decay", "clip")}
-    return replace(
-        Recipe(**{**values, "before": None}),
-        method=kind.before,
-        settings=settings,
-        lr=training.rate(values["batch"])[0],
-        steps=max(1, values["steps"] // 2),
-        **own,
-    )
+    settings |= {key: value for key, (value, _) in kind.resolve(settings, facts).items() if settings[key] is None}
+    own = {key: getattr(training, key) for key in ("optimizer", "momentum", "weight_decay", "clip")}
+    own |= {"lr": training.rate(values["batch"])[0], "steps": max(1, values["steps"] // 2), "settings": settings}
+    its = values | own | {"method": name, "before": None}
+    first = kind.first(settings)
+    return Recipe(**its | {"before": before_recipe(its, first, manifest) if first else None})

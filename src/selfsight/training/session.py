@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from selfsight import checkpoints, distributed
 from selfsight.data import source
 from selfsight.data.manifest import Manifest, scan
@@ -56,6 +59,7 @@ def train(
         method = stages(recipe, manifest, folder, workers=workers, save_every=save_every, quiet=quiet)
         if distributed.rank() == 0:
             with room_in(folder):
+                show_outputs(recipe, manifest, method, folder / "outputs.png")
                 method.product.save(folder / "encoder", facts_of(recipe, manifest))
     return recipe
 
@@ -168,13 +172,35 @@ def stages(recipe: Recipe, manifest: Manifest, folder: Path, *, workers: int, sa
 
 def show_views(recipe: Recipe, manifest: Manifest, path: Path) -> None:
     """views.png: originals beside what the network will see."""
+    originals, views = shown(recipe, manifest, stand_in(recipe), path.parent)
+    sheet(originals, views, path, recipe.pixels["low"], recipe.pixels["high"])
+
+
+def show_outputs(recipe: Recipe, manifest: Manifest, method: Method, path: Path) -> None:
+    """outputs.png: originals beside what the trained method makes of them, where it makes pictures."""
+    originals, views = shown(recipe, manifest, method, path.parent)
+    batch = {name: torch.from_numpy(np.stack([one[name] for one in views])) for name in views[0]}
+    batch |= {name: torch.arange(len(views)) for name in ("index", "position")}
+    batch |= {"label": torch.full((len(views),), -1)}
+    device = next(method.parameters()).device
+    with torch.no_grad():
+        made = method.eval().outputs({name: tensor.to(device) for name, tensor in batch.items()})
+    if made:
+        rows = [{name: array[row] for name, array in made.items()} for row in range(len(views))]
+        sheet(originals, rows, path, recipe.pixels["low"], recipe.pixels["high"], "What the network makes of pictures")
+
+
+def shown(
+    recipe: Recipe, manifest: Manifest, method: Method, folder: Path
+) -> tuple[list[np.ndarray], list[dict[str, np.ndarray]]]:
+    """A few training pictures, and what the method's views make of them."""
     rows = manifest.train_rows()
     chosen = keyed(recipe.seed, 1, Purpose.MONITOR).permutation(len(rows))[:SHOWN]
-    pictures = Pictures(manifest, format_of(recipe), noted=path.parent / "bad_files.csv")
+    pictures = Pictures(manifest, format_of(recipe), noted=folder / "bad_files.csv")
     originals = [pictures.read(int(rows[index]), rows)[0] for index in chosen]
-    seen = stand_in(recipe).views(recipe.size)
-    views = [seen(picture, keyed(recipe.seed, number, Purpose.VIEWS)) for number, picture in enumerate(originals)]
-    sheet(originals, views, path, recipe.pixels["low"], recipe.pixels["high"])
+    seen = method.views(recipe.size)
+    drawn = enumerate(originals)
+    return originals, [dict(seen(picture, keyed(recipe.seed, number, Purpose.VIEWS))) for number, picture in drawn]
 
 
 def facts_of(recipe: Recipe, manifest: Manifest) -> dict[str, object]:

@@ -62,8 +62,9 @@ def sheet(
     path: str | Path,
     low: float | None = None,
     high: float | None = None,
+    title: str = "What the network sees",
 ) -> None:
-    """Write a PNG: in each row an original (H, W, C) beside what the network sees of it.
+    """Write a PNG: in each row an original (H, W, C) beside what the network sees, or makes, of it.
 
     `views` are what a `Views` returned for each original: uint8 and uint16 arrays are drawn under their names, facts
     are not. `low`..`high` is the range that is shown from black to white where there are more than 8 bits.
@@ -73,7 +74,7 @@ def sheet(
     width = left + max(1, len(columns)) * (CELL + GAP) - GAP + MARGIN
     top = MARGIN + TITLE + CAPTION + 3 * GAP + CAPTION + GAP
     page = Page.blank(width, top + len(views) * (CELL + GAP) - GAP + MARGIN)
-    page.write(MARGIN, MARGIN, "What the network sees", TITLE)
+    page.write(MARGIN, MARGIN, title, TITLE)
     page.write(MARGIN, MARGIN + TITLE + GAP, _sizes(views[0]) + more, ink=FAINT, width=width - 2 * MARGIN)
     page.write(MARGIN, top - CAPTION - GAP, "original")
     for number, column in enumerate(columns):
