@@ -113,7 +113,9 @@ def test_golden_curve(straight: Straight) -> None:
     curve = [line["loss"] for line in lines if "loss" in line]
     file = GOLDEN / f"{straight.recipe.method}.json"
     if os.environ.get("WRITE_GOLDEN"):
-        file.write_text(json.dumps({"batch": BATCH, "encoder": straight.recipe.encoder, "loss": curve}, indent=1) + "\n")
+        file.write_text(
+            json.dumps({"batch": BATCH, "encoder": straight.recipe.encoder, "loss": curve}, indent=1) + "\n"
+        )
     assert curve == pytest.approx(json.loads(file.read_text())["loss"], rel=1e-4)
 
 
