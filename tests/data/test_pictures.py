@@ -92,3 +92,15 @@ def test_the_list_holds_the_files_that_stopped_the_run(manifest: Manifest, tmp_p
         [pictures.read(row) for row in range(5)]
     with open(listed, newline="", encoding="utf-8") as file:
         assert [row["path"] for row in csv.DictReader(file)] == list(manifest.paths[:5])
+
+
+def test_what_fits_is_decoded_once(manifest: Manifest) -> None:
+    """Two pictures of 48 bytes have room; they stay when their files are gone, and nobody writes to them."""
+    pictures = Pictures(manifest, PixelFormat(), room=100)
+    first = [pictures.read(row)[0] for row in (5, 6, 7)]
+    for path in manifest.paths:
+        Path(path).unlink()
+    assert pictures.read(5)[0] is first[0]
+    assert pictures.read(6)[0] is first[1]
+    assert pictures.read(7, np.array([5, 6]))[1] in (5, 6)
+    assert not first[0].flags.writeable

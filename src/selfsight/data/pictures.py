@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from selfsight.data.bad import BadFile, add_bad_files, first_bytes, write_bad_files
+from selfsight.data.cache import Decoded
 from selfsight.data.decode import decode
 from selfsight.data.manifest import Manifest
 from selfsight.data.order import Purpose, keyed
@@ -24,12 +25,14 @@ TRIES = 100  # replacements that are tried for one row; with a tenth of them bad
 class Pictures:
     """The decoded pictures of a manifest in one pixel format. Safe to read from several threads.
 
-    `noted` is the bad_files.csv that is brought up to date before the pictures are refused.
+    `noted` is the bad_files.csv that is brought up to date before the pictures are refused; `room` the bytes of decoded
+    pictures that are kept in memory.
     """
 
     def __init__(
-        self, manifest: Manifest, format: PixelFormat, max_bad: float = 0.1, noted: Path | None = None
+        self, manifest: Manifest, format: PixelFormat, max_bad: float = 0.1, noted: Path | None = None, room: int = 0
     ) -> None:
+        self.decoded = Decoded(room)
         self.manifest, self.format, self.max_bad, self.noted = manifest, format, max_bad, noted
         trained = manifest.train_rows()
         self.train = trained if len(trained) else manifest.every_row()  # a set to evaluate may be all test
@@ -65,9 +68,13 @@ class Pictures:
     def _try(self, row: int) -> np.ndarray | None:
         if row in self._bad:
             return None
+        if (kept := self.decoded.get(row)) is not None:
+            return kept
         path = self.manifest.paths[row]
         try:
-            return conform(decode(path), self.format)
+            picture = conform(decode(path), self.format)
+            self.decoded.keep(row, picture)
+            return picture
         except ImageError as error:
             self._record(row, BadFile(path, error.reason, error.detail, first_bytes(path)))
         except DataError as error:  # from conform
