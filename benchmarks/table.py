@@ -1,7 +1,7 @@
-"""The figures in docs/benchmarks.md, generated from benchmarks/results/*.json: only what was measured stands there.
+"""The figures in the docs, generated from benchmarks/results/*.json: only what was measured stands there.
 
-python benchmarks/table.py            write the page's tables anew
-python benchmarks/table.py --check    exit 1 when the page is not what the results say
+python benchmarks/table.py            write the pages' tables anew
+python benchmarks/table.py --check    exit 1 when a page is not what the results say
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from typing import Any
 
 import end_to_end
 import killsweep
+import methods
 import quality
 import start_up
 
 RESULTS = Path(__file__).with_name("results")
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGES = (DOCS / "benchmarks.md", DOCS / "which-method.md")
 PLACE = re.compile(r"(<!-- figures of (\w+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 
@@ -39,6 +41,7 @@ def views(results: dict[str, Any]) -> str:
 TABLES = {
     "end_to_end": end_to_end.table,
     "killsweep": killsweep.table,
+    "methods": methods.table,
     "quality": quality.table,
     "start_up": start_up.table,
     "views": views,
@@ -67,14 +70,16 @@ def filled(page: str) -> str:
 
 
 def main() -> None:
-    """Write the page, or check it."""
+    """Write the pages, or check them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when the page is stale")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a page is stale")
     asked = parser.parse_args()
-    page = PAGE.read_text(encoding="utf-8")
+    texts = {page: page.read_text(encoding="utf-8") for page in PAGES}
     if asked.check:
-        sys.exit(0 if filled(page) == page else f"{PAGE.name} is stale: run benchmarks/table.py")
-    PAGE.write_text(filled(page), encoding="utf-8")
+        stale = [page.name for page, text in texts.items() if filled(text) != text]
+        sys.exit(f"{', '.join(stale)}: stale, run benchmarks/table.py" if stale else 0)
+    for page, text in texts.items():
+        page.write_text(filled(text), encoding="utf-8")
 
 
 if __name__ == "__main__":

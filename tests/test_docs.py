@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from selfsight import cli, methods
 
 HOME = Path(__file__).resolve().parents[1]
 README = HOME / "README.md"
-PAGES = sorted((HOME / "docs").glob("*.md"))
+PAGES = sorted((HOME / "docs").rglob("*.md"))
 METHODS = [name for name in methods.names() if (Path(methods.__file__).parent / f"{name}.py").is_file()]
 
 
@@ -55,9 +57,11 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert target.startswith("https://") or (page.parent / target).exists(), target
 
 
-def test_the_readme_names_every_method() -> None:
-    table = README.read_text(encoding="utf-8").split("<!-- methods -->")[1].split("<!-- end of methods -->")[0]
-    assert sorted(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == METHODS
+def test_the_methods_pages_are_what_their_files_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["pages.py", "--check"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(HOME / "docs" / "pages.py"), run_name="__main__")
+    assert ended.value.code == 0, ended.value.code
 
 
 def test_the_readme_python_is_python() -> None:

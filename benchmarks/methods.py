@@ -1,0 +1,187 @@
+"""How does every method do on real pictures, with its own defaults, in the same time and from the same pictures?
+
+    python benchmarks/methods.py --data DIR [--lengths 2m 24kimages] [--tasks ...] [--methods ...] [--seeds 0 1 2]
+    python benchmarks/methods.py --table
+
+A row is one `selfsight train` and one `selfsight evaluate`, each in a process of its own, whose peak memory is noted
+with the images/s of training. `--lengths` are the budgets that the methods share: a time, which the plan turns into
+steps by the measured speed, and a number of pictures seen. DIR is that of quality.py. Nothing else should run beside
+it. A measurement that was stopped goes on: rows that are in the result file are not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import machine
+import quality
+
+RESULTS = Path(__file__).with_name("results") / "methods.json"
+LENGTHS = ("2m", "24kimages")
+TASKS = ("emoji_free", "fashion_mnist", "terrain")
+BESIDE = ("untrained", "raw_pixels", "simple_statistics")
+KEPT = ("size", "batch", "steps", "precision", "lr", "optimizer", "encoder", "pictures")
+
+
+def peak(command: Sequence[str]) -> int:
+    """Run a command of ours and return its peak memory in bytes; what it said is shown when it fails."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "selfsight", *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert child.stdout is not None
+    said = child.stdout.read().decode(errors="replace")
+    _, status, usage = os.wait4(child.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(command)} failed:\n{said[-2000:]}")
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def row(data: Path, name: str, method: str, length: str, seed: int, size: int | None) -> dict[str, Any]:
+    """Train and evaluate once."""
+    from selfsight.recipe import Recipe
+
+    task = quality.TASKS[name]
+    folder = data / "runs" / f"card-{name}-{method}-{length}-{seed}"
+    columns = ["--label-column", task.label, "--split-column", task.split, "--group-column", task.group]
+    asked = ["--method", method, "--for", length, "--seed", str(seed), *(["--size", str(size)] if size else [])]
+    memory = peak(["train", str(data / task.folder / "labels.csv"), *asked, "--out", str(folder), "--quiet", *columns])
+    peak(["evaluate", str(folder)])
+    found = json.loads((folder / "evaluation.json").read_text())
+    recipe = Recipe.from_yaml(folder / "recipe.yaml")
+    clock = json.loads((folder / "timing.jsonl").read_text().splitlines()[-1])
+    return {
+        "task": name,
+        "method": method,
+        "length": length,
+        "seed": seed,
+        "recipe": {**{key: getattr(recipe, key) for key in KEPT}, **recipe.settings},
+        "seconds": round(clock["seconds"], 1),
+        "images_per_second": round(recipe.steps * recipe.batch / clock["seconds"], 1),
+        "memory": memory,
+        "verdict": found["verdict"],
+        "scores": {one: scores(found if one == "encoder" else found["baselines"][one]) for one in ("encoder", *BESIDE)},
+    }
+
+
+def scores(found: dict[str, Any]) -> dict[str, Any]:
+    """kNN, linear probe and the other view, each with its interval."""
+    named = {"kNN": found["knn"], "linear": found["linear"]}
+    kept = {name: {key: one[key] for key in ("accuracy", "interval")} for name, one in named.items()}
+    view = found["label_free"]["two_views"]
+    return kept | {"other view": {"accuracy": view["r_at_1"], "interval": view["interval"]}}
+
+
+def groups(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """Rows of one task and length together."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for one in rows:
+        found.setdefault((one["task"], one["length"]), []).append(one)
+    return found
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean over seeds, with the least and the most where there are several."""
+    return f"{mean(values):.3f}" + (f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else "")
+
+
+def line(title: str, rows: Sequence[dict[str, Any]], kind: str = "encoder") -> str:
+    """One line of a table."""
+    cells = [spread([one["scores"][kind][measure]["accuracy"] for one in rows]) for measure in MEASURES]
+    if kind != "encoder":
+        return f"| {title} | {' | '.join(cells)} | | | |"
+    speed, memory = (mean(one[key] for one in rows) for key in ("images_per_second", "memory"))
+    helped = [one["verdict"]["helped"] for one in rows]
+    told = f"{sum(map(bool, helped))} of {len(helped)}"
+    return f"| {title} | {' | '.join(cells)} | {speed:.0f} | {memory / 1e9:.1f} | {told} |"
+
+
+MEASURES = ("kNN", "linear", "other view")
+HEAD = [
+    f"| | {' | '.join(MEASURES)} | images/s | peak memory, GB | training helped |",
+    "|---|" + "---|" * (len(MEASURES) + 3),
+]
+
+
+def block(task: str, length: str, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """One task and length: every method, best kNN first, and what needed no training."""
+    by_method: dict[str, list[dict[str, Any]]] = {}
+    for one in rows:
+        by_method.setdefault(one["method"], []).append(one)
+    order = sorted(
+        by_method, key=lambda name: -mean(one["scores"]["encoder"]["kNN"]["accuracy"] for one in by_method[name])
+    )
+    lines = [line(f"`{name}`", by_method[name]) for name in order]
+    lines += [line(f"untrained {name}", alike, "untrained") for name, alike in by_encoder(rows).items()]
+    lines += [line(kind.replace("_", " "), rows[:1], kind) for kind in BESIDE[1:]]
+    seeds = len({one["seed"] for one in rows})
+    return [f"**{quality.TASKS[task].told}; {length} each, {seeds} seed{'s' * (seeds > 1)}**", "", *HEAD, *lines, ""]
+
+
+def by_encoder(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Rows by the network they train: each untrained one is a baseline of its own."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for one in rows:
+        found.setdefault(one["recipe"]["encoder"], []).append(one)
+    return found
+
+
+def table(results: dict[str, Any]) -> str:
+    """All rows as Markdown."""
+    return "\n".join(text for key, rows in groups(results["rows"]).items() for text in block(*key, rows)).rstrip()
+
+
+def card(results: dict[str, Any], method: str) -> str:
+    """What is known of one method: a table for each task and length, beside the baselines of the same runs."""
+    rows = [one for one in results["rows"] if one["method"] == method]
+    return "\n".join(text for key, alike in groups(rows).items() for text in block(*key, alike)).rstrip()
+
+
+def options() -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="where the sets are")
+    parser.add_argument("--lengths", nargs="+", default=LENGTHS)
+    parser.add_argument("--tasks", nargs="+", choices=quality.TASKS, default=list(TASKS))
+    parser.add_argument("--methods", nargs="+", help="default: every method that learns from pictures")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--size", type=int, help="side of the views; default: what the plan chooses")
+    parser.add_argument("--json", type=Path, default=RESULTS, help="the result file, which is also read")
+    parser.add_argument("--table", action="store_true", help="only print what is in the result file")
+    asked = parser.parse_args()
+    if not asked.table and asked.data is None:
+        parser.error("--data is missing: name the folder that holds the sets")
+    return asked
+
+
+def main() -> None:
+    """Make the rows that are missing, keep each at once, and print all."""
+    asked = options()
+    results = json.loads(asked.json.read_text()) if asked.json.exists() else {"rows": []}
+    if not asked.table:
+        from selfsight import methods
+
+        data = asked.data.absolute()
+        if "fashion_mnist" in asked.tasks:
+            quality.export_fashion(data)
+        chosen = asked.methods or methods.names()
+        made = {(one["task"], one["method"], one["length"], one["seed"]) for one in results["rows"]}
+        for seed, length, task, method in product(asked.seeds, asked.lengths, asked.tasks, chosen):
+            key = (task, method, length, seed)
+            if key not in made:
+                print(*key, file=sys.stderr, flush=True)
+                results = {"rows": [*results["rows"], row(data, *key, asked.size)]}
+                machine.keep(asked.json, results)
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()

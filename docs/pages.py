@@ -1,0 +1,162 @@
+"""The pages of the methods, and the README's table of them, written from the methods' own files.
+
+python docs/pages.py              write docs/methods/*.md and the table anew
+python docs/pages.py --check      exit 1 when one of them is not what the files and the measurements say
+python docs/pages.py --pictures   also draw docs/methods/*.png: what each method sees of the demo's pictures
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from selfsight import methods
+from selfsight.methods.base import Training
+
+HERE = Path(__file__).resolve().parent
+README = HERE.parent / "README.md"
+CARDS = HERE.parent / "benchmarks" / "results" / "methods.json"
+TABLE = re.compile(r"(<!-- methods -->\n).*?(<!-- end of methods -->)", re.DOTALL)
+SMALL, LARGE = 64, 224  # sizes whose recipes are shown
+PICTURES, SIDE = 4, 64  # in a drawn sheet
+
+
+def names() -> list[str]:
+    """The methods that live in the package: tests add one of their own."""
+    return [name for name in methods.names() if (Path(methods.__file__).parent / f"{name}.py").is_file()]
+
+
+def idea(story: str) -> tuple[str, str]:
+    """Title and idea of a method, from the first line of its file's docstring."""
+    title, _, rest = story.split("\n\n")[0].replace("\n", " ").partition(": ")
+    return title, rest.rstrip(".")
+
+
+def sources(story: str) -> str:
+    """The papers that the docstring names, as links; without one, nothing."""
+    found = dict.fromkeys(re.findall(r"arXiv\s+(\d{4}\.\d{4,5})", story))
+    return ", ".join(f"[arXiv {one}](https://arxiv.org/abs/{one})" for one in found)
+
+
+def table() -> str:
+    """The README's table."""
+    rows = ["| method | idea | source |", "|---|---|---|"]
+    for name in names():
+        story = methods.describe(name)["story"]
+        rows.append(f"| [`{name}`](docs/methods/{name}.md) | {idea(story)[1]} | {sources(story)} |")
+    return "\n".join(rows) + "\n"
+
+
+def page(name: str) -> str:
+    """One method's page."""
+    told = methods.describe(name)
+    title, _ = idea(told["story"])
+    paragraphs = told["story"].split("\n\n")
+    parts = [
+        "<!-- Written by docs/pages.py from the method's own file. -->",
+        f"# {title}",
+        f"`selfsight train DATA --method {name}`",
+        *paragraphs,
+        *seen(name),
+        "## Settings",
+        settings(told["settings"]),
+        "## How it is trained when nobody says otherwise",
+        recipes(name),
+        "## Measured",
+        card(name),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def seen(name: str) -> list[str]:
+    """The drawn sheet, where there is one."""
+    if not (HERE / "methods" / f"{name}.png").exists():
+        return []
+    return ["## What the network sees", f"![pictures and what the method makes of them]({name}.png)"]
+
+
+def settings(rows: list[dict[str, Any]]) -> str:
+    """A row for each setting: its default, and what its file says of it."""
+    lines = ["| `--set` | default | |", "|---|---|---|"]
+    for row in rows:
+        default = "automatic" if row["default"] is None else f"`{row['default']}`"
+        lines.append(f"| `{row['name']}` | {default} | {row['note'].replace('|', '/')} |")
+    return "\n".join(lines)
+
+
+def recipes(name: str) -> str:
+    """The published recipe for small and for large views."""
+    kind = methods.get(name)
+    small, large = kind.defaults(SMALL), kind.defaults(LARGE)
+    lines = [f"| | views of {SMALL} px | views of {LARGE} px |", "|---|---|---|"]
+    for word, tell in ROWS.items():
+        lines.append(f"| {word} | {tell(small)} | {tell(large)} |")
+    return "\n".join(lines)
+
+
+ROWS = {
+    "encoder": lambda t: f"`{t.encoder}`",
+    "optimizer": lambda t: f"{t.optimizer}, momentum {t.momentum:g}, weight decay {t.weight_decay:g}",
+    "learning rate": lambda t: f"{t.lr:g} at a batch of {t.lr_batch}, grows {by(t)}",
+    "batch": lambda t: f"{t.batch}",
+    "length": lambda t: f"{t.epochs} epochs, warm-up {t.warmup:g}",
+    "largest gradient": lambda t: "no limit" if t.clip is None else f"{t.clip:g}",
+}
+
+
+def by(training: Training) -> str:
+    """How the rate grows with the batch."""
+    return "with the batch" if training.lr_rule == "linear" else "with its root"
+
+
+def card(name: str) -> str:
+    """What was measured of the method; see benchmarks/methods.py."""
+    sys.path.insert(0, str(CARDS.parents[1]))
+    import methods as measured  # benchmarks/methods.py
+
+    results = json.loads(CARDS.read_text(encoding="utf-8")) if CARDS.exists() else {"rows": []}
+    return str(measured.card(results, name)) or "Not measured yet: run `benchmarks/methods.py`."
+
+
+def draw(name: str) -> None:
+    """What the method sees of a few of the demo's pictures, as a sheet."""
+    import selfsight
+    from selfsight.demo import unpack
+
+    with tempfile.TemporaryDirectory() as scratch:
+        pictures = unpack(Path(scratch) / "pictures")
+        options = {"size": SIDE, "batch": 32, "length": "1steps", "precision": "fp32", "quiet": True}
+        run = selfsight.train(pictures, method=name, out=Path(scratch) / "run", **options)
+        (HERE / "methods" / f"{name}.png").write_bytes((run.folder / "views.png").read_bytes())
+
+
+def written() -> dict[Path, str]:
+    """Every page and what it should hold."""
+    pages = {HERE / "methods" / f"{name}.md": page(name) for name in names()}
+    return pages | {README: TABLE.sub(lambda found: f"{found[1]}{table()}{found[2]}", README.read_text("utf-8"))}
+
+
+def main() -> None:
+    """Write the pages, or check them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a page is stale")
+    parser.add_argument("--pictures", nargs="*", metavar="METHOD", help="draw the sheets of these methods, or of all")
+    asked = parser.parse_args()
+    (HERE / "methods").mkdir(exist_ok=True)
+    for name in () if asked.pictures is None else asked.pictures or names():
+        draw(name)
+    pages = written()
+    stale = [file.name for file, text in pages.items() if not file.exists() or file.read_text("utf-8") != text]
+    if asked.check:
+        sys.exit(f"{', '.join(stale)}: stale, run docs/pages.py" if stale else 0)
+    for file, text in pages.items():
+        file.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
