@@ -12,7 +12,6 @@ OPEN = {  # entries of methods that are not there yet, some tested in part; a me
     "beit_tokenizers",
     "byol",
     "clustering",
-    "colorization",
     "dcl",
     "deepcluster",
     "dino",

@@ -31,6 +31,10 @@ LIMITS: dict[str, tuple[str, float, float]] = {  # name: is the lower end left o
     "width": (FROM, 1, math.inf),
     "negatives": (FROM, 1, math.inf),
     "splits": (FROM, 1, math.inf),
+    "neighbours": (FROM, 1, math.inf),
+    "uniform": (ABOVE, 0, 1),
+    "hidden": (FROM, 1, math.inf),
+    "resolution": (FROM, 1, math.inf),
 }
 CHOICES = {"precision": ("fp32", "bf16")}
 WORDS = {
