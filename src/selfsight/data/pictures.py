@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from selfsight.data.bad import BadFile, add_bad_files, first_bytes, write_bad_files
-from selfsight.data.decode import decode
+from selfsight.data.kinds import KINDS
 from selfsight.data.manifest import Manifest
 from selfsight.data.order import Purpose, keyed
 from selfsight.data.ranges import PixelFormat, conform
@@ -67,7 +67,7 @@ class Pictures:
             return None
         path = self.manifest.paths[row]
         try:
-            return conform(decode(path), self.format)
+            return conform(KINDS[self.manifest.kind].decode(path), self.format)
         except ImageError as error:
             self._record(row, BadFile(path, error.reason, error.detail, first_bytes(path)))
         except DataError as error:  # from conform
