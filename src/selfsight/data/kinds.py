@@ -28,6 +28,10 @@ class Kind:
     size: int | None = None  # of an evaluation view, where the samples' own sizes do not decide it
     facts: Mapping[str, str] = field(default_factory=dict)  # what `inspect` calls a fact; "": not told
 
+    def said(self, sentence: str) -> str:
+        """A sentence of our own that speaks of pictures, as it is said of this kind."""
+        return sentence.replace("picture", self.one)
+
     @property
     def endings(self) -> frozenset[str]:
         """What the names of candidates end in; what the file really is, the opener decides."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from selfsight.data.kinds import KINDS
 from selfsight.data.manifest import Manifest
 from selfsight.data.order import Purpose, keyed
 from selfsight.embedding.embed import Readable, embed, vectors_of, whole_views
@@ -66,6 +67,10 @@ def measured(
         view_groups=manifest.groups[shown],
         rivals=rivals,
     )
+    table["kind"] = manifest.kind
+    for conclusion in (table["verdict"], table["verdict"].get("retrieval", {})):
+        if "sentence" in conclusion:
+            conclusion["sentence"] = KINDS[manifest.kind].said(conclusion["sentence"])
     more = kind.more(ready["encoder"], pictures, seen, manifest.groups[seen])
     table |= {name: value for name, value in more.items() if name != "sentence"}
     table["notes"] += [*unread(manifest, rows), *([more["sentence"]] if more else [])]
@@ -80,7 +85,9 @@ def unread(manifest: Manifest, rows: Int[np.ndarray, "N"]) -> list[str]:
     if not len(gone):
         return []
     first = manifest.names[gone[0]]
-    return [f"{len(gone)} of {len(manifest)} pictures could not be read and are left out; the first is {first!r}."]
+    return [
+        f"{len(gone)} of {len(manifest)} {manifest.kind} could not be read and are left out; the first is {first!r}."
+    ]
 
 
 def with_statistics(encoder: Embedder, pictures: Readable, rows: Int[np.ndarray, "N"], size: int) -> Embedder:

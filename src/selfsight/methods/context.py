@@ -19,9 +19,11 @@ from selfsight.data import text
 from selfsight.errors import RecipeError
 from selfsight.losses.precision import full
 from selfsight.methods.base import Batch, Method, Prepared, Projections, Terms, Training
-from selfsight.nn.words import CONTEXT, Words
+from selfsight.nn.words import SEEN, Words
 from selfsight.views.draw import Views
 
+MISSED = 0.25  # share of <unk> from which on more words should be known
+REMEDY = "a larger one, such as --encoder words16384, knows more"
 UNKNOWN = -2  # the key of a word that is dropped: no word's, so it is <unk>
 
 
@@ -36,7 +38,7 @@ class Windows:
     def __call__(self, image: np.ndarray, generator: np.random.Generator) -> dict[str, np.ndarray]:
         """`{"windows": (W, 3 + horizon), "seen": the same with words dropped}`, keys of words."""
         keys = text.keys(image)
-        length = CONTEXT + self.horizon
+        length = SEEN + self.horizon
         places = len(keys) - length + 1
         starts = generator.choice(places, self.count, replace=places < self.count)
         windows = keys[starts[:, None] + np.arange(length)]
@@ -76,10 +78,10 @@ class Context(Method):
 
     def prepare(self, data: Prepared) -> None:
         """The vocabulary: the commonest words of the training documents."""
-        words = self.encoder.learn(data.images())
-        data.say(
-            f"{words - 1} words are known; the others are {100 * float(self.encoder.frequency[0]):.1f} % of a document"
-        )
+        self.encoder.learn(data.images())
+        missed = float(self.encoder.frequency[0])
+        if missed > MISSED:
+            data.say(f"{missed:.0%} of what the documents say are words outside the vocabulary; {REMEDY}")
 
     def views(self, size: int) -> Views:
         """Windows, wherever in the document they lie: `size` is of the evaluation view."""
@@ -87,12 +89,12 @@ class Context(Method):
 
     def project(self, batch: Batch) -> Projections:
         """What is expected to follow each three words, (B, W, horizon, V)."""
-        seen = batch["seen"].unfold(-1, CONTEXT, 1)[:, :, : self.horizon].contiguous()  # (B, W, horizon, 3)
+        seen = batch["seen"].unfold(-1, SEEN, 1)[:, :, : self.horizon].contiguous()  # (B, W, horizon, 3)
         return {"next": self.encoder.logits(seen)}
 
     def loss(self, projections: Projections, batch: Batch) -> Terms:
         """Cross-entropy over the vocabulary, mean over windows and relations; beside it that of frequencies alone."""
-        rows = self.encoder.row(batch["windows"][..., CONTEXT:].contiguous())  # (B, W, horizon)
+        rows = self.encoder.row(batch["windows"][..., SEEN:].contiguous())  # (B, W, horizon)
         logits = full(projections["next"]).masked_fill(~self.encoder.used, float("-inf"))
         loss = cross_entropy(logits.flatten(0, 2), rows.flatten())
         return {"loss": loss, "perplexity": loss.detach().exp(), "unigram": self.encoder.surprise(rows).mean().exp()}

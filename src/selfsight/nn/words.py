@@ -31,9 +31,9 @@ from selfsight.losses.precision import full
 from selfsight.nn.embedder import Drawn, Embedder
 from selfsight.nn.heads import mlp
 
-__all__ = ["CONTEXT", "Words", "known"]
+__all__ = ["SEEN", "Words", "known"]
 
-CONTEXT = 3  # words that are seen; methods.md A12
+SEEN = 3  # words that are seen; methods.md A12
 WIDTH, HIDDEN = 128, 512  # of a word and of the layers above, methods.md A12
 COMMON = 1e-3  # a of the weights; Arora et al. 1e-3 to 1e-4; here kNN 0.70 against 0.65 unweighted and 0.62 at 1e-4
 LEAST = 2  # occurrences: what the training documents show once is <unk>, so that <unk> is trained too
@@ -83,7 +83,7 @@ class Words(Embedder):
         self.register_buffer("frequency", torch.eye(1, self.rows)[0])  # mean share in the training documents
         self.register_buffer("spelling", torch.zeros(self.rows - 1, SPELLED, dtype=torch.uint8))
         self.embedding = nn.Embedding(self.rows, WIDTH)
-        self.trunk = mlp([CONTEXT * WIDTH, HIDDEN, HIDDEN], norm=False).append(nn.ReLU())
+        self.trunk = mlp([SEEN * WIDTH, HIDDEN, HIDDEN], norm=False).append(nn.ReLU())
         self.output = nn.Linear(HIDDEN, self.rows)
         if tied:
             self.tie()
@@ -158,8 +158,8 @@ class Words(Embedder):
     def costs(self, document: np.ndarray) -> Float[np.ndarray, "2"]:
         """Nats a word of a document costs: this network, and who knows frequencies alone. Of at most ASKED words."""
         found = torch.from_numpy(text.keys(document)).to(self.device)
-        places = torch.linspace(CONTEXT, len(found) - 1, min(ASKED, len(found) - CONTEXT)).round().long()
-        seen = found.unfold(0, CONTEXT, 1)[places - CONTEXT].contiguous()
+        places = torch.linspace(SEEN, len(found) - 1, min(ASKED, len(found) - SEEN)).round().long()
+        seen = found.unfold(0, SEEN, 1)[places - SEEN].contiguous()
         rows, logits = self.row(found[places]), full(self.logits(seen)).masked_fill(~self.used, float("-inf"))
         own = cross_entropy(logits, rows)
         return torch.stack([own, self.surprise(rows).mean()]).cpu().numpy()

@@ -152,18 +152,18 @@ def start(made: Plan, request: Request, training: Training) -> None:
 def optimization(made: Plan, request: Request, training: Training) -> None:
     """Batch, rate and the rest of the published recipe."""
     pictures, world = made.values["pictures"], made.values["world"]
+    said = KINDS[methods.get(made.values["method"]).kind].said
     on_cpu = made.values["device"] == "cpu"
     cap = min(training.batch, CPU_BATCH) if on_cpu else training.batch
     batch = max(2, min(cap, 2 ** max(1, (pictures // LEAST_BATCHES).bit_length() - 1)))
     why = f"published {training.batch}" + (f"; {CPU_BATCH} at most on a CPU" if cap < training.batch else "")
-    why += f"; {pictures} pictures leave {LEAST_BATCHES} batches an epoch" if batch < cap else ""
+    why += said(f"; {pictures} pictures leave {LEAST_BATCHES} batches an epoch") if batch < cap else ""
     batch = made.settle("batch", request.batch, batch, why)
     if pictures < 2:
-        raise DataError("there is only one training picture, and it has nothing to be told from; add more pictures")
+        raise DataError(said("there is only one training picture, and it has nothing to be told from; add pictures"))
     if batch < 2 or batch > pictures:
-        raise RecipeError(
-            f"a batch of {batch} does not fit {pictures} training pictures; use --batch between 2 and {pictures}"
-        )
+        fit = f"a batch of {batch} does not fit {pictures} training pictures; use --batch between 2 and {pictures}"
+        raise RecipeError(said(fit))
     if batch % world:
         raise RecipeError(f"a batch of {batch} cannot be shared evenly by {world} ranks; use a multiple of {world}")
     made.settle("micro_batch", request.micro_batch, batch // world, "the whole batch at once")
