@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from selfsight.data.manifest import Manifest, scan
 from selfsight.data.pictures import Pictures
 from selfsight.embedding.embed import vectors_of
 from selfsight.methods.base import Batch, Epoch, Facts, Method, Prepared
+from selfsight.nn import families
+from selfsight.nn.embedder import Embedder
 from selfsight.nn.encoder import Encoder
 from selfsight.recipe import Recipe
 from selfsight.training import gradcache
@@ -28,7 +31,6 @@ from selfsight.training.loop import Trainer
 from selfsight.training.plan import plan
 from selfsight.training.progress import Watcher
 from selfsight.training.request import Request
-from selfsight.views.render import whole
 
 NAMES = methods.names()
 SIZE, BATCH = 32, 8  # 64 pictures make 8 steps an epoch
@@ -36,15 +38,21 @@ STEPS, CUT = 20, 11  # two and a half epochs, cut in the middle of the second
 FILES = ("method.safetensors", "optimizer.safetensors")
 
 
-def everything_scanned(photos: Path) -> Manifest:
-    """All 64 pictures, none held out."""
-    return scan(source.find(photos), use_all=True)
+@cache
+def everything_scanned(folder: Path) -> Manifest:
+    """All 64 samples, none held out."""
+    return scan(source.find(folder, kind=source.kind_of(folder)), use_all=True)
 
 
-def recipe_of(name: str, photos: Path, manifest: Manifest, **changes: Any) -> Recipe:
+def taught(name: str, samples: Path) -> Path:
+    """The folder of samples that a method learns from."""
+    return samples / methods.get(name).kind
+
+
+def recipe_of(name: str, folder: Path, manifest: Manifest, **changes: Any) -> Recipe:
     """What `selfsight train` would plan for a short run on the tiny encoder."""
     asked = Request(
-        data=[str(photos)],
+        data=[str(folder)],
         method=name,
         encoder=tiny(name),
         size=SIZE,
@@ -69,7 +77,8 @@ def trainer_of(recipe: Recipe, manifest: Manifest, folder: Path, *, workers: int
 
 def tiny(name: str) -> str:
     """The tiny encoder of the kind that the method is made for."""
-    return "test_vit" if methods.get(name).defaults(SIZE).encoder.startswith("vit") else "test_resnet"
+    usual = methods.get(name).defaults(SIZE).encoder
+    return {"vit": "test_vit", "wor": "words256"}.get(usual[:3], "test_resnet")
 
 
 def made(name: str, *, encoder: str | None = None, batch: int = BATCH, count: int = 64, **own: Any) -> Method:
@@ -83,8 +92,13 @@ def made(name: str, *, encoder: str | None = None, batch: int = BATCH, count: in
     given = {"before": made(first, encoder=encoder, batch=batch, count=count)} if first else {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        method: Method = kind(Encoder(encoder, size=SIZE), **settings, **given)
+        method: Method = kind(begun_encoder(encoder), **settings, **given)
     return method.train()
+
+
+def begun_encoder(name: str) -> Embedder:
+    """An encoder of views of SIZE, made from torch's global generator."""
+    return Encoder(name, size=SIZE) if families.of(name) is Encoder else families.of(name)(name)
 
 
 def batch_of(method: Method, manifest: Manifest, count: int, first: int = 0) -> Batch:
@@ -100,7 +114,7 @@ def begun(method: Method, manifest: Manifest, count: int = 64) -> Epoch:
     """Prepare the method on the first `count` pictures and start its first epoch, as the loop does."""
     rows = manifest.every_row()[:count]
     pictures = Pictures(manifest, ranges.measure(manifest, rows))
-    views = torch.from_numpy(np.stack([whole(pictures.read(int(row))[0], SIZE) for row in rows]))
+    views = torch.from_numpy(np.stack([method.product.view(pictures.read(int(row))[0], SIZE) for row in rows]))
 
     def images() -> Iterator[np.ndarray]:
         return (pictures.read(int(row))[0] for row in rows)

@@ -33,7 +33,6 @@ OPEN = {  # entries of methods that are not there yet, some tested in part; a me
     "sobel",
     "supcon",
     "swav",
-    "text_context",
     "twonn",
     "vdvs",
     "vicreg",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from contract_parts import BATCH, NAMES, everything_scanned, made, recipe_of, same, snapshot, trainer_of
+from contract_parts import BATCH, NAMES, everything_scanned, made, recipe_of, same, snapshot, taught, trainer_of
 
 from selfsight import checkpoints
 from selfsight.data.manifest import Manifest
@@ -24,14 +24,15 @@ from selfsight.training.loop import Trainer
 Spoiled = Callable[[int], bool]
 
 
-@pytest.fixture(scope="module")
-def manifest(photos: Path) -> Manifest:
-    return everything_scanned(photos)
+@pytest.fixture
+def manifest(recipe: Recipe) -> Manifest:
+    return everything_scanned(Path(recipe.data[0]))
 
 
 @pytest.fixture(params=NAMES)
-def recipe(request: pytest.FixtureRequest, photos: Path, manifest: Manifest) -> Recipe:
-    return recipe_of(request.param, photos, manifest, steps=8)
+def recipe(request: pytest.FixtureRequest, samples: Path) -> Recipe:
+    data = taught(request.param, samples)
+    return recipe_of(request.param, data, everything_scanned(data), steps=8)
 
 
 def spoil_loss(trainer: Trainer, at: Spoiled) -> None:
@@ -155,9 +156,10 @@ def test_a_save_that_must_be_stops_with_the_reason(
 
 
 def test_a_journal_that_cannot_be_synced_costs_the_save_not_the_run(
-    photos: Path, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk shows itself wherever something is written: the journal comes before the checkpoint."""
+    manifest = everything_scanned(photos)
     trainer = trainer_of(recipe_of("simclr", photos, manifest, steps=8), manifest, tmp_path)
     said: list[str] = []
     trainer.watcher.say = said.append  # type: ignore[method-assign]
@@ -213,8 +215,8 @@ def test_measuring_speed_leaves_no_trace(recipe: Recipe, manifest: Manifest) -> 
     assert not same(before, snapshot(method_of(recipe, stage)))
 
 
-def test_dropout_in_a_measured_step_leaves_the_generator_alone(photos: Path, manifest: Manifest) -> None:
-    recipe = recipe_of("simclr", photos, manifest)
+def test_dropout_in_a_measured_step_leaves_the_generator_alone(photos: Path) -> None:
+    recipe = recipe_of("simclr", photos, everything_scanned(photos))
     generator = torch.get_rng_state()
     method = made("simclr")
     method.encoder.backbone.drop_rate = 0.5

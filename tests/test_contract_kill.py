@@ -17,7 +17,7 @@ from pathlib import Path
 
 import contract_driver
 import pytest
-from contract_parts import NAMES, tiny
+from contract_parts import NAMES, taught, tiny
 
 from selfsight import checkpoints
 
@@ -59,23 +59,24 @@ def newest(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_killed_again_and_again(name: str, photos: Path, tmp_path: Path) -> None:
+def test_killed_again_and_again(name: str, samples: Path, tmp_path: Path) -> None:
+    data = taught(name, samples)
     points = EARLY + LATE if name == "everything" else SHORT
     straight, chain = tmp_path / "straight", tmp_path / "chain"
     if name == "everything":
-        command = [sys.executable, contract_driver.__file__, *arguments(photos, name, straight, 2)]
+        command = [sys.executable, contract_driver.__file__, *arguments(data, name, straight, 2)]
         subprocess.run(command, check=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"})
     else:
-        assert forked(arguments(photos, name, straight, 2), None) == 0
+        assert forked(arguments(data, name, straight, 2), None) == 0
     reached = -1
     for number, point in enumerate(points):
-        ended = forked(arguments(photos, name, chain, 2 * (number % 2)), point)
+        ended = forked(arguments(data, name, chain, 2 * (number % 2)), point)
         assert ended == -signal.SIGKILL, f"{point}: was not killed but ended with {ended}"
         for stage in (chain / "stages").glob("*"):
             newest(stage)
         assert newest(chain) >= reached, f"{point}: a checkpoint was lost"
         reached = newest(chain)
-    assert forked(arguments(photos, name, chain, 0), None) == 0
+    assert forked(arguments(data, name, chain, 0), None) == 0
     expected, found = digest(straight), digest(chain)
     assert expected.keys() == found.keys()
     assert [key for key in expected if expected[key] != found[key]] == []

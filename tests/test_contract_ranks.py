@@ -15,7 +15,7 @@ import contract_driver
 import contract_ranks
 import pytest
 import torch
-from contract_parts import BATCH, NAMES, everything_scanned, recipe_of
+from contract_parts import BATCH, NAMES, everything_scanned, recipe_of, taught
 from safetensors.torch import load_file
 
 from selfsight import checkpoints
@@ -66,13 +66,14 @@ def losses(folder: Path) -> list[float]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_two_ranks_equal_one(name: str, photos: Path, tmp_path: Path) -> None:
+def test_two_ranks_equal_one(name: str, samples: Path, tmp_path: Path) -> None:
+    data = taught(name, samples)
     recipe_file = tmp_path / "recipe.yaml"
-    recipe_file.write_text(recipe_of(name, photos, everything_scanned(photos), steps=STEPS).to_yaml())
-    one = trained(1, photos, recipe_file, tmp_path / "one", BATCH)
+    recipe_file.write_text(recipe_of(name, data, everything_scanned(data), steps=STEPS).to_yaml())
+    one = trained(1, data, recipe_file, tmp_path / "one", BATCH)
     expected, start = load_file(one / "state-0.safetensors"), load_file(one / "gradients-0.safetensors")
     for micro in (BATCH // 2, BATCH // 8):
-        two = trained(2, photos, recipe_file, tmp_path / f"two-{micro}", micro)
+        two = trained(2, data, recipe_file, tmp_path / f"two-{micro}", micro)
         first, second = (load_file(two / f"state-{rank}.safetensors") for rank in (0, 1))
         assert [key for key in first if not torch.equal(first[key], second[key])] == [], "ranks drifted apart"
         seen = [json.loads((two / f"seen-{rank}.json").read_text()) for rank in (0, 1)]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from contract_parts import BATCH, CUT, NAMES, STEPS, everything_scanned, recipe_of, results
+from contract_parts import BATCH, CUT, NAMES, STEPS, everything_scanned, recipe_of, results, taught
 from safetensors.torch import load, save
 
 from selfsight import checkpoints
@@ -43,11 +43,12 @@ class Straight:
 
 @pytest.fixture(scope="module", params=NAMES)
 def straight(
-    request: pytest.FixtureRequest, photos: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, samples: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Straight]:
-    manifest = everything_scanned(photos)
+    data = taught(request.param, samples)
+    manifest = everything_scanned(data)
     folder = tmp_path_factory.mktemp(request.param)
-    run = Straight(recipe_of(request.param, photos, manifest), manifest, folder / "straight", folder / "cut")
+    run = Straight(recipe_of(request.param, data, manifest), manifest, folder / "straight", folder / "cut")
     after = loop.Trainer.after
 
     def copying(self: loop.Trainer, step: int, signals: object) -> None:

@@ -15,6 +15,7 @@ from selfsight.runs import RunCheck, RunFolder
 
 if TYPE_CHECKING:
     from selfsight.data.inspect import Inspection
+    from selfsight.nn.embedder import Embedder
     from selfsight.nn.encoder import Encoder
 
 __all__ = ["Run", "RunCheck", "embed", "evaluate", "inspect", "methods", "train"]
@@ -26,10 +27,19 @@ class Run(RunFolder):
     """A run's folder, and what can be done with it."""
 
     def encoder(self) -> Encoder:
-        """The trained encoder; RunError while training has not ended."""
+        """The trained encoder of pictures; RunError while training has not ended, or when it learned from others."""
         from selfsight.nn.encoder import Encoder
 
-        return Encoder.load(self.encoder_folder()).eval()
+        found = self.embedder()
+        if not isinstance(found, Encoder):
+            raise RunError(f"{str(self.folder)!r} learned from {found.kind}, and this is for pictures")
+        return found
+
+    def embedder(self) -> Embedder:
+        """The trained encoder of whatever the run learned from; RunError while training has not ended."""
+        from selfsight.nn import families
+
+        return families.load(self.encoder_folder()).eval()
 
     def evaluate(self, data: Data | None = None, **options: Any) -> dict[str, Any]:
         """See `selfsight.evaluate`."""
@@ -49,7 +59,7 @@ def inspect(
     split_column: str = "split",
     shared_labels: bool = False,
 ) -> Inspection | RunCheck:
-    """Look at pictures before training, or see whether a run's newest checkpoint is whole.
+    """Look at pictures (or documents) before training, or see whether a run's newest checkpoint is whole.
 
     Pictures: counts, files that cannot be read and why, duplicates, sizes, channels, bit depth in use, labels, groups
     and split. Nothing is written unless `out` is given: then a contact sheet and `inspection.json`.
@@ -61,14 +71,15 @@ def inspect(
     from selfsight.data.manifest import scan
 
     columns = Columns(label_column, group_column, split_column, shared_labels)
-    listing = source.find(given(data), **columns.spelled())
+    listing = source.find(given(data), **columns.spelled(), kind=source.kind_of(given(data)))
     manifest = scan(listing)
     found = inspecting.inspect_data(manifest, listing)
     if out is not None:
         from selfsight.views.sheet import contact_sheet_of
 
         Path(out).mkdir(parents=True, exist_ok=True)
-        contact_sheet_of(manifest.paths, manifest.names, Path(out) / "contact_sheet.png")
+        if manifest.kind == "pictures":
+            contact_sheet_of(manifest.paths, manifest.names, Path(out) / "contact_sheet.png")
         checkpoints.replace_file(Path(out) / "inspection.json", json_format.dumps(found.to_dict(), indent=1).encode())
     return found
 
@@ -176,7 +187,7 @@ def evaluate(
     columns = replace(its.recipe.columns, **named)  # type: ignore[arg-type]
     manifest = session.manifest_for(its.folder, its.recipe, given(data) if data is not None else None, columns)
     manifest, notes = unseen(manifest, Manifest.load(its.folder / "manifest.parquet"))
-    encoders = {"encoder": its.encoder(), **rivals(its.recipe, its.folder, pretrained)}
+    encoders = {"encoder": its.embedder(), **rivals(its.recipe, its.folder, pretrained)}
     pixels = its.recipe.pixels
     found, neighbours = measured(
         encoders,
@@ -221,7 +232,7 @@ def embed(
     from selfsight.training import session
 
     its = Run(run)
-    encoder = its.encoder()
+    encoder = its.embedder()
     columns = Columns(label_column, group_column, split_column, shared_labels)
     manifest = session.manifest_for(its.folder, its.recipe, given(data), columns)
     pictures, rows, size = session.pictures_of(its.recipe, manifest), manifest.every_row(), its.recipe.size

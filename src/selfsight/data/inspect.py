@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from selfsight.data.bad import BadFile, first_bytes
-from selfsight.data.decode import decode
+from selfsight.data.kinds import KINDS
 from selfsight.data.manifest import Manifest
 from selfsight.data.ranges import READERS
 from selfsight.data.source import Listing
@@ -44,6 +45,7 @@ class Inspection:
     train: int
     test: int
     suggestions: tuple[str, ...]
+    kind: str = "pictures"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; lists of names are cut to the first few, their lengths kept beside them."""
@@ -53,7 +55,8 @@ class Inspection:
         for name in ("bad", "constant", "duplicates"):
             plain[f"{name}_count"] = len(getattr(self, name))
             plain[name] = plain[name][:SHOWN]
-        return plain
+        called = KINDS[plain.pop("kind")].facts
+        return {called.get(name, name): value for name, value in plain.items() if called.get(name, name)}
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class _Look:
 def inspect_data(manifest: Manifest, listing: Listing) -> Inspection:
     """Decode every picture of a scanned listing and say what there is, and what to do about it."""
     with ThreadPoolExecutor(READERS) as pool:
-        looks = list(pool.map(_look, manifest.paths))
+        looks = list(pool.map(partial(_look, KINDS[manifest.kind].decode), manifest.paths))
     bad = (*manifest.bad, *(look for look in looks if isinstance(look, BadFile)))
     copies = list(_copies(manifest.digests))
     found: dict[str, Any] = {
@@ -85,10 +88,11 @@ def inspect_data(manifest: Manifest, listing: Listing) -> Inspection:
         bad=bad,
         **found,
         suggestions=tuple(_suggestions(manifest, bad, found)),
+        kind=manifest.kind,
     )
 
 
-def _look(path: str) -> _Look | BadFile:
+def _look(decode: Callable[[str], np.ndarray], path: str) -> _Look | BadFile:
     try:
         array = decode(path)
     except ImageError as error:

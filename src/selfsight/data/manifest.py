@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from pyarrow import parquet
 
 from selfsight import checkpoints
 from selfsight.data.bad import BadFile, first_bytes
-from selfsight.data.decode import Header, Refused, describe, read
+from selfsight.data.decode import Header, Refused
+from selfsight.data.kinds import KINDS, Kind
 from selfsight.data.source import Listing, Row
 from selfsight.data.splits import held_out, united
 from selfsight.errors import DataError
@@ -48,6 +50,7 @@ class Manifest:
     classes: tuple[str, ...]
     bad: tuple[BadFile, ...] = ()
     use_all: bool = False  # the test part trains too, and keeps its mark
+    kind: str = "pictures"  # of `kinds.KINDS`
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -102,7 +105,7 @@ class Manifest:
         columns |= {name: [os.fsencode(text) for text in getattr(self, name)] for name in ("paths", "names")}
         columns |= {"digests": list(self.digests), "dtypes": list(self.dtypes)}
         bad = [{**asdict(one), "first_bytes": one.first_bytes.hex()} for one in self.bad]
-        facts = {"classes": self.classes, "bad": bad, "use_all": self.use_all}
+        facts = {"classes": self.classes, "bad": bad, "use_all": self.use_all, "kind": self.kind}
         table = pa.table(columns).replace_schema_metadata({key: json.dumps(value) for key, value in facts.items()})
         sink = pa.BufferOutputStream()
         parquet.write_table(table, sink)
@@ -118,8 +121,8 @@ class Manifest:
             columns |= {name: tuple(map(os.fsdecode, table[name].to_pylist())) for name in ("paths", "names")}
             columns |= {name: tuple(table[name].to_pylist()) for name in ("digests", "dtypes")}
             bad = [BadFile(**one | {"first_bytes": bytes.fromhex(one["first_bytes"])}) for one in facts["bad"]]
-            every = bool(facts.get("use_all", False))
-            return cls(**columns, classes=tuple(facts["classes"]), bad=tuple(bad), use_all=every)
+            columns |= {"use_all": bool(facts.get("use_all", False)), "kind": str(facts.get("kind", cls.kind))}
+            return cls(**columns, classes=tuple(facts["classes"]), bad=tuple(bad))
         except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as error:
             raise DataError(f"{str(path)!r} is not a manifest of pictures ({error}); start the run anew.") from error
 
@@ -148,21 +151,22 @@ def scan(listing: Listing, *, seed: int = 0, use_all: bool = False, holdout: flo
     Raises DataError when no picture can be read.
     """
     with ThreadPoolExecutor(READERS, thread_name_prefix="scan") as pool:
-        results = list(pool.map(_see, listing.rows))
+        results = list(pool.map(partial(_see, KINDS[listing.kind]), listing.rows))
     seen = [one for one in results if isinstance(one, _Seen)]
     bad = (*listing.refused, *(one for one in results if isinstance(one, BadFile)))
     if not seen:
         raise DataError(
-            f"none of {len(bad)} files can be read as a picture; the first is {bad[0].path!r}: {bad[0].reason}"
-            f"{f' ({bad[0].detail})' if bad[0].detail else ''}."
+            f"none of {len(bad)} files can be read as a {KINDS[listing.kind].one}; the first is {bad[0].path!r}: "
+            f"{bad[0].reason}{f' ({bad[0].detail})' if bad[0].detail else ''}."
         )
-    return _manifest(seen, bad, _test(seen, seed, 0.0 if use_all else holdout), use_all)
+    made = _manifest(seen, bad, _test(seen, seed, 0.0 if use_all else holdout))
+    return replace(made, use_all=use_all, kind=listing.kind)
 
 
-def _see(row: Row) -> _Seen | BadFile:
+def _see(kind: Kind, row: Row) -> _Seen | BadFile:
     try:
-        data = read(row.path)
-        return _Seen(row, blake2b(data, digest_size=16).hexdigest(), describe(data))
+        data = kind.read(row.path)
+        return _Seen(row, blake2b(data, digest_size=16).hexdigest(), kind.describe(data))
     except Refused as refused:
         return BadFile(row.path, refused.reason, refused.detail, first_bytes(row.path))
 
@@ -192,7 +196,7 @@ def _part(together: Sequence[_Seen], seed: int, holdout: float) -> bool:
     return held_out(min(groups or [one.digest for one in together]), holdout, seed)
 
 
-def _manifest(seen: Sequence[_Seen], bad: tuple[BadFile, ...], test: Sequence[bool], use_all: bool) -> Manifest:
+def _manifest(seen: Sequence[_Seen], bad: tuple[BadFile, ...], test: Sequence[bool]) -> Manifest:
     classes = _classes(one.row.label for one in seen)
     number = {label: place for place, label in enumerate(classes)}
     groups = {key: place for place, key in enumerate(dict.fromkeys(_group(one.row) for one in seen))}
@@ -209,7 +213,6 @@ def _manifest(seen: Sequence[_Seen], bad: tuple[BadFile, ...], test: Sequence[bo
         dtypes=tuple(one.header.dtype for one in seen),
         classes=classes,
         bad=bad,
-        use_all=use_all,
     )
 
 

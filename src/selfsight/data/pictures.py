@@ -11,7 +11,7 @@ from jaxtyping import Int
 
 from selfsight.data.bad import BadFile, add_bad_files, first_bytes, write_bad_files
 from selfsight.data.cache import Decoded
-from selfsight.data.decode import decode
+from selfsight.data.kinds import KINDS
 from selfsight.data.manifest import Manifest
 from selfsight.data.order import Purpose, keyed
 from selfsight.data.ranges import PixelFormat, conform
@@ -72,7 +72,7 @@ class Pictures:
             return kept
         path = self.manifest.paths[row]
         try:
-            picture = conform(decode(path), self.format)
+            picture = conform(KINDS[self.manifest.kind].decode(path), self.format)
             self.decoded.keep(row, picture)
             return picture
         except ImageError as error:

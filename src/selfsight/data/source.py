@@ -1,9 +1,10 @@
-"""From what the user calls DATA to a listing of pictures: a folder, a list file, a table, or several of them joined."""
+"""From what the user calls DATA to a listing of samples: a folder, a list file, a table, or several of them joined."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +12,8 @@ from typing import NamedTuple
 from selfsight.data import splits, tables
 from selfsight.data.bad import BadFile
 from selfsight.data.classes import from_folders
-from selfsight.data.walk import OPENED, walk
+from selfsight.data.kinds import KINDS, Kind
+from selfsight.data.walk import is_candidate, walk
 from selfsight.errors import DataError
 
 INSIDE = ("labels.csv", "labels.parquet")  # a folder that holds one of these, with a column `path`, is read through it
@@ -45,6 +47,7 @@ class Listing:
     titles: tuple[str, ...]  # one for each source
     refused: tuple[BadFile, ...] = ()
     notes: tuple[str, ...] = ()  # plain sentences: what was decided
+    kind: str = "pictures"  # of `kinds.KINDS`
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -79,8 +82,9 @@ def find(
     group_column: str = "group",
     split_column: str = "split",
     shared_labels: bool = False,
+    kind: str = "pictures",
 ) -> Listing:
-    """List the pictures of DATA: a folder, a list file (.txt), a table (.csv, .tsv, .parquet), or several of them.
+    """List the samples of DATA: a folder, a list file (.txt), a table (.csv, .tsv, .parquet), or several of them.
 
     Labels of two sources are different labels unless `shared_labels`. Raises DataError when there is nothing to list.
     """
@@ -90,15 +94,24 @@ def find(
     columns = Columns(label_column, group_column, split_column)
     if elsewhere := [str(item) for item in items if "://" in str(item)]:
         raise DataError(f"{elsewhere[0]!r} is not on this machine; copy the pictures here and name their folder.")
-    listings = [_one(Path(item), columns) for item in items]
+    listings = [replace(_one(Path(item), columns, KINDS[kind]), kind=kind) for item in items]
     return listings[0] if len(listings) == 1 else _join(listings, shared_labels)
 
 
-def _one(data: Path, columns: Columns) -> Listing:
+def kind_of(data: str | Path | Sequence[str | Path]) -> str:
+    """What DATA holds by the endings of its names: the first kind that is there, pictures where none is."""
+    for kind in KINDS.values():
+        with suppress(DataError):
+            if any(is_candidate(path, kind.endings) for path in find(data, kind=kind.name).paths):
+                return kind.name
+    return next(iter(KINDS))
+
+
+def _one(data: Path, columns: Columns, kind: Kind) -> Listing:
     if not os.path.lexists(data):
         raise DataError(f"{str(data)!r} does not exist; check the spelling, or whether its disk is mounted.")
     if data.is_dir():
-        return _folder(data, columns)
+        return _folder(data, columns, kind)
     if data.suffix.lower() in tables.TABLES:
         return _table(data, columns)
     if data.suffix.lower() in tables.LISTS:
@@ -106,16 +119,17 @@ def _one(data: Path, columns: Columns) -> Listing:
     raise DataError(f"{str(data)!r} is neither a folder, a list (.txt) nor a table (.csv, .tsv, .parquet).")
 
 
-def _folder(folder: Path, columns: Columns) -> Listing:
+def _folder(folder: Path, columns: Columns, kind: Kind) -> Listing:
     for name in INSIDE:
         if (folder / name).is_file() and tables.PATH in tables.read_columns(folder / name):
             return _table(folder / name, columns)
     if columns != Columns():
         raise DataError(f"{str(folder)!r} holds no labels.csv, so it has no columns to choose; give a table as DATA.")
-    found = walk(str(folder))
+    found = walk(str(folder), kind.endings)
     if not found.names:
         bad = f" ({len(found.refused)} files were refused)" if found.refused else ""
-        raise DataError(f"{str(folder)!r} holds no picture{bad}; looked for {', '.join(OPENED.split())}.")
+        looked = f"{str(folder)!r} holds no {kind.one}{bad}; looked for {', '.join(kind.opened.split())}"
+        raise DataError(f"{looked}{_others(folder, kind)}.")
     said = from_folders(found.names)
     parts = _parts(said.splits, str(folder))
     root = os.path.abspath(folder)
@@ -124,6 +138,12 @@ def _folder(folder: Path, columns: Columns) -> Listing:
         for name, label, part in zip(found.names, said.labels, parts, strict=True)
     ]
     return Listing(tuple(rows), (_title(folder),), tuple(found.refused), (*found.notes, *said.notes))
+
+
+def _others(folder: Path, kind: Kind) -> str:
+    """What the folder holds instead, and who would take it."""
+    there = [other.name for other in KINDS.values() if other is not kind and walk(str(folder), other.endings).names]
+    return f". It holds {there[0]}, which other methods learn from: see `selfsight methods`" if there else ""
 
 
 def _table(file: Path, columns: Columns) -> Listing:

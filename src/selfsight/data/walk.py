@@ -1,24 +1,20 @@
-"""Find the pictures of a folder: each real file once, and nothing that is not inside.
+"""Find the samples of a folder: each real file once, and nothing that is not inside.
 
 Folders behind links are not entered, so there are no loops. A link to a file counts when its file lies inside the
 folder and is not listed already; of several hard links the one deepest in the folders counts, as it says most. Hidden
-files, what operating systems and half-finished downloads leave behind, and files without a picture's ending are no
-candidates.
+files, what operating systems and half-finished downloads leave behind, and files with another ending are no candidates.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 from selfsight.data.bad import BadFile
 from selfsight.errors import DataError
 
-OPENED = "png jpg jpeg jpe jfif webp avif gif bmp ppm pgm pbm pnm tif tiff"
-# Pictures that are refused later, by name, so that nobody wonders where they went.
-NAMED = "heic heif jxl jp2 j2k exr hdr psd ico tga pcx dib dcm dng cr2 cr3 nef arw orf rw2 raf"
-ENDINGS = {f".{ending}" for ending in f"{OPENED} {NAMED}".split()}
 JUNK = {"@eadir", "__macosx", "$recycle.bin", "lost+found", "system volume information"}
 
 
@@ -31,8 +27,8 @@ class Found:
     notes: list[str] = field(default_factory=list)
 
 
-def walk(root: str) -> Found:
-    """List the pictures under `root` (an existing folder). Raises DataError when it cannot be listed."""
+def walk(root: str, endings: Set[str]) -> Found:
+    """List the files under `root` (an existing folder) that end so. Raises DataError when it cannot be listed."""
     found, files, links = Found(), list[str](), list[str]()
     folders = [""]
     while folders:
@@ -45,20 +41,20 @@ def walk(root: str) -> Found:
                 links.append(name)
             elif entry.is_dir(follow_symlinks=False):
                 folders.append(f"{name}/")
-            elif is_candidate(name):
+            elif is_candidate(name, endings):
                 files.append(name)
     inodes = set[tuple[int, int]]()
     for name in sorted(files, key=lambda name: (-name.count("/"), name)):
         _add(name, os.path.join(root, name), found, inodes)
-    _add_links(root, sorted(links), found, inodes)
+    _add_links(root, sorted(links), endings, found, inodes)
     found.names.sort()
     found.refused.sort(key=lambda bad: bad.path)
     return found
 
 
-def is_candidate(name: str) -> bool:
-    """Whether the ending is a picture's; what the file really is, the opener decides."""
-    return os.path.splitext(name)[1].lower() in ENDINGS
+def is_candidate(name: str, endings: Set[str]) -> bool:
+    """Whether the name ends in one of them; what the file really is, the opener decides."""
+    return os.path.splitext(name)[1].lower() in endings
 
 
 def _entries(root: str, folder: str, found: Found) -> list[os.DirEntry[str]]:
@@ -88,14 +84,14 @@ def _add(name: str, path: str, found: Found, inodes: set[tuple[int, int]]) -> No
         inodes.add(inode)
 
 
-def _add_links(root: str, links: list[str], found: Found, inodes: set[tuple[int, int]]) -> None:
+def _add_links(root: str, links: list[str], endings: Set[str], found: Found, inodes: set[tuple[int, int]]) -> None:
     inside = os.path.realpath(root) + os.sep
     skipped = 0
     for name in links:
         path = os.path.join(root, name)
         if os.path.isdir(path):
             skipped += 1
-        elif is_candidate(name):
+        elif is_candidate(name, endings):
             target = os.path.realpath(path)
             if _is_regular(target) and not target.startswith(inside):
                 found.refused.append(BadFile(path, "outside_root", "a link to a file outside the folder"))

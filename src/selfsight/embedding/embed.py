@@ -1,4 +1,4 @@
-"""Pictures in, vectors out: the evaluation view of each picture through a frozen encoder."""
+"""Samples in, vectors out: the evaluation view of each one through a frozen encoder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from selfsight.nn.encoder import Encoder
+from selfsight.nn.embedder import Embedder
 from selfsight.views.render import whole
 
 THREADS = 2
@@ -30,9 +30,9 @@ def best_device() -> torch.device:
 
 
 @contextmanager
-def moved(encoder: Encoder, device: torch.device | None = None) -> Iterator[Encoder]:
+def moved(encoder: Embedder, device: torch.device | None = None) -> Iterator[Embedder]:
     """The encoder on a device (by default the best there is), and back where it was. On a GPU already, it stays."""
-    home, there = encoder.scale.device, best_device() if device is None else device
+    home, there = encoder.device, best_device() if device is None else device
     if home == there or (device is None and home.type != "cpu"):
         yield encoder
         return
@@ -46,18 +46,22 @@ def moved(encoder: Encoder, device: torch.device | None = None) -> Iterator[Enco
 
 
 def whole_views(
-    pictures: Readable, rows: Int[np.ndarray, "N"], size: int, batch: int
+    pictures: Readable,
+    rows: Int[np.ndarray, "N"],
+    size: int,
+    batch: int,
+    view: Callable[[np.ndarray, int], np.ndarray] = whole,
 ) -> Iterator[tuple[Tensor, Int[np.ndarray, "B"]]]:
-    """Evaluation views (B, size, size, C) and the rows they show, in order, a batch prepared ahead.
+    """Evaluation views (B, ...) and the rows they show, in order, a batch prepared ahead; `view` is the encoder's.
 
     A row whose file cannot be read is left out: a stand-in would carry the wrong name.
     """
 
     def prepared(chunk: np.ndarray) -> tuple[Tensor, np.ndarray]:
         read = [(*pictures.read(int(row)), int(row)) for row in chunk]
-        own = [(whole(picture, size), row) for picture, used, row in read if used == row]
+        own = [(view(picture, size), row) for picture, used, row in read if used == row]
         kept = np.array([row for _, row in own], np.int64)
-        return torch.from_numpy(np.stack([view for view, _ in own]) if own else np.zeros(0, np.uint8)), kept
+        return torch.from_numpy(np.stack([one for one, _ in own]) if own else np.zeros(0, np.uint8)), kept
 
     chunks = [rows[start : start + batch] for start in range(0, len(rows), batch)]
     with ThreadPoolExecutor(THREADS) as pool:
@@ -71,7 +75,7 @@ def whole_views(
 
 
 def batches(
-    encoder: Encoder,
+    encoder: Embedder,
     pictures: Readable,
     rows: Int[np.ndarray, "N"],
     *,
@@ -87,14 +91,14 @@ def batches(
     """
     done = 0
     with moved(encoder, device):
-        for views, shown in whole_views(pictures, rows, size, batch):
+        for views, shown in whole_views(pictures, rows, size, batch, encoder.view):
             yield vectors_of(encoder, views, patches=patches), shown
             done += len(shown)
             tell(done)
 
 
 def embed(
-    encoder: Encoder,
+    encoder: Embedder,
     pictures: Readable,
     rows: Int[np.ndarray, "N"],
     *,
@@ -116,11 +120,11 @@ def embed(
 
 
 @torch.inference_mode()
-def vectors_of(encoder: Encoder, views: Tensor, *, patches: bool = False) -> Float[np.ndarray, "N ..."]:
-    """Embeddings of views (N, h, w, C) that are in memory; the encoder's mode is left as found."""
+def vectors_of(encoder: Embedder, views: Tensor, *, patches: bool = False) -> Float[np.ndarray, "N ..."]:
+    """Embeddings of views (N, ...) that are in memory; the encoder's mode is left as found."""
     training = [part for part in encoder.modules() if part.training]
     encoder.eval()
-    views = views.to(encoder.scale.device)
+    views = views.to(encoder.device)
     found = encoder.patches(views) if patches else encoder(views)
     for part in training:
         part.training = True

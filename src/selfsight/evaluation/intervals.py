@@ -54,6 +54,11 @@ def of_difference(
     return _of_mean(first.astype(np.float64) - second.astype(np.float64), groups, (-1.0, 1.0), seed)
 
 
+def of_mean(values: Float[np.ndarray, "N"], groups: Int[np.ndarray, "N"], *, seed: int = 0) -> Interval:
+    """Interval of the mean of values without bounds. With one group nothing is known: (-inf, inf)."""
+    return _of_mean(values, groups, (-np.inf, np.inf), seed)
+
+
 def _of_mean(values: Float[np.ndarray, "N"], groups: Int[np.ndarray, "N"], ends: Interval, seed: int) -> Interval:
     """Interval of the mean of values that lie between `ends`.
 

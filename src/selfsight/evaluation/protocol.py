@@ -13,7 +13,7 @@ from selfsight.evaluation import few, geometry, intervals, knn, linear, retrieva
 from selfsight.evaluation.task import Task, pose
 
 ENCODER = "encoder"
-RIVALS = ("untrained", "raw_pixels", "simple_statistics")  # what training must beat (design.md section 5)
+RIVALS = ("untrained", "raw_pixels", "simple_statistics", "bag_of_words")  # of those there are (design.md section 5)
 START = "pretrained"  # and, where a run started from given weights, these
 SHOTS = (1, 5, 10)  # labels per class of the few-label rows
 

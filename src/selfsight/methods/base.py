@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from torch import Tensor, nn
@@ -115,6 +115,7 @@ class Group:
 class Method(nn.Module, ABC):
     """Teach an encoder from images. One final subclass per file in this folder."""
 
+    kind: ClassVar[str] = "pictures"  # of sample that it learns from, see `data.kinds`
     progress: float = 0.0  # share of training done, [0, 1]; written by the loop only
 
     def __init__(self, encoder: Encoder) -> None:

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import timm
 import torch
 from jaxtyping import Float, Shaped
@@ -19,10 +20,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models import adapt_input_conv
-from torch import Tensor, nn
+from torch import Tensor
 
 from selfsight import checkpoints
 from selfsight.errors import MissingError, RecipeError
+from selfsight.nn.embedder import Drawn, Embedder
+from selfsight.views.recipes import multi_view
+from selfsight.views.render import whole
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 SMALL_VIEW = 40  # pixels: below this a network of stride 32 would be left with one position
@@ -36,12 +40,13 @@ WITHOUT: tuple[tuple[str, ...], ...] = (  # tried in this order
 ANY_SIZE = {"dynamic_img_size": True, "dynamic_img_pad": True}  # tiles and small crops are other sizes than the view
 
 
-class Encoder(nn.Module):
+class Encoder(Embedder):
     """A timm backbone and the pixel scale it was trained with.
 
     `low` and `high` are the pixel values that become 0 and 1; `mean` and `std` then normalise, per channel.
     """
 
+    kind = "pictures"
     backbone: Any  # a timm network: nn.Module with timm's own methods
     scale: Tensor
     shift: Tensor
@@ -69,12 +74,19 @@ class Encoder(nn.Module):
         self.width = int(getattr(self.backbone, "head_hidden_size", self.maps) or self.maps)
         self.register_buffer("scale", 1 / (torch.tensor(self.std) * (high - low)))
         self.register_buffer("shift", (low / (high - low) + torch.tensor(self.mean)) / torch.tensor(self.std))
-        self.channels_last = False
 
     def forward(self, pixels: Shaped[Tensor, "B ..."]) -> Float[Tensor, "B D"]:
         """Embeddings: the backbone's pooled output before any head. Integer (B, H, W, C) or float (B, C, H, W)."""
         embeddings: Tensor = self.backbone(self.normalised(pixels))
         return embeddings
+
+    def view(self, sample: np.ndarray, size: int) -> np.ndarray:
+        """The whole picture at `size` pixels, see `views.render.whole`."""
+        return whole(sample, size)
+
+    def pair(self, recipe: str, size: int) -> Drawn:
+        """Two draws of the named view recipe."""
+        return multi_view(recipe, size)
 
     def patches(self, pixels: Shaped[Tensor, "B ..."]) -> Float[Tensor, "B L D"]:
         """One vector for each position of the last feature map, row-major; class tokens are left out."""

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
-from selfsight.nn.encoder import Encoder
+from selfsight.nn.embedder import Embedder
 
 __all__ = ["estimated", "normalising"]
 
@@ -19,7 +19,7 @@ def normalising(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
     return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
 
-def estimated(encoder: Encoder, batches: Iterable[Shaped[Tensor, "B h w C"]]) -> Encoder:
+def estimated(encoder: Embedder, batches: Iterable[Shaped[Tensor, "B ..."]]) -> Embedder:
     """A copy in eval mode whose batch-norm statistics are the plain mean over `batches`; the encoder stays as it is."""
     own = copy.deepcopy(encoder)
     norms = normalising(own)
@@ -30,5 +30,5 @@ def estimated(encoder: Encoder, batches: Iterable[Shaped[Tensor, "B h w C"]]) ->
         norm.train()
     with torch.no_grad():
         for views in batches if norms else ():
-            own(views.to(own.scale.device))
+            own(views.to(own.device))
     return own.eval()

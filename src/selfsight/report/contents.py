@@ -5,7 +5,8 @@
     [{"query": {"name": "cup.jpg", "label": "cup", "image": "<base64 of a PNG or JPEG>"},
       "found": [{"name": "mug.jpg", "label": "cup", "score": 0.93, "image": "..."}, ...]}, ...]
 
-`label` may be null. Everything in these files came from somebody's disk: the page escapes all of it.
+`label` may be null; a document has its beginning, `text`, in place of `image`. Everything in these files came from
+somebody's disk: the page escapes all of it.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Contents:
     """A run as the page shows it. What is not in the folder is empty."""
 
     name: str
+    kind: str = "pictures"  # of sample
     recipe: list[tuple[str, str, str]] = field(default_factory=list)  # name, value, reason
     metrics: list[Entry] = field(default_factory=list)
     timing: list[Entry] = field(default_factory=list)
@@ -52,6 +54,7 @@ def read(folder: Path) -> Contents:
         raise RunError(f"{str(folder)!r} is not a run: it has no recipe.yaml. Give the folder that `train` wrote.")
     return Contents(
         name=folder.resolve().name,
+        kind=_json(folder / "untrained" / "preprocess.json", {}).get("kind", "pictures"),
         recipe=list(_recipe((folder / "recipe.yaml").read_text(encoding="utf-8"))),
         metrics=_lines(folder / "metrics.jsonl"),
         timing=_lines(folder / "timing.jsonl"),

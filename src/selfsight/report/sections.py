@@ -11,7 +11,7 @@ from selfsight.report.contents import Contents, Entry
 from selfsight.report.curves import chart
 from selfsight.report.html import element, safe
 from selfsight.report.scores import contenders, named, whiskers
-from selfsight.report.words import MEANINGS, NAMES, conclusions, interval, percent, plain
+from selfsight.report.words import MEANINGS, NAMES, conclusions, interval, percent, plain, said
 
 CURVES = (  # key in metrics.jsonl, title, what it says
     ("loss", "Loss", "what training makes smaller"),
@@ -33,13 +33,13 @@ def facts(run: Contents) -> str:
     """The handful of values that people ask for first."""
     recipe = {name: value for name, value, _ in run.recipe}
     first = ("method", "encoder", "size", "batch", "pictures")
-    shown: list[tuple[str, str]] = [(name, recipe[name]) for name in first if name in recipe]
+    shown: list[tuple[str, str]] = [(said(name, run.kind), recipe[name]) for name in first if name in recipe]
     if run.metrics:
         last = run.metrics[-1]
         shown += [(name, plain(last[name])) for name in ("epoch", "step") if name in last]
     rates = sorted(float(entry["images_per_second"]) for entry in run.timing if entry.get("images_per_second"))
     if rates:
-        shown.append(("pictures/s", f"{rates[len(rates) // 2]:.0f}"))
+        shown.append((f"{run.kind}/s", f"{rates[len(rates) // 2]:.0f}"))
     cells = [element("div", element("dt", safe(name)) + element("dd", safe(value))) for name, value in shown]
     return element("dl", "".join(cells), names="facts") if cells else ""
 
@@ -77,7 +77,7 @@ def _score_row(name: str, scores: Mapping[str, Any], tasks: Sequence[str]) -> st
 def _label_free(run: Contents) -> str:
     values = {key: value for key, value in dict(run.evaluation.get("label_free") or {}).items() if _is_number(value)}
     cells = [
-        element("div", element("dt", safe(NAMES.get(key, key))) + element("dd", safe(plain(value))))
+        element("div", element("dt", safe(said(NAMES.get(key, key), run.kind))) + element("dd", safe(plain(value))))
         for key, value in values.items()
     ]
     if not cells:
@@ -94,11 +94,11 @@ def curves(run: Contents) -> str:
         first = (points[0][1], "before training") if key == "quality" and points and points[0][0] == 0 else None
         drawing = chart(points, title=title, x="step", colour=1 + colour % 3, reference=first)
         if drawing:
-            caption = element("figcaption", f"{safe(title)} <span>{safe(words)}</span>")
+            caption = element("figcaption", f"{safe(title)} <span>{safe(said(words, run.kind))}</span>")
             figures.append(element("figure", caption + drawing, names="card"))
     if not figures:
         return ""
-    words = "What was measured while training; quality and rank look at training pictures only."
+    words = said("What was measured while training; quality and rank look at training pictures only.", run.kind)
     return _section("Training", words, element("div", "".join(figures), names="curves"))
 
 
@@ -118,6 +118,7 @@ def outputs(run: Contents) -> str:
 def neighbours(run: Contents) -> str:
     """Questions and what the encoder found nearest to them."""
     words = "On the left a picture, then those that the encoder holds nearest to it. The number is their cosine."
+    words = said(words, run.kind)
     if run.neighbours:
         rows = [element("div", _neighbour_row(row), names="row") for row in run.neighbours]
         if any((row.get("query") or {}).get("label") is not None for row in run.neighbours):
@@ -145,6 +146,8 @@ def _picture(entry: Entry, names: str, score: str) -> str:
     label = f"<bdi><b>{safe(entry['label'])}</b></bdi>" if entry.get("label") is not None else ""
     last = safe(str(entry.get("name") or "").rsplit("/", 1)[-1])  # the narrow column's worth; the rest is the title
     text = f'{label}<bdi title="{name}">{last}</bdi>{safe(score)}'
+    if entry.get("text"):
+        return element("figure", element("p", safe(entry["text"])) + text, names=f"page {names}")
     return element("figure", f'<img alt="{name}" src="{source}">{text}', names=names)
 
 
@@ -156,14 +159,14 @@ def recipe(run: Contents) -> str:
         )
         for name, value, why in run.recipe
     ]
-    words = "The same recipe on the same pictures gives the same weights. It is kept in recipe.yaml."
+    words = said("The same recipe on the same pictures gives the same weights. It is kept in recipe.yaml.", run.kind)
     return _section("Recipe", words, _card(_table(["entry", "value", "because"], rows))) if rows else ""
 
 
 def bad_files(run: Contents) -> str:
     """Files that could not be read."""
     rows = [element("tr", f"<td><bdi>{safe(path)}</bdi></td><td>{safe(why)}</td>") for path, why in run.bad_files]
-    words = "These could not be decoded and were replaced by other pictures; bad_files.csv lists all."
+    words = said("These could not be decoded and were replaced by other pictures; bad_files.csv lists all.", run.kind)
     return _section("Files that could not be read", words, _card(_table(["file", "reason"], rows))) if rows else ""
 
 

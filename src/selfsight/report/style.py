@@ -57,6 +57,9 @@ code { font: 13.5px/1.5 ui-monospace, "SF Mono", Menlo, "DejaVu Sans Mono", mono
 .row img { width: 104px; height: 104px; object-fit: cover; border-radius: 6px; display: block; margin-bottom: 6px;
   border: 3px solid transparent; }
 .row .same img { border-color: var(--one); } .row .other img { border-color: var(--two); }
+.row figure.page { flex-basis: 190px; } .row .page p { height: 150px; overflow: hidden; margin: 0 0 6px;
+  padding: 6px 8px; border: 3px solid var(--line); border-radius: 6px; color: var(--ink); overflow-wrap: anywhere; }
+.row .page.same p { border-color: var(--one); } .row .page.other p { border-color: var(--two); }
 .row bdi { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
 .row b { color: var(--ink); font-weight: 600; }
 .note { color: var(--soft); font-size: 14px; margin: 12px 0 0; }

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from selfsight.report.scores import contenders, named
-from selfsight.report.words import NAMES, conclusions, interval, percent, plain
+from selfsight.report.words import NAMES, conclusions, interval, percent, plain, said
 
 Row = Sequence[object]
 
@@ -43,7 +43,8 @@ def evaluation(numbers: Mapping[str, Any]) -> None:
         _table(["encoder", *(named(task) for task in tasks)], rows)
     free = {name: value for name, value in dict(numbers.get("label_free") or {}).items() if name != "two_views"}
     if free:
-        _table(["without labels", "value"], [(NAMES.get(name, name), plain(value)) for name, value in free.items()])
+        told = {name: said(NAMES.get(name, name), numbers.get("kind")) for name in free}
+        _table(["without labels", "value"], [(told[name], plain(value)) for name, value in free.items()])
     for note in numbers.get("notes") or []:
         _line(note)
     for conclusion, _ in conclusions(numbers.get("verdict")):

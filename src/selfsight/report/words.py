@@ -9,6 +9,7 @@ NAMES = {
     "untrained": "the same network, untrained",
     "raw_pixels": "raw pixels",
     "simple_statistics": "simple statistics",
+    "bag_of_words": "bag of words",
     "pretrained": "pretrained weights, as given",
     "published": "published weights",
     "knn": "nearest neighbours",
@@ -27,10 +28,16 @@ MEANINGS = {
     "untrained": "random weights: what the architecture alone gives",
     "raw_pixels": "the picture at 32 x 32, mean-subtracted, compared by cosine",
     "simple_statistics": "a histogram of colours or greys, and of gradients on a 4 x 4 grid",
+    "bag_of_words": "which words it holds and how often, the rarer the weightier, hashed into 2,048 places",
     "pretrained": "what this run started from; where that was random weights, what evaluate --pretrained named",
     "published": "what evaluate --pretrained named, beside the weights that this run started from",
     "trained": "the encoder of this run",
 }
+
+
+def said(words: str, kind: str | None) -> str:
+    """Words of our own that speak of pictures, as they are said of another kind of sample, such as documents."""
+    return words.replace("picture", kind.removesuffix("s")) if kind else words
 
 
 def percent(share: float) -> str:

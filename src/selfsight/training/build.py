@@ -15,12 +15,15 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from selfsight import distributed, methods
 from selfsight.errors import MissingError, RecipeError, RunError, unknown
 from selfsight.methods.base import Method, Training
-from selfsight.nn.encoder import Encoder, arguments_for, usual_scale
+from selfsight.nn import families
+from selfsight.nn.embedder import Embedder
+from selfsight.nn.encoder import Encoder, arguments_for
 from selfsight.nn.weights import weights_from
+from selfsight.nn.words import Words
 from selfsight.recipe import Recipe
 from selfsight.training.optimizers import build as build_optimizer
 
-__all__ = ["accelerator_of", "encoder_of", "engine", "method_of", "optimizer_of", "started"]
+__all__ = ["accelerator_of", "encoder_of", "engine", "facts_of", "method_of", "optimizer_of", "started"]
 
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
@@ -67,7 +70,7 @@ def accelerator_of(device: str) -> tuple[str, list[int] | int]:
     return kind, [int(number or 0)] if kind == "cuda" else 1
 
 
-def encoder_of(recipe: Recipe, *, untrained: bool = False) -> Encoder:
+def encoder_of(recipe: Recipe, *, untrained: bool = False) -> Embedder:
     """The encoder at its start: random weights of the recipe's seed, or the weights it names.
 
     `untrained` leaves given weights away: the random network beside which a pretrained start is measured.
@@ -88,8 +91,10 @@ def started(
     seed: int,
     *,
     untrained: bool = False,
-) -> tuple[Encoder, str]:
+) -> tuple[Embedder, str]:
     """The encoder that a run starts from, and a sentence on how much of a weights file fitted ("" without one)."""
+    if families.of(name) is Words:
+        return begun(name, seed, given=pretrained or bool(weights)), ""
     file = Path(weights) if weights else None
     scale = {key: pixels[key] for key in ("channels", "low", "high", "mean", "std")}
     arguments = arguments_for(name, size, pretrained=pretrained, weights=file, untrained=untrained)
@@ -98,6 +103,15 @@ def started(
         encoder = Encoder(name, size=size, pretrained=pretrained and not untrained, arguments=arguments, **scale)
         told = weights_from(encoder, file) if file and not untrained else ""
     return encoder, told
+
+
+def begun(name: str, seed: int, *, given: bool) -> Words:
+    """A network of words at its start; RecipeError where weights are given: it learns its vocabulary anew."""
+    if given:
+        raise RecipeError(f"{name} starts from random weights, since its words are the documents'; give no weights")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Words(name)
 
 
 def method_of(recipe: Recipe, before: Method | None = None) -> Method:
@@ -128,17 +142,29 @@ def optimizer_of(recipe: Recipe, method: Method) -> torch.optim.Optimizer:
     return build_optimizer(method.groups(), training, recipe.lr)
 
 
-def rivals(recipe: Recipe, folder: Path, pretrained: str | None = None) -> dict[str, Encoder]:
+def facts_of(recipe: Recipe) -> dict[str, object]:
+    """What an encoder's folder says of its origin beside its preprocessing."""
+    return {
+        "method": recipe.method,
+        "steps": recipe.steps,
+        "trained_on": recipe.pictures,
+        "pixels": recipe.pixels,
+    }
+
+
+def rivals(recipe: Recipe, folder: Path, pretrained: str | None = None) -> dict[str, Embedder]:
     """What a run's encoder is measured beside: the untrained network and, where weights are at hand, a pretrained one.
 
     `untrained` has random weights. A run that started from given weights has these as `pretrained`, and the encoder
     named by `pretrained` as `published`; a run that started from random weights has the named one as `pretrained`.
     """
-    start = Encoder.load(folder / "untrained")
+    start = families.load(folder / "untrained")
     given = bool(recipe.weights) or recipe.pretrained
     found = {"untrained": encoder_of(recipe, untrained=True) if given else start}
     if given:
         found["pretrained"] = start
+    if pretrained is not None and start.kind != Encoder.kind:
+        raise RecipeError(f"--pretrained compares encoders of {Encoder.kind}; this run learned from {start.kind}")
     if pretrained is not None:
         scale = {key: recipe.pixels[key] for key in ("channels", "low", "high")}
         found["published" if given else "pretrained"] = from_elsewhere(pretrained, recipe.size, scale)
@@ -149,5 +175,5 @@ def from_elsewhere(name: str, size: int, scale: dict[str, float]) -> Encoder:
     """A pretrained encoder by timm name, or from a folder with config.json and model.safetensors."""
     if (Path(name) / "config.json").is_file():
         return Encoder.load(Path(name))
-    mean, std = usual_scale(name, int(scale["channels"]), trained=True)
+    mean, std = families.usual_scale(name, int(scale["channels"]), trained=True)
     return Encoder(name, size=size, pretrained=True, mean=mean, std=std, **scale)  # type: ignore[arg-type]

@@ -41,6 +41,7 @@ class TrainingData:
             self.pictures, self.rows, self.labels, method.views(recipe.size), seed=recipe.seed, workers=workers
         )
         self.monitor = Monitor(
+            method.product,
             self.pictures,
             self.rows,
             manifest.labels,
@@ -70,7 +71,7 @@ class TrainingData:
 
     def _features(self, method: Method) -> Float[Tensor, "N D"]:
         encoder = method.product
-        found, kept = embed(encoder, self.pictures, self.rows, size=self.recipe.size, device=encoder.scale.device)
+        found, kept = embed(encoder, self.pictures, self.rows, size=self.recipe.size, device=encoder.device)
         full = np.zeros((len(self.rows), method.product.width), np.float32)
         full[np.searchsorted(self.rows, kept)] = found
         return torch.from_numpy(full)

@@ -18,8 +18,10 @@ from torch import Tensor
 from selfsight import checkpoints, distributed
 from selfsight.errors import DiskError, Interrupted, TrainingError
 from selfsight.methods.base import Batch, Epoch, Method, Projections, Terms
+from selfsight.nn.embedder import Embedder
 from selfsight.recipe import Recipe
 from selfsight.training import gradcache, schedule, state
+from selfsight.training.build import facts_of
 from selfsight.training.data import TrainingData
 from selfsight.training.journal import Journal
 from selfsight.training.optimizers import set_rate
@@ -212,7 +214,8 @@ class Trainer:
     def look(self, step: int) -> None:
         """Measure the encoder on the monitor's pictures; on one rank, since all hold the same."""
         if distributed.rank() == 0:
-            monitor, encoder = self.data.monitor, self.method.product
+            monitor = self.data.monitor
+            encoder: Embedder = self.method.product
             if step == 0 and not (self.recipe.weights or self.recipe.pretrained):
                 with self.fabric.autocast():  # nobody trained it: its batch norms know no pictures yet
                     encoder = monitor.calibrated(encoder)
@@ -238,6 +241,8 @@ class Trainer:
         try:
             self.journal.sync()
             self.data.note_bad_files()
+            if step == 0:
+                self.method.product.save(self.folder / "untrained", facts_of(self.recipe))
         except OSError as error:
             raise DiskError(
                 f"step {step} cannot be noted in {str(self.folder)!r} ({error.strerror}); free some space, the earlier "

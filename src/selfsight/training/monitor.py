@@ -15,11 +15,11 @@ from selfsight.data.loader import View
 from selfsight.data.order import Purpose, keyed
 from selfsight.embedding.embed import Readable, vectors_of, whole_views
 from selfsight.evaluation import geometry, quality
-from selfsight.nn.encoder import Encoder
+from selfsight.nn.embedder import Embedder
 from selfsight.nn.statistics import estimated
-from selfsight.views.recipes import multi_view
 
 CHUNK = 256
+PROTOCOL = "crop-flip"  # of the two views, where there are no labels
 
 
 class Monitor:
@@ -27,6 +27,7 @@ class Monitor:
 
     def __init__(
         self,
+        encoder: Embedder,
         pictures: Readable,
         rows: np.ndarray,
         labels: np.ndarray,
@@ -39,19 +40,19 @@ class Monitor:
         labelled = rows[labels[rows] >= 0]
         choices = labelled if len(labelled) >= len(rows) // 2 else rows
         chosen = np.sort(keyed(seed, 0, Purpose.MONITOR).permutation(choices)[:count])
-        shown = list(whole_views(pictures, chosen, size, CHUNK))
+        shown = list(whole_views(pictures, chosen, size, CHUNK, encoder.view))
         self.views = torch.cat([views for views, _ in shown])
         kept = np.concatenate([kept for _, kept in shown])
         self.labels, self.groups = labels[kept], groups[kept]
         self.labelled = len(np.unique(self.labels[self.labels >= 0])) > 1
         if not self.labelled:
-            self.pairs = _pairs(pictures, kept, multi_view("crop-flip", size), seed)
+            self.pairs = _pairs(pictures, kept, encoder.pair(PROTOCOL, size), seed)
 
-    def calibrated(self, encoder: Encoder) -> Encoder:
+    def calibrated(self, encoder: Embedder) -> Embedder:
         """A copy of an untrained encoder with batch statistics of the monitor's pictures, as `evaluate` takes it."""
         return estimated(encoder, torch.split(self.views, CHUNK))
 
-    def look(self, encoder: Encoder, autocast: Callable[[], AbstractContextManager[Any]]) -> dict[str, float]:
+    def look(self, encoder: Embedder, autocast: Callable[[], AbstractContextManager[Any]]) -> dict[str, float]:
         """quality (kNN, or R@1 of two views), rankme, mean_cos, std of the encoder as it stands."""
 
         def features(views: Tensor) -> Float[np.ndarray, "N D"]:

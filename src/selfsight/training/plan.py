@@ -13,10 +13,12 @@ import torch
 
 from selfsight import methods
 from selfsight.data import ranges
+from selfsight.data.kinds import KINDS
 from selfsight.data.manifest import Manifest
 from selfsight.errors import DataError, RecipeError
 from selfsight.methods.base import Facts, Method, Training
 from selfsight.nn import encoder as encoders
+from selfsight.nn import families
 from selfsight.nn.statistics import normalising
 from selfsight.recipe import Recipe
 from selfsight.training import autotune
@@ -27,6 +29,7 @@ from selfsight.training.values import RECIPE, checked, kinds_of_settings
 SIZES = (32, 64, 96, 128, 160, 224)
 CPU_SIZE, CPU_BATCH, CPU_LENGTH = 64, 128, "10m"  # what a laptop does in the time of a coffee
 LEAST_BATCHES = 8  # in an epoch, where the batch is automatic: a queue of past keys needs as many
+USUAL = "simclr"  # where nobody names a method
 MONITOR_SHARE = 0.02  # of the pictures that training computes
 
 
@@ -52,7 +55,7 @@ def plan(request: Request, manifest: Manifest) -> tuple[Recipe, dict[str, str]]:
     entries = configured(request)
     for name, value in entries.items():
         made.values[name], made.reasons[name] = value, "from --config"
-    kind = methods.get(made.settle("method", request.method, "simclr", "the method to start with"))
+    kind = methods.get(made.settle("method", request.method, USUAL, "the method to start with"))
     own, loose = sorted_settings(kind, made.values["method"], request.settings)
     for name, value in loose.items():
         made.values[name], made.reasons[name] = value, "as asked"
@@ -65,6 +68,11 @@ def plan(request: Request, manifest: Manifest) -> tuple[Recipe, dict[str, str]]:
     recipe, reasons = length(made, request, manifest, kind)
     autotune.prove(recipe)
     return recipe, reasons
+
+
+def method_for(request: Request) -> type[Method]:
+    """The method that is asked for, before anything else is known: it says what kind of sample is looked for."""
+    return methods.get(request.method or configured(request).get("method") or USUAL)
 
 
 def machine(made: Plan, request: Request) -> None:
@@ -104,26 +112,34 @@ def data(made: Plan, request: Request, manifest: Manifest) -> None:
     why = f"pictures have a short side of {side} px" + (
         f"; {cap} px keeps a CPU quick" if side > cap == CPU_SIZE else ""
     )
-    size = made.settle("size", request.size, fitting[-1], why)
+    fixed = KINDS[manifest.kind].size
+    usual = (fixed, "the first words stand for a document") if fixed else (fitting[-1], why)
+    size = made.settle("size", request.size, *usual)
     if not 8 <= size <= 1024:
-        raise RecipeError(f"--size {size} is not between 8 and 1024 pixels")
+        raise RecipeError(f"--size {size} is not between 8 and 1024{'' if fixed else ' pixels'}")
     made.values["pixels"] = asdict(ranges.measure(manifest, rows))
-    made.reasons["pixels"] = "measured on the training pictures"
+    made.reasons["pixels"] = f"measured on the training {manifest.kind}"
 
 
 def start(made: Plan, request: Request, training: Training) -> None:
     """Encoder and the weights it starts from; `--encoder RUN` is another run's encoder."""
     name, weights = request.encoder, request.weights
     if name and (found := weights_of_run(name)):
-        name, weights = encoders.Encoder.load(Path(found).parent).name, found
+        name, weights = families.load(Path(found).parent).name, found
     elif name and (Path(name).exists() or "/" in name):
         raise RecipeError(f"--encoder {name!r} is neither a finished run nor the name of a timm architecture")
     encoder = made.settle("encoder", name, training.encoder, f"the usual for {made.values['method']}")
-    if not encoders.known(encoder):
+    if not families.known(encoder):
         raise RecipeError(encoders.unknown_encoder(encoder))
+    learns, encodes = methods.get(made.values["method"]).kind, families.of(encoder).kind
+    if learns != encodes:
+        raise RecipeError(
+            f"{made.values['method']} learns from {learns} and {encoder!r} encodes {encodes}; use --encoder "
+            f"{training.encoder}"
+        )
     weights = made.settle("weights", weights and str(Path(weights).resolve()), None, "random weights")
     published = made.settle("pretrained", request.pretrained or None, False, "random weights")
-    mean, std = encoders.usual_scale(encoder, made.values["pixels"]["channels"], published or bool(weights))
+    mean, std = families.usual_scale(encoder, made.values["pixels"]["channels"], published or bool(weights))
     made.values["pixels"] = {**made.values["pixels"], "mean": list(mean), "std": list(std)}
     built, told = started(encoder, made.values["size"], made.values["pixels"], published, weights, made.values["seed"])
     built.check()
@@ -136,18 +152,18 @@ def start(made: Plan, request: Request, training: Training) -> None:
 def optimization(made: Plan, request: Request, training: Training) -> None:
     """Batch, rate and the rest of the published recipe."""
     pictures, world = made.values["pictures"], made.values["world"]
+    said = KINDS[methods.get(made.values["method"]).kind].said
     on_cpu = made.values["device"] == "cpu"
     cap = min(training.batch, CPU_BATCH) if on_cpu else training.batch
     batch = max(2, min(cap, 2 ** max(1, (pictures // LEAST_BATCHES).bit_length() - 1)))
     why = f"published {training.batch}" + (f"; {CPU_BATCH} at most on a CPU" if cap < training.batch else "")
-    why += f"; {pictures} pictures leave {LEAST_BATCHES} batches an epoch" if batch < cap else ""
+    why += said(f"; {pictures} pictures leave {LEAST_BATCHES} batches an epoch") if batch < cap else ""
     batch = made.settle("batch", request.batch, batch, why)
     if pictures < 2:
-        raise DataError("there is only one training picture, and it has nothing to be told from; add more pictures")
+        raise DataError(said("there is only one training picture, and it has nothing to be told from; add pictures"))
     if batch < 2 or batch > pictures:
-        raise RecipeError(
-            f"a batch of {batch} does not fit {pictures} training pictures; use --batch between 2 and {pictures}"
-        )
+        fit = f"a batch of {batch} does not fit {pictures} training pictures; use --batch between 2 and {pictures}"
+        raise RecipeError(said(fit))
     if batch % world:
         raise RecipeError(f"a batch of {batch} cannot be shared evenly by {world} ranks; use a multiple of {world}")
     made.settle("micro_batch", request.micro_batch, batch // world, "the whole batch at once")

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from selfsight import methods
 from selfsight.data.bad import BadFile
 from selfsight.recipe import Recipe
 
@@ -25,6 +26,8 @@ class Watcher:
 
     def __init__(self, recipe: Recipe, *, quiet: bool = False, title: str = "") -> None:
         self.recipe, self.quiet, self.title = recipe, quiet, title
+        kind = methods.get(recipe.method).kind
+        self.samples = "images" if kind == "pictures" else kind
         self.console = Console(stderr=True)
         self.live: Live | None = None
         self.done, self.shown_at = 0, 0.0
@@ -97,7 +100,7 @@ class Watcher:
         left = (self.recipe.steps - self.done) * self.recipe.batch / speed if speed else 0.0
         parts = [f"{self.title}step {self.done}/{self.recipe.steps}"]
         if speed:
-            parts += [f"{speed:,.0f} images/s", f"{clock(left)} left"]
+            parts += [f"{speed:,.0f} {self.samples}/s", f"{clock(left)} left"]
         names = {"loss": "loss", "quality": "quality", "rankme": "rank"}
         digits = {"loss": 3, "quality": 3, "rankme": 0}
         parts += [f"{names[key]} {self.latest[key]:.{digits[key]}f}" for key in names if key in self.latest]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from selfsight import checkpoints, distributed
+from selfsight import checkpoints, distributed, methods
 from selfsight.data import source
 from selfsight.data.manifest import Manifest, scan
 from selfsight.data.order import Purpose, keyed
@@ -20,10 +20,10 @@ from selfsight.errors import DataError, DiskError, RecipeError, RunError
 from selfsight.methods.base import Method
 from selfsight.recipe import Columns, Recipe
 from selfsight.training.autotune import stand_in
-from selfsight.training.build import encoder_of, engine, method_of, optimizer_of
+from selfsight.training.build import engine, facts_of, method_of, optimizer_of
 from selfsight.training.data import TrainingData, format_of
 from selfsight.training.loop import Trainer
-from selfsight.training.plan import plan
+from selfsight.training.plan import method_for, plan
 from selfsight.training.progress import Watcher
 from selfsight.training.request import Request, contradiction, parse_length
 from selfsight.training.told import plan_rows
@@ -60,7 +60,7 @@ def train(
         if distributed.rank() == 0:
             with room_in(folder):
                 show_outputs(recipe, manifest, method, folder / "outputs.png")
-                method.product.save(folder / "encoder", facts_of(recipe, manifest))
+                method.product.save(folder / "encoder", facts_of(recipe))
     return recipe
 
 
@@ -106,7 +106,7 @@ def manifest_for(folder: Path, recipe: Recipe, data: list[str] | None, columns: 
     """The run's own listing, or that of other pictures or other columns of the same ones."""
     if data is None and columns == recipe.columns:
         return Manifest.load(folder / "manifest.parquet")
-    return scan(source.find(data or recipe.data, **columns.spelled()))
+    return scan(source.find(data or recipe.data, **columns.spelled(), kind=methods.get(recipe.method).kind))
 
 
 def settled(request: Request, folder: Path, tell: Told) -> tuple[Recipe, Manifest]:
@@ -114,7 +114,8 @@ def settled(request: Request, folder: Path, tell: Told) -> tuple[Recipe, Manifes
     going_on = (folder / "recipe.yaml").exists()
     stored = Recipe.from_yaml(folder / "recipe.yaml") if going_on else None
     columns = stored.columns if stored else request.columns
-    listing = source.find(request.data or (stored.data if stored else []), **columns.spelled())
+    kind = (methods.get(stored.method) if stored else method_for(request)).kind
+    listing = source.find(request.data or (stored.data if stored else []), **columns.spelled(), kind=kind)
     manifest = scan(listing, seed=0, use_all=stored.use_all if stored else request.use_all)
     if stored:
         kept = Manifest.load(folder / "manifest.parquet")
@@ -139,7 +140,6 @@ def keep(folder: Path, recipe: Recipe, reasons: Mapping[str, str], manifest: Man
         manifest.save(folder / "manifest.parquet")
         write_bad_files(folder / "bad_files.csv", manifest.bad)
         show_views(recipe, manifest, folder / "views.png")
-        encoder_of(recipe).save(folder / "untrained", facts_of(recipe, manifest))
         checkpoints.replace_file(folder / "recipe.yaml", recipe.to_yaml(reasons).encode())
 
 
@@ -171,7 +171,9 @@ def stages(recipe: Recipe, manifest: Manifest, folder: Path, *, workers: int, sa
 
 
 def show_views(recipe: Recipe, manifest: Manifest, path: Path) -> None:
-    """views.png: originals beside what the network will see."""
+    """views.png: originals beside what the network will see. Documents are no pictures."""
+    if manifest.kind != "pictures":
+        return
     originals, views = shown(recipe, manifest, stand_in(recipe), path.parent)
     sheet(originals, views, path, recipe.pixels["low"], recipe.pixels["high"])
 
@@ -201,16 +203,6 @@ def shown(
     seen = method.views(recipe.size)
     drawn = enumerate(originals)
     return originals, [dict(seen(picture, keyed(recipe.seed, number, Purpose.VIEWS))) for number, picture in drawn]
-
-
-def facts_of(recipe: Recipe, manifest: Manifest) -> dict[str, object]:
-    """What an encoder's folder says of its origin beside its preprocessing."""
-    return {
-        "method": recipe.method,
-        "steps": recipe.steps,
-        "trained_on": len(manifest.train_rows()),
-        "pixels": recipe.pixels,
-    }
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from selfsight import methods
 from selfsight.recipe import Recipe
 
 __all__ = ["plan_rows"]
@@ -36,13 +37,16 @@ SHOWN = (
 def plan_rows(recipe: Recipe, reasons: Mapping[str, str]) -> list[tuple[str, object, str]]:
     """The plan as rows of (setting, value, because)."""
     rows: list[tuple[str, object, str]] = []
+    kind = methods.get(recipe.method).kind
     for name in SHOWN:
         value = _shown(recipe, name)
         if value is not None:
-            rows.append((name.replace("_", " "), value, reasons.get(name, "as kept in the recipe")))
-    pixels = recipe.pixels
-    rows.append(("pixels", f"{pixels['channels']} x {pixels['dtype']}", reasons.get("pixels", "as kept in the recipe")))
-    looks = f"{recipe.monitor_points} looks at {recipe.monitor_pictures} pictures"
+            called = kind if name == "pictures" else name.replace("_", " ")
+            rows.append((called, value, reasons.get(name, "as kept in the recipe")))
+    if kind == "pictures":
+        told = f"{recipe.pixels['channels']} x {recipe.pixels['dtype']}"
+        rows.append(("pixels", told, reasons.get("pixels", "as kept in the recipe")))
+    looks = f"{recipe.monitor_points} looks at {recipe.monitor_pictures} {kind}"
     rows.append(("monitor", looks, reasons.get("monitor_points", "as kept in the recipe")))
     for name, value in recipe.settings.items():
         rows.append((f"  {name}", value, reasons.get(f"settings.{name}", "as kept in the recipe")))

@@ -1,0 +1,51 @@
+"""What loop, monitor, embed and evaluate ask of an encoder, whatever kind of sample it takes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from selfsight.errors import RecipeError
+
+__all__ = ["Embedder"]
+
+Drawn = Callable[[np.ndarray, np.random.Generator], dict[str, np.ndarray]]
+
+
+class Embedder(nn.Module, ABC):
+    """Samples to embeddings (B, width): called with evaluation views (B, ...), as integers, that are stacked."""
+
+    kind: ClassVar[str]  # of sample, see `data.kinds`
+    name: str
+    width: int
+    channels_last: bool = False  # of memory; means nothing to most
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.parameters()).device
+
+    @abstractmethod
+    def view(self, sample: np.ndarray, size: int) -> np.ndarray:
+        """The evaluation view of a sample: of one shape for all, nothing random."""
+
+    @abstractmethod
+    def pair(self, recipe: str, size: int) -> Drawn:
+        """What draws `{"views": (2, ...)}`: two views of a sample, to see whether one finds the other."""
+
+    @abstractmethod
+    def save(self, folder: Path, facts: Mapping[str, Any] | None = None) -> Path:
+        """Write a folder that `families.load` opens again."""
+
+    def patches(self, views: Tensor) -> Tensor:
+        """One vector for each place of a sample (B, L, D), where there are places."""
+        raise RecipeError(f"{self.name!r} has no patches; leave --patches out")
+
+    def check(self) -> None:
+        """RecipeError when it cannot take views of its own size."""

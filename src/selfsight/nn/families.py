@@ -1,0 +1,38 @@
+"""Encoders by name, of every kind of sample: timm's networks for pictures, networks of words for documents."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from selfsight.nn import encoder, words
+from selfsight.nn.embedder import Embedder
+from selfsight.nn.encoder import Encoder
+from selfsight.nn.words import Words
+
+__all__ = ["known", "load", "of", "usual_scale"]
+
+
+def of(name: str) -> type[Encoder] | type[Words]:
+    """The class that makes an encoder of this name."""
+    return Words if words.known(name) else Encoder
+
+
+def known(name: str) -> bool:
+    """Whether there is an architecture of this name."""
+    return words.known(name) or encoder.known(name)
+
+
+def usual_scale(name: str, channels: int, trained: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation that pixels are normalised by, see `encoder.usual_scale`; bytes stay as they are."""
+    kept = (0.0,) * channels, (1.0,) * channels
+    return kept if words.known(name) else encoder.usual_scale(name, channels, trained)
+
+
+def load(folder: Path) -> Embedder:
+    """The encoder in a folder, of whatever kind; MissingError when it holds none."""
+    try:
+        name = str(json.loads((folder / "config.json").read_text())["architecture"])
+    except (OSError, ValueError, KeyError, TypeError):
+        name = ""  # its own class says what is wrong
+    return of(name).load(folder)
