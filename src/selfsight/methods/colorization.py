@@ -20,7 +20,7 @@ from selfsight.errors import DataError, RecipeError
 from selfsight.losses.soft_cross_entropy import soft_cross_entropy
 from selfsight.methods.base import Batch, Facts, Method, Prepared, Projections, Terms, Training
 from selfsight.nn.colour_bins import ColourBins, rebalanced
-from selfsight.nn.decoder import Decoder
+from selfsight.nn.upsampler import Upsampler
 from selfsight.nn.encoder import Encoder
 from selfsight.views.lightness import GREY, PER_UNIT, Lightness
 from selfsight.views.render import whole
@@ -50,7 +50,7 @@ class Colorization(Method):
         self.neighbours, self.spacing, self.uniform, self.hidden = neighbours, spacing, uniform, hidden
         self.resolution, self.temperature, self.augmentation = resolution, temperature, augmentation
         self.bins = ColourBins(spacing, neighbours)
-        self.decoder = Decoder(encoder, hidden=hidden, out=len(self.bins), resolution=resolution)
+        self.decoder = Upsampler(encoder, hidden=hidden, out=len(self.bins), resolution=resolution)
 
     @classmethod
     def defaults(cls, size: int) -> Training:

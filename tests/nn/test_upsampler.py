@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from selfsight.errors import RecipeError
-from selfsight.nn.decoder import Decoder
+from selfsight.nn.upsampler import Upsampler
 from selfsight.nn.encoder import Encoder
 
 
@@ -23,7 +23,7 @@ from selfsight.nn.encoder import Encoder
 )
 def test_the_grid_is_doubled_until_it_is_fine_enough(name: str, size: int, resolution: int, grid: int) -> None:
     encoder = Encoder(name, size=size)
-    decoder = Decoder(encoder, hidden=12, out=5, resolution=resolution)
+    decoder = Upsampler(encoder, hidden=12, out=5, resolution=resolution)
     assert decoder.grid == (grid, grid)
     made = decoder(encoder.patches(torch.zeros(2, size, size, 3, dtype=torch.uint8)))
     assert made.shape == (2, 5, grid, grid)
@@ -34,7 +34,7 @@ def test_positions_stay_where_they_are() -> None:
     patches = torch.zeros(1, 64, encoder.maps)
     patches[0, 19] = 1.0  # third row, fourth column
     for resolution, expected in ((8, (2, 2, 3, 3)), (16, (3, 6, 5, 8))):  # a 3x3 convolution reaches one further
-        decoder = Decoder(encoder, hidden=4, out=3, resolution=resolution).eval()
+        decoder = Upsampler(encoder, hidden=4, out=3, resolution=resolution).eval()
         changed = (decoder(patches) - decoder(torch.zeros_like(patches)))[0].abs().sum(dim=0).nonzero()
         rows, columns = changed.unbind(dim=1)
         assert (rows.min(), rows.max(), columns.min(), columns.max()) == expected
@@ -42,6 +42,6 @@ def test_positions_stay_where_they_are() -> None:
 
 def test_what_cannot_work_is_refused() -> None:
     with pytest.raises(RecipeError, match="finer than the view's 32 px"):
-        Decoder(Encoder("test_resnet", size=32), hidden=4, out=3, resolution=64)
+        Upsampler(Encoder("test_resnet", size=32), hidden=4, out=3, resolution=64)
     with pytest.raises(RecipeError, match="layers behind its map"):
-        Decoder(Encoder("mobilenetv3_small_050", size=64), hidden=4, out=3, resolution=8)
+        Upsampler(Encoder("mobilenetv3_small_050", size=64), hidden=4, out=3, resolution=8)

@@ -1,4 +1,4 @@
-"""A decoder that spreads what an encoder says of each position over a finer grid."""
+"""A head that spreads what an encoder says of each position over a finer grid."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from selfsight.errors import RecipeError
 from selfsight.nn.encoder import Encoder
 
-__all__ = ["Decoder"]
+__all__ = ["Upsampler"]
 
 
-class Decoder(nn.Module):
+class Upsampler(nn.Module):
     """Doubles the encoder's grid until its side is `resolution` at least; `grid` is what comes of it, height and width.
 
     A doubling is: upsample, convolve 3x3, batch norm, ReLU; a linear layer at every location follows. Upsampled to the
