@@ -14,15 +14,18 @@ from typing import Any
 
 import timm
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from timm.layers.patch_embed import PatchEmbed
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models import adapt_input_conv
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from selfsight import checkpoints
 from selfsight.errors import MissingError, RecipeError
+from selfsight.nn import patches as patching
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 SMALL_VIEW = 40  # pixels: below this a network of stride 32 would be left with one position
@@ -76,13 +79,37 @@ class Encoder(nn.Module):
         embeddings: Tensor = self.backbone(self.normalised(pixels))
         return embeddings
 
-    def patches(self, pixels: Shaped[Tensor, "B ..."]) -> Float[Tensor, "B L D"]:
-        """One vector for each position of the last feature map, row-major; class tokens are left out."""
-        features: Tensor = self.backbone.forward_features(self.normalised(pixels))
-        if features.ndim == 4:
-            last = features.shape[1] != self.maps  # some timm networks keep channels last
-            return features.flatten(1, 2) if last else features.flatten(2).transpose(1, 2)
-        return features[:, getattr(self.backbone, "num_prefix_tokens", 0) :]
+    def patches(
+        self,
+        pixels: Shaped[Tensor, "B ..."],
+        keep: Int[Tensor, "B K"] | None = None,
+        hide: Bool[Tensor, "B L"] | None = None,
+        token: Float[Tensor, "D"] | None = None,
+    ) -> Float[Tensor, "B L D"]:
+        """One vector for each position of the last feature map, row-major; class tokens are left out.
+
+        `hide` puts `token` in the place of patch embeddings before positions are added (BEiT); `keep` leaves only these
+        patches, in this order, to the blocks (MAE). Networks that cannot do either raise RecipeError.
+        """
+        images = self.normalised(pixels)
+        if keep is None and hide is None:
+            return patching.vectors(self.backbone.forward_features(images), self.maps, self.prefix)
+        self.must_hide()
+        return patching.partial(self.backbone, images, keep, hide, token)[:, self.prefix :]
+
+    def must_hide(self) -> None:
+        """RecipeError unless patches can be hidden from the network: not where neighbours have seen them already."""
+        way = getattr(type(self.backbone), "forward_features", None)
+        if way is not VisionTransformer.forward_features or not isinstance(self.backbone.patch_embed, PatchEmbed):
+            raise RecipeError(
+                f"patches cannot be hidden from {self.name!r}; use a plain vision transformer such as "
+                "--encoder vit_tiny_patch16_224"
+            )
+
+    @property
+    def prefix(self) -> int:
+        """How many class and register tokens stand before the patches."""
+        return int(getattr(self.backbone, "num_prefix_tokens", 0))
 
     def grid(self, size: int) -> tuple[int, int]:
         """Height and width of the feature map for views of `size` pixels."""
@@ -92,11 +119,13 @@ class Encoder(nn.Module):
             probe = torch.zeros(1, self.channels, size, size, device=self.scale.device)
             features = self.backbone.forward_features(probe)
         self.train(was)
-        if features.ndim == 4:
-            height, width = features.shape[1:3] if features.shape[1] != self.maps else features.shape[2:]
-            return int(height), int(width)
-        side = round((features.shape[1] - getattr(self.backbone, "num_prefix_tokens", 0)) ** 0.5)
-        return side, side
+        return patching.grid(features, self.maps, self.prefix)
+
+    def patch(self, size: int) -> int:
+        """Side, in pixels, of the square that a position stands for in views of `size` pixels."""
+        across = self.grid(size)[0]
+        own = getattr(getattr(self.backbone, "patch_embed", None), "patch_size", (size,))[0]
+        return int(own) if -(-size // own) == across else -(-size // across)
 
     def check(self) -> None:
         """RecipeError, with the size that would do, when the network cannot take views of its own size."""
@@ -120,27 +149,12 @@ class Encoder(nn.Module):
         """Write config.json, model.safetensors and preprocess.json; `timm.create_model("local-dir:...")` loads it."""
         folder.mkdir(parents=True, exist_ok=True)
         shape = [self.channels, self.size, self.size]
-        pretrained = {
-            "input_size": shape,
-            "mean": self.mean,
-            "std": self.std,
-            "interpolation": "bicubic",
-            "crop_pct": 1.0,
-        }
-        config = {
-            "architecture": self.name,
-            "num_classes": 0,
-            "num_features": self.width,
-            "model_args": {"in_chans": self.channels, **self.arguments},
-            "pretrained_cfg": {**pretrained, "num_classes": 0},
-        }
+        scale = {"mean": self.mean, "std": self.std}
+        made_for = {"input_size": shape, **scale, "interpolation": "bicubic", "crop_pct": 1.0, "num_classes": 0}
+        config = {"architecture": self.name, "num_classes": 0, "num_features": self.width}
+        config |= {"model_args": {"in_chans": self.channels, **self.arguments}, "pretrained_cfg": made_for}
         preprocess: dict[str, Any] = {"size": self.size, "channels": self.channels, "low": self.low, "high": self.high}
-        preprocess |= {
-            "mean": self.mean,
-            "std": self.std,
-            "resize": "short side to size, antialiased",
-            "crop": "centre",
-        }
+        preprocess |= {**scale, "resize": "short side to size, antialiased", "crop": "centre"}
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.backbone.state_dict().items()}
         told = json.dumps({**preprocess, **(facts or {})}, indent=1)
         checkpoints.replace_file(folder / "model.safetensors", save(weights))
