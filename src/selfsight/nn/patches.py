@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-__all__ = ["grid", "partial", "patchify", "unpatchify", "vectors"]
+__all__ = ["at", "grid", "partial", "patchify", "unpatchify", "vectors"]
 
 
 def patchify(pixels: Float[Tensor, "B C H W"], side: int) -> Float[Tensor, "B L P"]:
@@ -31,6 +31,11 @@ def unpatchify(rows: Float[Tensor, "B L P"], side: int, size: int) -> Float[Tens
     across = -(-size // side)
     cut = rows.reshape(len(rows), across, across, side, side, -1)
     return cut.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)[..., :size, :size]
+
+
+def at(rows: Float[Tensor, "B L D"], places: Int[Tensor, "B M"]) -> Float[Tensor, "B M D"]:
+    """The rows at some places of each picture."""
+    return rows.gather(1, places[..., None].expand(-1, -1, rows.shape[-1]))
 
 
 def vectors(features: Tensor, width: int, prefix: int) -> Float[Tensor, "B L D"]:
@@ -66,7 +71,7 @@ def partial(
     if keep is not None:
         prefix = transformer.num_prefix_tokens
         places = torch.cat([torch.arange(prefix, device=keep.device).expand(len(keep), -1), keep + prefix], dim=1)
-        tokens = tokens.gather(1, places[..., None].expand(-1, -1, tokens.shape[-1]))
+        tokens = at(tokens, places)
     tokens = transformer.norm_pre(transformer.patch_drop(tokens))
     normed: Tensor = transformer.norm(transformer.blocks(tokens))
     return normed

@@ -122,9 +122,8 @@ def check_settings(kind: type[Method], name: str, settings: dict[str, object]) -
 
 def optimizer_of(recipe: Recipe, method: Method) -> torch.optim.Optimizer:
     """One optimizer over the method's groups."""
-    training = Training(
-        optimizer=recipe.optimizer, momentum=recipe.momentum, weight_decay=recipe.weight_decay, clip=recipe.clip
-    )
+    names = ("optimizer", "momentum", "beta2", "weight_decay", "clip")
+    training = Training(**{name: getattr(recipe, name) for name in names})
     return build_optimizer(method.groups(), training, recipe.lr)
 
 
