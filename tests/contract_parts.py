@@ -89,7 +89,10 @@ def made(name: str, *, encoder: str | None = None, batch: int = BATCH, count: in
     found = kind.resolve(settings, Facts(count, batch, SIZE, 3, 0))
     settings |= {key: value for key, (value, _) in found.items() if settings[key] is None}
     first = kind.first(settings)
-    given = {"before": made(first, encoder=encoder, batch=batch, count=count)} if first else {}
+    given: dict[str, Any] = {}
+    if first:
+        handed = kind.first_settings(settings)
+        given = {"before": made(first, encoder=encoder, batch=batch, count=count, **handed)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         method: Method = kind(begun_encoder(encoder), **settings, **given)
@@ -116,8 +119,8 @@ def begun(method: Method, manifest: Manifest, count: int = 64) -> Epoch:
     pictures = Pictures(manifest, ranges.measure(manifest, rows))
     views = torch.from_numpy(np.stack([method.product.view(pictures.read(int(row))[0], SIZE) for row in rows]))
 
-    def images() -> Iterator[np.ndarray]:
-        return (pictures.read(int(row))[0] for row in rows)
+    def images(every: int = 1) -> Iterator[np.ndarray]:
+        return (pictures.read(int(row))[0] for row in rows[::every])
 
     def features() -> Tensor:
         return torch.from_numpy(vectors_of(method.product, views))

@@ -71,6 +71,7 @@ class Recipe:
     # looking on
     monitor_points: int = 10
     monitor_pictures: int = 500
+    beta2: float = 0.999  # of AdamW, whose beta1 is `momentum`
     # a method trained to its end first
     before: Recipe | None = None
 

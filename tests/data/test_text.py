@@ -30,7 +30,8 @@ BAD = {
         ("Don't STOP, x_1!", ["don", "'", "t", "stop", ",", "x_1", "!"]),
         ("\ufeffStra\u00dfe\n\n3.5", ["stra\u00dfe", "3", ".", "5"]),
         ("e\u0301te\u0301", ["\u00e9t\u00e9"]),  # composed and decomposed accents are the same word
-        ("\u0939\u093f\u0928\u094d\u0926\u0940 \u092d\u093e\u0937\u093e", ["\u0939\u093f\u0928\u094d\u0926\u0940", "\u092d\u093e\u0937\u093e"]),
+        ("\u0939\u093f\u0928\u094d\u0926\u0940 \u092d\u093e\u0937\u093e",
+         ["\u0939\u093f\u0928\u094d\u0926\u0940", "\u092d\u093e\u0937\u093e"]),
         ("abc\u4e2d\u6587", ["abc", "\u4e2d", "\u6587"]),
         (" \t\r\n", []),
     ],

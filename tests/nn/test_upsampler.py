@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from selfsight.errors import RecipeError
-from selfsight.nn.upsampler import Upsampler
 from selfsight.nn.encoder import Encoder
+from selfsight.nn.upsampler import Upsampler
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from timm.models import adapt_input_conv
 
 from selfsight.errors import MissingError, RecipeError
-from selfsight.nn.encoder import Encoder, arguments_for
+from selfsight.nn.architectures import arguments_for
+from selfsight.nn.encoder import Encoder
 from selfsight.nn.weights import weights_from
 
 

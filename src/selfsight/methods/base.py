@@ -40,7 +40,9 @@ class Training:
     lr: float = 0.03  # base rate, at `lr_batch` images
     lr_batch: int = 256
     lr_rule: Literal["linear", "sqrt"] = "linear"  # how the rate grows with the batch, see `rate`
-    momentum: float = 0.9
+    least: float = 0.0  # which the rate does not fall below for small batches
+    momentum: float = 0.9  # beta1 of AdamW
+    beta2: float = 0.999  # of AdamW, Kingma & Ba 2015
     weight_decay: float = 1e-4
     batch: int = 256
     epochs: int = 200
@@ -51,9 +53,12 @@ class Training:
     def rate(self, batch: int) -> tuple[float, str]:
         """The rate for a global batch, and how it came about: lr * batch / lr_batch, or lr * sqrt(batch / lr_batch)."""
         times = batch / self.lr_batch
+        told = f"published {self.lr:g} x {batch} / {self.lr_batch}"
         if self.lr_rule == "sqrt":
-            return self.lr * sqrt(times), f"published {self.lr:g} x sqrt({batch} / {self.lr_batch})"
-        return self.lr * batch / self.lr_batch, f"published {self.lr:g} x {batch} / {self.lr_batch}"
+            times, told = sqrt(times), f"published {self.lr:g} x sqrt({batch} / {self.lr_batch})"
+        if self.lr * times < self.least:
+            return self.least, f"{told}, but at least {self.least:g}"
+        return self.lr * times, told
 
 
 @dataclass(frozen=True)
@@ -75,9 +80,13 @@ class Prepared:
 
     seed: int
     labels: Tensor  # (N,) int64, -1 = unlabelled
-    images: Callable[[], Iterator[np.ndarray]]  # decoded (H, W, C), in data order
+    images: Callable[..., Iterator[np.ndarray]]  # decoded (H, W, C), in data order; images(k): every k-th
     features: Callable[[], Tensor]  # (N, D) of `product`, evaluation view, no gradient
     say: Callable[[str], None] = lambda sentence: None  # a warning that people should read before step 1
+
+    def some(self, count: int) -> Iterator[np.ndarray]:
+        """Decoded pictures evenly spaced over the data: at least `count` of them, or all."""
+        return self.images(max(1, len(self.labels) // max(1, count)))
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,11 @@ class Method(nn.Module, ABC):
     def first(cls, settings: Mapping[str, Any]) -> str | None:
         """A method that is trained to its end first, in RUN/stages; the constructor then takes it as `before`."""
         return None
+
+    @classmethod
+    def first_settings(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Those settings of the method before that follow from this one's."""
+        return {}
 
     @property
     def product(self) -> Encoder:

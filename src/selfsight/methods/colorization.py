@@ -20,8 +20,8 @@ from selfsight.errors import DataError, RecipeError
 from selfsight.losses.soft_cross_entropy import soft_cross_entropy
 from selfsight.methods.base import Batch, Facts, Method, Prepared, Projections, Terms, Training
 from selfsight.nn.colour_bins import ColourBins, rebalanced
-from selfsight.nn.upsampler import Upsampler
 from selfsight.nn.encoder import Encoder
+from selfsight.nn.upsampler import Upsampler
 from selfsight.views.lightness import GREY, PER_UNIT, Lightness
 from selfsight.views.render import whole
 

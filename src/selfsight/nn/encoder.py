@@ -8,36 +8,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import timm
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from timm.layers.patch_embed import PatchEmbed
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models import adapt_input_conv
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from selfsight import checkpoints
 from selfsight.errors import MissingError, RecipeError
+from selfsight.nn import patches as patching
+from selfsight.nn.architectures import arguments_for, known, unfit, unknown_encoder, usual
 from selfsight.nn.embedder import Drawn, Embedder
 from selfsight.views.recipes import multi_view
 from selfsight.views.render import whole
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-SMALL_VIEW = 40  # pixels: below this a network of stride 32 would be left with one position
-SMALL_STRIDE = 8
 WITHOUT: tuple[tuple[str, ...], ...] = (  # tried in this order
     (),
     ("dynamic_img_size", "dynamic_img_pad"),
     ("dynamic_img_size", "dynamic_img_pad", "patch_size"),
     ("dynamic_img_size", "dynamic_img_pad", "patch_size", "img_size"),
 )
-ANY_SIZE = {"dynamic_img_size": True, "dynamic_img_pad": True}  # tiles and small crops are other sizes than the view
 
 
 class Encoder(Embedder):
@@ -68,8 +67,8 @@ class Encoder(Embedder):
         self.name, self.channels, self.size, self.low, self.high = name, channels, size, low, high
         wished = arguments_for(name, size, pretrained=pretrained) if arguments is None else arguments
         self.backbone, self.arguments = _create(name, channels, size, pretrained, wished)
-        usual = _usual(channels, self.backbone.pretrained_cfg if pretrained else {})
-        self.mean, self.std = tuple(mean or usual[0]), tuple(std or usual[1])
+        published = usual(channels, self.backbone.pretrained_cfg if pretrained else {})
+        self.mean, self.std = tuple(mean or published[0]), tuple(std or published[1])
         self.maps = int(self.backbone.num_features)  # width of the feature map
         self.width = int(getattr(self.backbone, "head_hidden_size", self.maps) or self.maps)
         self.register_buffer("scale", 1 / (torch.tensor(self.std) * (high - low)))
@@ -88,13 +87,37 @@ class Encoder(Embedder):
         """Two draws of the named view recipe."""
         return multi_view(recipe, size)
 
-    def patches(self, pixels: Shaped[Tensor, "B ..."]) -> Float[Tensor, "B L D"]:
-        """One vector for each position of the last feature map, row-major; class tokens are left out."""
-        features: Tensor = self.backbone.forward_features(self.normalised(pixels))
-        if features.ndim == 4:
-            last = features.shape[1] != self.maps  # some timm networks keep channels last
-            return features.flatten(1, 2) if last else features.flatten(2).transpose(1, 2)
-        return features[:, getattr(self.backbone, "num_prefix_tokens", 0) :]
+    def patches(
+        self,
+        pixels: Shaped[Tensor, "B ..."],
+        keep: Int[Tensor, "B K"] | None = None,
+        hide: Bool[Tensor, "B L"] | None = None,
+        token: Float[Tensor, "D"] | None = None,
+    ) -> Float[Tensor, "B L D"]:
+        """One vector for each position of the last feature map, row-major; class tokens are left out.
+
+        `hide` puts `token` in the place of patch embeddings before positions are added (BEiT); `keep` leaves only these
+        patches, in this order, to the blocks (MAE). Networks that cannot do either raise RecipeError.
+        """
+        images = self.normalised(pixels)
+        if keep is None and hide is None:
+            return patching.vectors(self.backbone.forward_features(images), self.maps, self.prefix)
+        self.must_hide()
+        return patching.partial(self.backbone, images, keep, hide, token)[:, self.prefix :]
+
+    def must_hide(self) -> None:
+        """RecipeError unless patches can be hidden from the network: not where neighbours have seen them already."""
+        way = getattr(type(self.backbone), "forward_features", None)
+        if way is not VisionTransformer.forward_features or not isinstance(self.backbone.patch_embed, PatchEmbed):
+            raise RecipeError(
+                f"patches cannot be hidden from {self.name!r}; use a plain vision transformer such as "
+                "--encoder vit_tiny_patch16_224"
+            )
+
+    @property
+    def prefix(self) -> int:
+        """How many class and register tokens stand before the patches."""
+        return int(getattr(self.backbone, "num_prefix_tokens", 0))
 
     def grid(self, size: int) -> tuple[int, int]:
         """Height and width of the feature map for views of `size` pixels."""
@@ -104,11 +127,13 @@ class Encoder(Embedder):
             probe = torch.zeros(1, self.channels, size, size, device=self.scale.device)
             features = self.backbone.forward_features(probe)
         self.train(was)
-        if features.ndim == 4:
-            height, width = features.shape[1:3] if features.shape[1] != self.maps else features.shape[2:]
-            return int(height), int(width)
-        side = round((features.shape[1] - getattr(self.backbone, "num_prefix_tokens", 0)) ** 0.5)
-        return side, side
+        return patching.grid(features, self.maps, self.prefix)
+
+    def patch(self, size: int) -> int:
+        """Side, in pixels, of the square that a position stands for in views of `size` pixels."""
+        across = self.grid(size)[0]
+        own = getattr(getattr(self.backbone, "patch_embed", None), "patch_size", (size,))[0]
+        return int(own) if -(-size // own) == across else -(-size // across)
 
     def check(self) -> None:
         """RecipeError, with the size that would do, when the network cannot take views of its own size."""
@@ -117,7 +142,7 @@ class Encoder(Embedder):
             with torch.no_grad():
                 self.eval()(torch.zeros(1, self.channels, self.size, self.size, device=self.scale.device))
         except (RuntimeError, ValueError, AssertionError, IndexError, TypeError) as error:
-            raise RecipeError(_unfit(self.name, self.size, error)) from error
+            raise RecipeError(unfit(self.name, self.size, error)) from error
         self.train(was)
 
     def normalised(self, pixels: Shaped[Tensor, "B ..."]) -> Float[Tensor, "B C H W"]:
@@ -132,27 +157,12 @@ class Encoder(Embedder):
         """Write config.json, model.safetensors and preprocess.json; `timm.create_model("local-dir:...")` loads it."""
         folder.mkdir(parents=True, exist_ok=True)
         shape = [self.channels, self.size, self.size]
-        pretrained = {
-            "input_size": shape,
-            "mean": self.mean,
-            "std": self.std,
-            "interpolation": "bicubic",
-            "crop_pct": 1.0,
-        }
-        config = {
-            "architecture": self.name,
-            "num_classes": 0,
-            "num_features": self.width,
-            "model_args": {"in_chans": self.channels, **self.arguments},
-            "pretrained_cfg": {**pretrained, "num_classes": 0},
-        }
+        scale = {"mean": self.mean, "std": self.std}
+        made_for = {"input_size": shape, **scale, "interpolation": "bicubic", "crop_pct": 1.0, "num_classes": 0}
+        config = {"architecture": self.name, "num_classes": 0, "num_features": self.width}
+        config |= {"model_args": {"in_chans": self.channels, **self.arguments}, "pretrained_cfg": made_for}
         preprocess: dict[str, Any] = {"size": self.size, "channels": self.channels, "low": self.low, "high": self.high}
-        preprocess |= {
-            "mean": self.mean,
-            "std": self.std,
-            "resize": "short side to size, antialiased",
-            "crop": "centre",
-        }
+        preprocess |= {**scale, "resize": "short side to size, antialiased", "crop": "centre"}
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.backbone.state_dict().items()}
         told = json.dumps({**preprocess, **(facts or {})}, indent=1)
         checkpoints.replace_file(folder / "model.safetensors", save(weights))
@@ -203,26 +213,6 @@ def fitted(encoder: Encoder, name: str, tensor: Tensor) -> Tensor:
     return tensor
 
 
-def known(name: str) -> bool:
-    """Whether timm has an architecture of this name."""
-    return bool(timm.is_model(name))
-
-
-def unknown_encoder(name: str) -> str:
-    """One sentence for an architecture that timm does not have."""
-    near = get_close_matches(name, timm.list_models(), n=3)
-    guess = f" Did you mean {', '.join(near)}?" if near else ""
-    return (
-        f"there is no encoder {name!r}; any timm architecture will do, such as resnet18 or vit_tiny_patch16_224.{guess}"
-    )
-
-
-def usual_scale(name: str, channels: int, trained: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation in units of full scale: the architecture's own when its weights are used."""
-    published = timm.get_pretrained_cfg(name) if trained else None
-    return _usual(channels, {"mean": published.mean, "std": published.std} if published is not None else {})
-
-
 def _create(
     name: str, channels: int, size: int, pretrained: bool, arguments: Mapping[str, Any]
 ) -> tuple[Any, dict[str, Any]]:
@@ -235,60 +225,12 @@ def _create(
             return timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=channels, **tried), tried
         except TypeError as error:
             if tries[-1] == tried or number == len(tries) - 1:
-                raise RecipeError(_unfit(name, size, error)) from error
+                raise RecipeError(unfit(name, size, error)) from error
         except Exception as error:
             if not pretrained:
-                raise RecipeError(_unfit(name, size, error)) from error
+                raise RecipeError(unfit(name, size, error)) from error
             raise MissingError(
                 f"there are no pretrained weights for {name!r} on this machine and they cannot be fetched "
                 f"({type(error).__name__}); connect to the network once, or give a file with --weights FILE"
             ) from error
     raise AssertionError("one of the tries returns or raises")
-
-
-def _unfit(name: str, size: int, error: Exception) -> str:
-    usual = timm.get_pretrained_cfg(name)
-    made_for = usual.input_size[-1] if usual is not None else 224
-    reason = str(error).split("\n")[0][:120]
-    return (
-        f"{name!r} cannot take views of {size} px ({reason}); give --size {made_for}, which it was published for, or "
-        "another --encoder"
-    )
-
-
-def arguments_for(
-    name: str, size: int, *, pretrained: bool = False, weights: Path | None = None, untrained: bool = False
-) -> dict[str, Any]:
-    """What makes an architecture fit views of this size. Given weights keep their patch size; random ones may choose.
-
-    `untrained` is the same architecture with random weights in place of the given ones.
-    """
-    if not known(name):
-        return {}
-    published = timm.get_pretrained_cfg(name)
-    if "vit" in name or (published is not None and published.fixed_input_size):
-        if pretrained or weights is not None:
-            return {"img_size": size, **_patch_size(weights), **ANY_SIZE}
-        return {"img_size": size, **ANY_SIZE} | ({"patch_size": max(2, size // 8)} if size < 96 else {})
-    if not name.startswith(("resnet", "resnext", "wide_resnet")):
-        return {}
-    # timm starts residual branches at zero. SimCLR and MoCo do not (methods that do say so), and an untrained network
-    # with dead branches would be too easy a baseline.
-    alive = {} if pretrained and not untrained else {"zero_init_last": False}
-    return alive | ({"output_stride": SMALL_STRIDE} if size <= SMALL_VIEW else {})
-
-
-def _patch_size(weights: Path | None) -> dict[str, Any]:
-    """The patch size that `config.json` beside a weights file tells; without one it is the published."""
-    try:
-        told = json.loads(weights.with_name("config.json").read_text())["model_args"] if weights is not None else {}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return {key: told[key] for key in ("patch_size",) if key in told}
-
-
-def _usual(channels: int, published: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    mean, std = published.get("mean", IMAGENET[0]), published.get("std", IMAGENET[1])
-    if channels == len(mean):
-        return tuple(mean), tuple(std)
-    return (sum(mean) / len(mean),) * channels, (sum(std) / len(std),) * channels

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from selfsight.nn import encoder, words
+from selfsight.nn import architectures, words
 from selfsight.nn.embedder import Embedder
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.words import Words
@@ -20,13 +20,13 @@ def of(name: str) -> type[Encoder] | type[Words]:
 
 def known(name: str) -> bool:
     """Whether there is an architecture of this name."""
-    return words.known(name) or encoder.known(name)
+    return words.known(name) or architectures.known(name)
 
 
 def usual_scale(name: str, channels: int, trained: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation that pixels are normalised by, see `encoder.usual_scale`; bytes stay as they are."""
+    """Mean and standard deviation that pixels are normalised by, see `architectures`; bytes stay as they are."""
     kept = (0.0,) * channels, (1.0,) * channels
-    return kept if words.known(name) else encoder.usual_scale(name, channels, trained)
+    return kept if words.known(name) else architectures.usual_scale(name, channels, trained)
 
 
 def load(folder: Path) -> Embedder:

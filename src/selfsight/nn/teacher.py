@@ -7,12 +7,12 @@ code of every paper that has one (He et al. 2020, Grill et al. 2020, Caron et al
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-__all__ = ["follow", "frozen_copy"]
+__all__ = ["Still", "follow", "frozen_copy"]
 
 Part = TypeVar("Part", bound=nn.Module)
 
@@ -20,6 +20,21 @@ Part = TypeVar("Part", bound=nn.Module)
 def frozen_copy(module: Part) -> Part:
     """The same module with its own tensors, none of which asks for a gradient."""
     return deepcopy(module).requires_grad_(False)
+
+
+class Still(nn.Module, Generic[Part]):
+    """A frozen copy that learns nothing more: `module` is in eval mode whatever mode its owner is in."""
+
+    module: Part
+
+    def __init__(self, module: Part) -> None:
+        super().__init__()
+        self.module = frozen_copy(module).eval()
+
+    def train(self, mode: bool = True) -> Still[Part]:
+        """Stay in eval mode."""
+        super().train(False)
+        return self
 
 
 def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:

@@ -35,12 +35,13 @@ class Speed:
     reason: str
 
 
-def measure(recipe: Recipe, manifest: Manifest, fixed: str | None = None, workers: int = 1) -> Speed:
-    """Time bare steps in fp32 and bf16, both layouts (`fixed` leaves only that precision), and what feeds them."""
+def measure(
+    recipe: Recipe, manifest: Manifest, fixed: str | None = None, layout: bool | None = None, workers: int = 1
+) -> Speed:
+    """Time bare steps, and what feeds them: in fp32 and bf16 and both layouts, or in the precision that is `fixed`."""
     torch.set_num_threads(recipe.threads)
-    choices = [
-        (precision, last) for precision in ("fp32", "bf16") for last in (False, True) if fixed in (None, precision)
-    ]
+    precisions, layouts = [fixed] if fixed else ["fp32", "bf16"], [False, True] if layout is None else [layout]
+    choices = [(precision, last) for precision in precisions for last in layouts]
     rows = manifest.train_rows()[: min(TRIED, recipe.batch)]
     share = recipe.batch / len(rows)
     batch, loading = loaded(recipe, manifest, rows)

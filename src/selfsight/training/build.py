@@ -16,8 +16,9 @@ from selfsight import distributed, methods
 from selfsight.errors import MissingError, RecipeError, RunError, unknown
 from selfsight.methods.base import Method, Training
 from selfsight.nn import families
+from selfsight.nn.architectures import arguments_for
 from selfsight.nn.embedder import Embedder
-from selfsight.nn.encoder import Encoder, arguments_for
+from selfsight.nn.encoder import Encoder
 from selfsight.nn.weights import weights_from
 from selfsight.nn.words import Words
 from selfsight.recipe import Recipe
@@ -136,9 +137,8 @@ def check_settings(kind: type[Method], name: str, settings: dict[str, object]) -
 
 def optimizer_of(recipe: Recipe, method: Method) -> torch.optim.Optimizer:
     """One optimizer over the method's groups."""
-    training = Training(
-        optimizer=recipe.optimizer, momentum=recipe.momentum, weight_decay=recipe.weight_decay, clip=recipe.clip
-    )
+    names = ("optimizer", "momentum", "beta2", "weight_decay", "clip")
+    training = Training(**{name: getattr(recipe, name) for name in names})
     return build_optimizer(method.groups(), training, recipe.lr)
 
 

@@ -61,9 +61,9 @@ class TrainingData:
             say=say,
         )
 
-    def images(self) -> Iterator[np.ndarray]:
-        """Every training picture, decoded, in data order."""
-        return (self.pictures.read(int(row), self.rows)[0] for row in self.rows)
+    def images(self, every: int = 1) -> Iterator[np.ndarray]:
+        """Every training picture, or every k-th, decoded, in data order."""
+        return (self.pictures.read(int(row), self.rows)[0] for row in self.rows[::every])
 
     def features(self, method: Method) -> Float[Tensor, "N D"]:
         """Embeddings of the training pictures in data order, the same on every rank; an unreadable one gives zeros."""

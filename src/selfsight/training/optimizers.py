@@ -85,7 +85,7 @@ def build(groups: Sequence[Group], training: Training, lr: float) -> Optimizer:
     if training.optimizer == "lars":
         return LARS(options, lr=lr, momentum=training.momentum)
     if training.optimizer == "adamw":
-        return AdamW(options, lr=lr, betas=(training.momentum, 0.999), foreach=True)  # beta2: Kingma & Ba 2015
+        return AdamW(options, lr=lr, betas=(training.momentum, training.beta2), foreach=True)
     raise RecipeError(unknown("optimizer", training.optimizer, ("sgd", "lars", "adamw")))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,37 +16,20 @@ from selfsight.data import ranges
 from selfsight.data.kinds import KINDS
 from selfsight.data.manifest import Manifest
 from selfsight.errors import DataError, RecipeError
-from selfsight.methods.base import Facts, Method, Training
-from selfsight.nn import encoder as encoders
-from selfsight.nn import families
+from selfsight.methods.base import Method, Training
+from selfsight.nn import architectures, families
 from selfsight.nn.statistics import normalising
 from selfsight.recipe import Recipe
 from selfsight.training import autotune
 from selfsight.training.build import accelerator_of, check_settings, started
-from selfsight.training.request import Request, configured, parse_length, sorted_settings, weights_of_run
-from selfsight.training.values import RECIPE, checked, kinds_of_settings
+from selfsight.training.length import facts_of, length
+from selfsight.training.request import Request, configured, sorted_settings, weights_of_run
+from selfsight.training.values import Plan, checked, kinds_of_settings
 
 SIZES = (32, 64, 96, 128, 160, 224)
-CPU_SIZE, CPU_BATCH, CPU_LENGTH = 64, 128, "10m"  # what a laptop does in the time of a coffee
+CPU_SIZE, CPU_BATCH = 64, 128  # what keeps a laptop quick
 LEAST_BATCHES = 8  # in an epoch, where the batch is automatic: a queue of past keys needs as many
 USUAL = "simclr"  # where nobody names a method
-MONITOR_SHARE = 0.02  # of the pictures that training computes
-
-
-@dataclass
-class Plan:
-    """Values that are settled so far, with reasons."""
-
-    values: dict[str, Any] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-
-    def settle(self, name: str, asked: Any, automatic: Any, reason: str) -> Any:
-        """The asked value, or else the configured one, or else the automatic one with its reason."""
-        if asked is not None:
-            self.values[name], self.reasons[name] = checked(name, asked, RECIPE[name]), "as asked"
-        elif name not in self.values:
-            self.values[name], self.reasons[name] = automatic, reason
-        return self.values[name]
 
 
 def plan(request: Request, manifest: Manifest) -> tuple[Recipe, dict[str, str]]:
@@ -130,7 +113,7 @@ def start(made: Plan, request: Request, training: Training) -> None:
         raise RecipeError(f"--encoder {name!r} is neither a finished run nor the name of a timm architecture")
     encoder = made.settle("encoder", name, training.encoder, f"the usual for {made.values['method']}")
     if not families.known(encoder):
-        raise RecipeError(encoders.unknown_encoder(encoder))
+        raise RecipeError(architectures.unknown_encoder(encoder))
     learns, encodes = methods.get(made.values["method"]).kind, families.of(encoder).kind
     if learns != encodes:
         raise RecipeError(
@@ -168,7 +151,7 @@ def optimization(made: Plan, request: Request, training: Training) -> None:
         raise RecipeError(f"a batch of {batch} cannot be shared evenly by {world} ranks; use a multiple of {world}")
     made.settle("micro_batch", request.micro_batch, batch // world, "the whole batch at once")
     made.settle("lr", request.lr, *training.rate(batch))
-    for name in ("optimizer", "momentum", "weight_decay", "clip"):
+    for name in ("optimizer", "momentum", "beta2", "weight_decay", "clip"):
         made.settle(name, None, getattr(training, name), "as published")
 
 
@@ -187,16 +170,7 @@ def method_settings(
     check_settings(kind, made.values["method"], settings)
     kinds = kinds_of_settings(kind)
     settings = {name: checked(name, value, kinds.get(name, object)) for name, value in settings.items()}
-    facts = Facts(
-        count=made.values["pictures"],
-        batch=made.values["batch"],
-        size=made.values["size"],
-        channels=made.values["pixels"]["channels"],
-        classes=len(manifest.classes),
-        micro_batch=made.values["micro_batch"],
-        per_class=per_class(manifest),
-    )
-    found = kind.resolve(settings, facts)
+    found = kind.resolve(settings, facts_of(made.values, manifest))
     made.values["settings"] = settings | {
         name: value for name, (value, _) in found.items() if settings.get(name) is None
     }
@@ -207,86 +181,3 @@ def method_settings(
     made.reasons["settings"] = "; ".join(
         f"{name}: {why}" for name, (_, why) in found.items() if settings.get(name) is None
     )
-
-
-def per_class(manifest: Manifest) -> tuple[int, ...]:
-    """Training pictures of each class, those without a label left out."""
-    labels = manifest.labels[manifest.train_rows()]
-    return tuple(np.bincount(labels[labels >= 0], minlength=len(manifest.classes)).tolist())
-
-
-def length(made: Plan, request: Request, manifest: Manifest, kind: type[Method]) -> tuple[Recipe, dict[str, str]]:
-    """Steps, from any way to say how long; where time is meant, from the measured speed."""
-    training, values = kind.defaults(made.values["size"]), made.values
-    on_cpu = values["device"] == "cpu"
-    usual = CPU_LENGTH if on_cpu else f"{training.epochs}epochs"
-    why = "a first look; give --for to train longer" if on_cpu else "as published"
-    asked = made.settle("length", request.length, usual, why)
-    number, unit = parse_length(asked)
-    warm = values.get("warmup")
-    values |= {"steps": 0 if request.length else values.get("steps", 0), "warmup": warm or 0.0}
-    first = kind.first(values["settings"])
-    if first and values.get("before") is None:
-        values["before"] = before_recipe(values | {"precision": "fp32", "channels_last": False}, first, manifest)
-    seconds, memory = speed(made, request, manifest, needed=unit == "minutes")
-    epoch = values["pictures"] // values["batch"]
-    each = {"steps": 1.0, "epochs": epoch, "images": 1 / values["batch"], "minutes": 60 / (seconds or 1)}[unit]
-    if not values["steps"]:
-        values["steps"] = max(1, round(number * each))
-        made.reasons["steps"] = f"{epoch} an epoch" + (f", {seconds:.2f} s each" if seconds else "")
-    if seconds:
-        made.reasons["memory"] = f"{memory / 1e9:.1f} GB"
-        made.reasons["eta"] = f"{values['steps'] * seconds / 60:.1f} minutes"
-    if warm is None:
-        values["warmup"] = min(0.5, training.warmup * epoch / values["steps"])
-        made.reasons["warmup"] = f"{training.warmup:g} epochs, as published"
-    monitor(made, values)
-    if first:
-        values["before"] = before_recipe(values, first, manifest)
-    return Recipe(**values), made.reasons
-
-
-def speed(made: Plan, request: Request, manifest: Manifest, *, needed: bool) -> tuple[float, float]:
-    """Settle precision and layout, by measurement where they are open; a step's seconds and bytes, 0 if unmeasured."""
-    values = made.values
-    if request.precision is not None and not needed:
-        made.settle("precision", request.precision, None, "")
-        made.settle("channels_last", None, False, "torch's usual layout")
-        return 0.0, 0.0
-    draft: dict[str, Any] = {"precision": "fp32", "channels_last": False} | values
-    fixed = request.precision or values.get("precision")
-    found = autotune.measure(Recipe(**draft), manifest, fixed=fixed, workers=request.workers)
-    made.settle("precision", request.precision, found.precision, found.reason)
-    made.settle("channels_last", None, found.channels_last, found.reason)
-    return found.seconds, found.memory
-
-
-def monitor(made: Plan, values: dict[str, Any]) -> None:
-    """How often and on how many pictures to look, so that looking costs about 2 % of training."""
-    budget = MONITOR_SHARE * values["steps"] * values["batch"] * 6  # a step computes two views, forward and backward
-    count = int(min(2000, values["pictures"], max(200, budget / 10)))
-    points = int(min(30, values["steps"], max(4, budget / count)))
-    made.settle("monitor_pictures", None, count, "about 2 % of the time goes into looking")
-    made.settle("monitor_points", None, points, "about 2 % of the time goes into looking")
-
-
-def before_recipe(values: dict[str, Any], name: str, manifest: Manifest) -> Recipe:
-    """The recipe of the method that comes first: the same pictures, half as many steps, its own settings."""
-    kind = methods.get(name)
-    training = kind.defaults(values["size"])
-    settings = {key: p.default for key, p in methods.settings(kind).items()}
-    facts = Facts(
-        count=values["pictures"],
-        batch=values["batch"],
-        size=values["size"],
-        channels=values["pixels"]["channels"],
-        classes=len(manifest.classes),
-        micro_batch=values["micro_batch"],
-        per_class=per_class(manifest),
-    )
-    settings |= {key: value for key, (value, _) in kind.resolve(settings, facts).items() if settings[key] is None}
-    own = {key: getattr(training, key) for key in ("optimizer", "momentum", "weight_decay", "clip")}
-    own |= {"lr": training.rate(values["batch"])[0], "steps": max(1, values["steps"] // 2), "settings": settings}
-    its = values | own | {"method": name, "before": None}
-    first = kind.first(settings)
-    return Recipe(**its | {"before": before_recipe(its, first, manifest) if first else None})

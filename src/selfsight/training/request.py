@@ -17,6 +17,7 @@ from selfsight.training.values import RECIPE, as_value, checked, kinds_of_settin
 TUNABLE = (
     "optimizer",
     "momentum",
+    "beta2",
     "weight_decay",
     "warmup",
     "clip",

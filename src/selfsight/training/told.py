@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from selfsight import methods
 from selfsight.recipe import Recipe
@@ -22,6 +22,7 @@ SHOWN = (
     "lr",
     "optimizer",
     "momentum",
+    "beta2",
     "weight_decay",
     "warmup",
     "clip",
@@ -43,6 +44,7 @@ def plan_rows(recipe: Recipe, reasons: Mapping[str, str]) -> list[tuple[str, obj
         if value is not None:
             called = kind if name == "pictures" else name.replace("_", " ")
             rows.append((called, value, reasons.get(name, "as kept in the recipe")))
+    rows += list(_before(recipe, reasons))
     if kind == "pictures":
         told = f"{recipe.pixels['channels']} x {recipe.pixels['dtype']}"
         rows.append(("pixels", told, reasons.get("pixels", "as kept in the recipe")))
@@ -56,10 +58,20 @@ def plan_rows(recipe: Recipe, reasons: Mapping[str, str]) -> list[tuple[str, obj
     return rows
 
 
+def _before(recipe: Recipe, reasons: Mapping[str, str]) -> Iterator[tuple[str, object, str]]:
+    """What is trained first, and before that."""
+    while recipe.before is not None:
+        recipe = recipe.before
+        told = reasons.get(f"before.{recipe.method}", "as kept in the recipe")
+        yield "trained before", f"{recipe.method}, {recipe.steps} steps", told
+
+
 def _shown(recipe: Recipe, name: str) -> object:
     value = getattr(recipe, name)
     if name == "clip" and value is None:
         return "none"
+    if name == "beta2" and recipe.optimizer != "adamw":
+        return None
     if name == "warmup":
         return f"{value * recipe.steps:.0f} steps"
     return value

@@ -1,9 +1,10 @@
-"""Whether a value is of the kind and in the range that its place needs: said before anything is computed."""
+"""Values: whether each is of the kind and in the range that its place needs, and why it was taken."""
 
 from __future__ import annotations
 
 import math
 import typing
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -12,13 +13,14 @@ from selfsight.errors import RecipeError
 from selfsight.methods.base import Method
 from selfsight.recipe import Recipe
 
-__all__ = ["RECIPE", "as_value", "checked", "kinds_of_settings"]
+__all__ = ["RECIPE", "Plan", "as_value", "checked", "kinds_of_settings"]
 
 RECIPE: dict[str, Any] = typing.get_type_hints(Recipe)  # the annotated kind of each entry
 ABOVE, FROM = "above", "from"
 LIMITS: dict[str, tuple[str, float, float]] = {  # name: is the lower end left out, lower end, upper end
     "lr": (ABOVE, 0, math.inf),
     "momentum": (FROM, 0, 1),
+    "beta2": (FROM, 0, 0.99999),
     "weight_decay": (FROM, 0, math.inf),
     "warmup": (FROM, 0, 1),
     "clip": (ABOVE, 0, math.inf),
@@ -35,6 +37,11 @@ LIMITS: dict[str, tuple[str, float, float]] = {  # name: is the lower end left o
     "uniform": (ABOVE, 0, 1),
     "hidden": (FROM, 1, math.inf),
     "resolution": (FROM, 1, math.inf),
+    "codes": (FROM, 2, math.inf),
+    "share": (ABOVE, 0, 0.9),
+    "block": (FROM, 1, math.inf),
+    "decay": (FROM, 0, 0.9999),
+    "beta": (FROM, 0, math.inf),
 }
 CHOICES = {"precision": ("fp32", "bf16")}
 WORDS = {
@@ -45,6 +52,22 @@ WORDS = {
     dict: "key: value",
     list: "a list",
 }
+
+
+@dataclass
+class Plan:
+    """Values that are settled so far, with reasons."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def settle(self, name: str, asked: Any, automatic: Any, reason: str) -> Any:
+        """The asked value, or else the configured one, or else the automatic one with its reason."""
+        if asked is not None:
+            self.values[name], self.reasons[name] = checked(name, asked, RECIPE[name]), "as asked"
+        elif name not in self.values:
+            self.values[name], self.reasons[name] = automatic, reason
+        return self.values[name]
 
 
 def as_value(name: str, text: Any) -> Any:

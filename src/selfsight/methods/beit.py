@@ -1,0 +1,121 @@
+"""BEiT: name the code of each hidden patch from the patches around it.
+
+Bao, Dong, Piao & Wei 2022, "BEiT: BERT Pre-Training of Image Transformers", arXiv 2106.08254, and the released code.
+Blocks of patches give way to one learned vector; a frozen tokenizer names what was there. The paper's had seen private
+pictures from the web, ours (`dvae` as in the paper, `vq`, `vqkd` of BEiT v2, arXiv 2208.06366, or `kmeans`, which needs
+no training) only yours: numbers are not comparable. Positions are timm's, absolute; the released code's are relative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import log
+from typing import Any, final
+
+import numpy as np
+
+from selfsight import distributed
+from selfsight.errors import RecipeError, unknown
+from selfsight.losses.code_usage import entropy
+from selfsight.losses.masked_codes import masked_cross_entropy
+from selfsight.methods.base import Batch, Facts, Method, Prepared, Projections, Terms, Training
+from selfsight.nn import tokenizers
+from selfsight.nn.encoder import Encoder
+from selfsight.nn.hidden import HiddenPatches, hidden_places
+from selfsight.views.draw import Views
+from selfsight.views.masks import Blocks, Masked
+from selfsight.views.recipes import multi_view
+
+TOKENIZERS = ("dvae", "kmeans", "vq", "vqkd")
+
+
+@final
+class BEiT(Method):
+    """Name the codes of hidden patches."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        before: Method | None = None,
+        tokenizer: str = "dvae",  # dvae, vq, vqkd: trained first; kmeans: patches as they are
+        codes: int | None = None,  # V; paper 8192, here 1024 for small views and fewer for few pictures
+        share: float = 0.4,  # of the patches, hidden at most; paper 0.4, its code 75 of 196
+        block: int | None = None,  # area of the smallest block, patches; released code 16, here 4 for small views
+        exact: bool = False,  # hide the whole share; the released code often stops a little earlier
+        augmentation: str = "beit",  # name of a view recipe
+    ) -> None:
+        super().__init__(encoder)
+        if codes is None or block is None:
+            raise RecipeError("beit: codes and block are automatic and not set; pass them or take BEiT.resolve's")
+        self.tokenizer, self.codes, self.augmentation = tokenizer, codes, augmentation
+        self.share, self.block, self.exact = share, block, exact
+        self.names = HiddenPatches(encoder, codes)
+        self.coder = tokenizers.of(before, tokenizer, codes, encoder)
+        self.mask = Blocks.over(encoder.grid(encoder.size), share, block, exact)
+
+    @classmethod
+    def defaults(cls, size: int) -> Training:
+        """The README's recipe for ImageNet-1K; for small views the rate does not fall below 5e-4, which is ours."""
+        small = size <= 96
+        return Training(
+            "adamw", lr=1.5e-3, lr_batch=2048, least=5e-4 if small else 0.0, momentum=0.9, beta2=0.98, batch=256,
+            weight_decay=0.05, epochs=400 if small else 800, encoder="vit_tiny_patch16_224", warmup=10.0, clip=3.0,
+        )  # fmt: skip
+
+    @classmethod
+    def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
+        """How many codes, and the smallest block. RecipeError for a tokenizer that there is not."""
+        if settings.get("tokenizer", "dvae") not in TOKENIZERS:
+            raise RecipeError(unknown("tokenizer", str(settings["tokenizer"]), TOKENIZERS))
+        block = (16, "released code") if facts.size >= 224 else (4, "few patches; released code: 16 of 196")
+        return {"codes": tokenizers.affordable(facts.size, facts.count, settings.get("codes")), "block": block}
+
+    @classmethod
+    def first(cls, settings: Mapping[str, Any]) -> str | None:
+        """The tokenizer, unless it needs no training."""
+        return None if settings["tokenizer"] == "kmeans" else str(settings["tokenizer"])
+
+    @classmethod
+    def first_settings(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """It has as many codes."""
+        return {"codes": settings["codes"]}
+
+    def prepare(self, data: Prepared) -> None:
+        """Count how often each code occurs, and tell what naming them by that alone would give."""
+        images = tokenizers.looked_at(data.some, self.views(self.encoder.size), self.encoder, data.seed)
+        data.say(tokenizers.begun(self.coder, images, self.mask.places, data.seed))
+
+    def views(self, size: int) -> Views:
+        """One draw, and a mask of blocks."""
+        return Masked(multi_view(self.augmentation, size, views=1), self.mask)
+
+    def project(self, batch: Batch) -> Projections:
+        """Put the learned vector in the place of hidden patches, and name the code of each."""
+        return {"logits": self.names(self.encoder, batch["views"][:, 0], batch["hidden"], self.mask.count)}  # (B, M, V)
+
+    def targets(self, batch: Batch) -> Projections:
+        """The code of every patch, hidden or not: the tokenizer sees the whole picture."""
+        return {"codes": self.coder.codes(self.encoder.normalised(batch["views"][:, 0]))}
+
+    def loss(self, projections: Projections, batch: Batch) -> Terms:
+        """Cross-entropy at hidden places, mean over all of the whole batch; beside it, naming by frequency alone."""
+        places, masked = hidden_places(batch["hidden"], self.mask.count)
+        codes, logits, count = projections["codes"].gather(1, places), projections["logits"], masked.sum()
+        right = distributed.mean(((logits.argmax(dim=-1) == codes) & masked).sum().float(), count)
+        guess = distributed.mean(-(self.coder.shares[codes].log() * masked).sum(), count)
+        loss = distributed.mean(masked_cross_entropy(logits, codes, masked), count)
+        used = entropy(tokenizers.counted(projections["codes"], self.codes)).exp()
+        return {"loss": loss, "accuracy": right, "by frequency": guess, "perplexity": used}
+
+    def outputs(self, batch: Batch) -> dict[str, np.ndarray]:
+        """What is left of the pictures."""
+        return {"hidden": tokenizers.covered(self.encoder, batch["views"][:, 0], batch["hidden"])}
+
+    def chance(self, batch: int) -> float:
+        """The loss of logits that say nothing: log V."""
+        return log(self.codes)
+
+    def floor(self, batch: int) -> float:
+        """The loss of certainty about every code."""
+        return 0.0

@@ -1,0 +1,84 @@
+"""What timm's architectures are called, what makes one fit a view's size, and the pixel scale it was published with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import timm
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+SMALL_VIEW = 40  # pixels: below this a network of stride 32 would be left with one position
+SMALL_STRIDE = 8
+ANY_SIZE = {"dynamic_img_size": True, "dynamic_img_pad": True}  # tiles and small crops are other sizes than the view
+
+
+def known(name: str) -> bool:
+    """Whether timm has an architecture of this name."""
+    return bool(timm.is_model(name))
+
+
+def unknown_encoder(name: str) -> str:
+    """One sentence for an architecture that timm does not have."""
+    near = get_close_matches(name, timm.list_models(), n=3)
+    guess = f" Did you mean {', '.join(near)}?" if near else ""
+    return (
+        f"there is no encoder {name!r}; any timm architecture will do, such as resnet18 or vit_tiny_patch16_224.{guess}"
+    )
+
+
+def usual_scale(name: str, channels: int, trained: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation in units of full scale: the architecture's own when its weights are used."""
+    published = timm.get_pretrained_cfg(name) if trained else None
+    return usual(channels, {"mean": published.mean, "std": published.std} if published is not None else {})
+
+
+def arguments_for(
+    name: str, size: int, *, pretrained: bool = False, weights: Path | None = None, untrained: bool = False
+) -> dict[str, Any]:
+    """What makes an architecture fit views of this size. Given weights keep their patch size; random ones may choose.
+
+    `untrained` is the same architecture with random weights in place of the given ones.
+    """
+    if not known(name):
+        return {}
+    published = timm.get_pretrained_cfg(name)
+    if "vit" in name or (published is not None and published.fixed_input_size):
+        if pretrained or weights is not None:
+            return {"img_size": size, **_patch_size(weights), **ANY_SIZE}
+        return {"img_size": size, **ANY_SIZE} | ({"patch_size": max(2, size // 8)} if size < 96 else {})
+    if not name.startswith(("resnet", "resnext", "wide_resnet")):
+        return {}
+    # timm starts residual branches at zero. SimCLR and MoCo do not (methods that do say so), and an untrained network
+    # with dead branches would be too easy a baseline.
+    alive = {} if pretrained and not untrained else {"zero_init_last": False}
+    return alive | ({"output_stride": SMALL_STRIDE} if size <= SMALL_VIEW else {})
+
+
+def _patch_size(weights: Path | None) -> dict[str, Any]:
+    """The patch size that `config.json` beside a weights file tells; without one it is the published."""
+    try:
+        told = json.loads(weights.with_name("config.json").read_text())["model_args"] if weights is not None else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return {key: told[key] for key in ("patch_size",) if key in told}
+
+
+def usual(channels: int, published: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    mean, std = published.get("mean", IMAGENET[0]), published.get("std", IMAGENET[1])
+    if channels == len(mean):
+        return tuple(mean), tuple(std)
+    return (sum(mean) / len(mean),) * channels, (sum(std) / len(std),) * channels
+
+
+def unfit(name: str, size: int, error: Exception) -> str:
+    usual = timm.get_pretrained_cfg(name)
+    made_for = usual.input_size[-1] if usual is not None else 224
+    reason = str(error).split("\n")[0][:120]
+    return (
+        f"{name!r} cannot take views of {size} px ({reason}); give --size {made_for}, which it was published for, or "
+        "another --encoder"
+    )

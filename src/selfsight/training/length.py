@@ -1,0 +1,144 @@
+"""How long a run is: steps from any way to say it, for the method and for what is trained before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from selfsight import methods
+from selfsight.data.manifest import Manifest
+from selfsight.methods.base import Facts, Method
+from selfsight.recipe import Recipe
+from selfsight.training import autotune
+from selfsight.training.autotune import Speed
+from selfsight.training.request import Request, parse_length
+from selfsight.training.values import Plan
+
+__all__ = ["facts_of", "length"]
+
+CPU_LENGTH = "10m"  # what a laptop does in the time of a coffee
+MONITOR_SHARE = 0.02  # of the pictures that training computes
+BEFORE_SHARE = 1 / 3  # of the time, for what is trained before a method; of the steps it has half as many
+
+
+def length(made: Plan, request: Request, manifest: Manifest, kind: type[Method]) -> tuple[Recipe, dict[str, str]]:
+    """Steps, from any way to say how long; where time is meant, from the measured speed, and for the whole run."""
+    training, values = kind.defaults(made.values["size"]), made.values
+    on_cpu = values["device"] == "cpu"
+    usual = CPU_LENGTH if on_cpu else f"{training.epochs}epochs"
+    why = "a first look; give --for to train longer" if on_cpu else "as published"
+    number, unit = parse_length(made.settle("length", request.length, usual, why))
+    warm = values.get("warmup")
+    values |= {"steps": 0 if request.length else values.get("steps", 0), "warmup": warm or 0.0}
+    first = kind.first(values["settings"])
+    if first:
+        values["before"] = before_recipe(values | {"precision": "fp32", "channels_last": False}, first, manifest)
+    speeds = speed(made, request, manifest, needed=unit == "minutes")
+    seconds = speeds[0].seconds if speeds else 0.0
+    epoch = values["pictures"] // values["batch"]
+    time = 60 * number * (1 - BEFORE_SHARE if first else 1)  # seconds, where minutes are asked for
+    each = {"steps": number, "epochs": number * epoch, "images": number / values["batch"], "minutes": time}[unit]
+    if not values["steps"]:
+        values["steps"] = max(1, round(each / seconds if unit == "minutes" else each))
+        made.reasons["steps"] = f"{epoch} an epoch" + (f", {seconds:.2f} s each" if seconds else "")
+    if warm is None:
+        values["warmup"] = min(0.5, training.warmup * epoch / values["steps"])
+        made.reasons["warmup"] = f"{training.warmup:g} epochs, as published"
+    monitor(made, values)
+    if first:
+        whole = 60 * number * BEFORE_SHARE if unit == "minutes" else 0.0
+        values["before"] = before_recipe(values, first, manifest, speeds[1:], whole)
+    recipe = Recipe(**values)
+    tell(made, recipe, speeds)
+    return recipe, made.reasons
+
+
+def speed(made: Plan, request: Request, manifest: Manifest, *, needed: bool) -> list[Speed]:
+    """Settle precision and layout, by measurement where they are open; how fast the method is, and each stage before.
+
+    Empty where nothing had to be measured.
+    """
+    values = made.values
+    if request.precision is not None and not needed:
+        made.settle("precision", request.precision, None, "")
+        made.settle("channels_last", None, False, "torch's usual layout")
+        return []
+    draft: dict[str, Any] = {"precision": "fp32", "channels_last": False} | values
+    fixed = (request.precision or values.get("precision"), values.get("channels_last"))
+    found = autotune.measure(Recipe(**draft), manifest, *fixed, workers=request.workers)
+    made.settle("precision", request.precision, found.precision, found.reason)
+    made.settle("channels_last", None, found.channels_last, found.reason)
+    fixed = (values["precision"], values["channels_last"])
+    stages = chain(Recipe(**draft))[1:]
+    return [found, *(autotune.measure(stage, manifest, *fixed, workers=request.workers) for stage in stages)]
+
+
+def chain(recipe: Recipe) -> list[Recipe]:
+    """The recipe, that of the method before it, and so on."""
+    return [recipe, *(chain(recipe.before) if recipe.before else [])]
+
+
+def tell(made: Plan, recipe: Recipe, speeds: Sequence[Speed]) -> None:
+    """What is known of the run as a whole: its time and memory, and what part of it each stage has."""
+    stages = chain(recipe)
+    seconds = [stage.steps * pace.seconds for stage, pace in zip(stages, speeds, strict=False)]
+    for number, stage in enumerate(stages[1:], 1):
+        part = "half as many steps"
+        if speeds:
+            part = f"{seconds[number] / sum(seconds):.0%} of the time, {speeds[number].seconds:.2f} s a step"
+        made.reasons[f"before.{stage.method}"] = part
+    if recipe.before:
+        made.reasons["before"] = made.reasons[f"before.{recipe.before.method}"]
+    if speeds:
+        made.reasons["memory"] = f"{max(pace.memory for pace in speeds) / 1e9:.1f} GB"
+        made.reasons["eta"] = f"{sum(seconds) / 60:.1f} minutes"
+
+
+def monitor(made: Plan, values: dict[str, Any]) -> None:
+    """How often and on how many pictures to look, so that looking costs about 2 % of training."""
+    budget = MONITOR_SHARE * values["steps"] * values["batch"] * 6  # a step computes two views, forward and backward
+    count = int(min(2000, values["pictures"], max(200, budget / 10)))
+    points = int(min(30, values["steps"], max(4, budget / count)))
+    made.settle("monitor_pictures", None, count, "about 2 % of the time goes into looking")
+    made.settle("monitor_points", None, points, "about 2 % of the time goes into looking")
+
+
+def before_recipe(
+    values: dict[str, Any], name: str, manifest: Manifest, speeds: Sequence[Speed] = (), seconds: float = 0.0
+) -> Recipe:
+    """The recipe of the method that comes first: the same pictures, its own settings, optimizer and warm-up.
+
+    It has `seconds` for itself and what comes before it, at the measured speeds, or else half as many steps.
+    """
+    kind = methods.get(name)
+    training = kind.defaults(values["size"])
+    handed = methods.get(values["method"]).first_settings(values["settings"])
+    settings = {key: p.default for key, p in methods.settings(kind).items()} | handed
+    found = kind.resolve(settings, facts_of(values, manifest))
+    settings |= {key: value for key, (value, _) in found.items() if settings[key] is None}
+    first = kind.first(settings)
+    steps = values["steps"] // 2
+    if seconds:
+        steps = round(seconds * (1 - BEFORE_SHARE if first else 1) / speeds[0].seconds)
+    own = {key: getattr(training, key) for key in ("optimizer", "momentum", "beta2", "weight_decay", "clip")}
+    own |= {"lr": training.rate(values["batch"])[0], "steps": max(1, steps), "settings": settings}
+    own["warmup"] = min(0.5, training.warmup * (values["pictures"] // values["batch"]) / own["steps"])
+    its = values | own | {"method": name, "before": None}
+    before = before_recipe(its, first, manifest, speeds[1:], seconds * BEFORE_SHARE) if first else None
+    return Recipe(**its | {"before": before})
+
+
+def facts_of(values: dict[str, Any], manifest: Manifest) -> Facts:
+    """What a method decides its automatic settings by."""
+    labels = manifest.labels[manifest.train_rows()]
+    return Facts(
+        count=values["pictures"],
+        batch=values["batch"],
+        size=values["size"],
+        channels=values["pixels"]["channels"],
+        classes=len(manifest.classes),
+        micro_batch=values["micro_batch"],
+        per_class=tuple(np.bincount(labels[labels >= 0], minlength=len(manifest.classes)).tolist()),
+    )
