@@ -31,6 +31,10 @@ LIMITS: dict[str, tuple[str, float, float]] = {  # name: is the lower end left o
     "width": (FROM, 1, math.inf),
     "negatives": (FROM, 1, math.inf),
     "splits": (FROM, 1, math.inf),
+    "clusters": (FROM, 2, math.inf),
+    "clusterings": (FROM, 1, math.inf),
+    "components": (FROM, 1, math.inf),
+    "reassign": (FROM, 1, math.inf),
 }
 CHOICES = {"precision": ("fp32", "bf16")}
 WORDS = {
