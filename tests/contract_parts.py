@@ -36,6 +36,7 @@ NAMES = methods.names()
 SIZE, BATCH = 32, 8  # 64 pictures make 8 steps an epoch
 STEPS, CUT = 20, 11  # two and a half epochs, cut in the middle of the second
 FILES = ("method.safetensors", "optimizer.safetensors")
+OFTEN = {"reassign": 1}  # where a hook would wait for several epochs, so that a short run meets it
 
 
 @cache
@@ -62,8 +63,14 @@ def recipe_of(name: str, folder: Path, manifest: Manifest, **changes: Any) -> Re
         precision="fp32",
         device="cpu",
         use_all=True,
+        settings=often(name),
     )
     return replace(plan(asked, manifest)[0], **changes)
+
+
+def often(name: str) -> dict[str, Any]:
+    """Those of `OFTEN` that the method has."""
+    return {key: value for key, value in OFTEN.items() if key in methods.settings(methods.get(name))}
 
 
 def trainer_of(recipe: Recipe, manifest: Manifest, folder: Path, *, workers: int = 0, save: float = 0.0) -> Trainer:

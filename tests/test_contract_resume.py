@@ -125,7 +125,7 @@ def piece_of(name: str) -> str:
     first, _, rest = name.partition(".")
     if rest.rpartition(".")[2] in RUNNING:
         return f"{first}'s running statistics"
-    return name if first == "queue" else first
+    return name if first in ("queue", "partition") else first
 
 
 def rewritten(folder: Path, files: dict[str, bytes]) -> None:

@@ -109,3 +109,19 @@ def test_groups_keep_their_multipliers_and_wait_for_their_start() -> None:
 def test_unknown_optimizer() -> None:
     with pytest.raises(RecipeError, match="Did you mean 'adamw'"):
         build([], Training(optimizer="adam"), lr=1.0)
+
+
+@pytest.mark.parametrize("name", ["sgd", "lars", "adamw"])
+def test_a_group_may_have_a_momentum_of_its_own(name: str) -> None:
+    """Where the gradient stops, what has no momentum stands still."""
+    plain, other = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)
+    groups = [Group(list(plain.parameters()), momentum=0.0), Group(list(other.parameters()))]
+    optimizer = build(groups, Training(optimizer=name, weight_decay=0.0), lr=0.1)
+    moved = []
+    for slope in (1.0, 0.0):
+        before = [plain.weight.detach().clone(), other.weight.detach().clone()]
+        for net in (plain, other):
+            net.weight.grad = torch.full((2, 2), slope)
+        optimizer.step()
+        moved.append([not torch.equal(a, b.weight) for a, b in zip(before, (plain, other), strict=True)])
+    assert moved == [[True, True], [False, True]]

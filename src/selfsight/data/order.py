@@ -52,12 +52,11 @@ def balanced(assignments: Int[Tensor, "N"], length: int, seed: int, epoch: int) 
     Caron et al. 2018 (DeepCluster), released sampler; shuffled, then cut or padded from its start to `length`.
     """
     generator = keyed(seed, epoch, Purpose.ORDER)
-    members = assignments.numpy()
-    clusters = np.unique(members)
-    each = len(members) // len(clusters) + 1
-    parts = []
-    for cluster in clusters:
-        rows = np.flatnonzero(members == cluster)
-        parts.append(generator.choice(rows, each, replace=len(rows) <= each))
+    members = assignments.cpu().numpy()
+    sorted_rows = np.argsort(members, kind="stable")
+    first = np.unique(members[sorted_rows], return_index=True)[1]
+    each = len(members) // len(first) + 1
+    clusters = np.split(sorted_rows, first[1:])
+    parts = [generator.choice(rows, each, replace=len(rows) <= each) for rows in clusters]
     shuffled = generator.permutation(np.concatenate(parts))
     return torch.from_numpy(np.resize(shuffled, length))

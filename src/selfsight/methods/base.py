@@ -118,6 +118,7 @@ class Group:
     parameters: Sequence[nn.Parameter]
     lr: float = 1.0  # multiplies the rate
     decay: float = 1.0  # multiplies the weight decay (tensors with one axis never decay)
+    momentum: float | None = None  # None: the optimizer's
     start: float = 0.0  # progress in [0, 1]
 
 

@@ -43,7 +43,7 @@ class BEiT(Method):
         share: float = 0.4,  # of the patches, hidden at most; paper 0.4, its code 75 of 196
         block: int | None = None,  # area of the smallest block, patches; released code 16, here 4 for small views
         exact: bool = False,  # hide the whole share; the released code often stops a little earlier
-        augmentation: str = "beit",  # name of a view recipe
+        augmentation: str = "zoom-flip",  # name of a view recipe
     ) -> None:
         super().__init__(encoder)
         if codes is None or block is None:

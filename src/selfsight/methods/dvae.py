@@ -43,7 +43,7 @@ class DVAE(Method):
         width: int = 128,  # of a code's vector, ours; the paper's decoder begins with 128
         temperature: float = 0.1,  # of the mixture at its sharpest, from 1 by a cosine over the first half; paper 1/16
         beta: float = 1e-3,  # of KL(codes || even use), ramped up over the first tenth; beside an error of 1 at first
-        augmentation: str = "beit",  # name of a view recipe
+        augmentation: str = "zoom-flip",  # name of a view recipe
     ) -> None:
         super().__init__(encoder)
         if codes is None:

@@ -41,7 +41,7 @@ class VQ(Method):
         width: int = 32,  # of a vector; BEiT v2, whose ablation prefers few
         decay: float = 0.99,  # of the codebook's running means, appendix A.1
         beta: float = 0.25,  # of the commitment, section 3.2
-        augmentation: str = "beit",  # name of a view recipe
+        augmentation: str = "zoom-flip",  # name of a view recipe
     ) -> None:
         super().__init__(encoder)
         if codes is None:

@@ -41,7 +41,7 @@ class VQKD(Method):
         width: int = 32,  # of a direction, paper section 2.1
         decay: float = 0.99,  # of the codebook, released code
         beta: float = 1.0,  # of the commitment, released code
-        augmentation: str = "beit",  # name of a view recipe
+        augmentation: str = "zoom-flip",  # name of a view recipe
     ) -> None:
         super().__init__(encoder)
         if codes is None or before is None:

@@ -79,7 +79,7 @@ def build(groups: Sequence[Group], training: Training, lr: float) -> Optimizer:
 
     Each parameter group keeps `lr_scale` and `start`, which `set_rate` applies. Raises RecipeError for an unknown name.
     """
-    options = [part for group in groups for part in _parts(group, training.weight_decay, lr)]
+    options = [part for group in groups for part in _parts(group, training, lr)]
     if training.optimizer == "sgd":
         return SGD(options, lr=lr, momentum=training.momentum, foreach=True)
     if training.optimizer == "lars":
@@ -89,11 +89,13 @@ def build(groups: Sequence[Group], training: Training, lr: float) -> Optimizer:
     raise RecipeError(unknown("optimizer", training.optimizer, ("sgd", "lars", "adamw")))
 
 
-def _parts(group: Group, weight_decay: float, lr: float) -> Options:
+def _parts(group: Group, training: Training, lr: float) -> Options:
     decaying = [p for p in group.parameters if p.ndim > 1]
     steady = [p for p in group.parameters if p.ndim <= 1]
-    shared = {"lr": lr * group.lr, "lr_scale": group.lr, "start": group.start}
-    parts = [(decaying, weight_decay * group.decay), (steady, 0.0)]
+    shared: dict[str, Any] = {"lr": lr * group.lr, "lr_scale": group.lr, "start": group.start}
+    if group.momentum is not None:  # betas: what AdamW calls it
+        shared |= {"momentum": group.momentum, "betas": (group.momentum, 0.999)}
+    parts = [(decaying, training.weight_decay * group.decay), (steady, 0.0)]
     return [{"params": params, "weight_decay": decay, **shared} for params, decay in parts if params]
 
 

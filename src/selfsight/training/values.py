@@ -42,6 +42,10 @@ LIMITS: dict[str, tuple[str, float, float]] = {  # name: is the lower end left o
     "block": (FROM, 1, math.inf),
     "decay": (FROM, 0, 0.9999),
     "beta": (FROM, 0, math.inf),
+    "clusters": (FROM, 2, math.inf),
+    "clusterings": (FROM, 1, math.inf),
+    "components": (FROM, 1, math.inf),
+    "reassign": (FROM, 1, math.inf),
 }
 CHOICES = {"precision": ("fp32", "bf16")}
 WORDS = {

@@ -81,7 +81,8 @@ _MOCO_SMALL = _SIMCLR_SMALL  # the notebook's row is the same
 _MOCO1 = Recipe((0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.4), jitter_chance=1.0, grey=0.2, grey_first=True)
 _MOCO2 = Recipe((0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), jitter_chance=0.8, grey=0.2, blur=0.5)
 _CROP_FLIP = Recipe((0.2, 1.0))  # MAE's views, facebookresearch/mae
-_BEIT = Recipe((0.08, 1.0))  # BEiT: crop and flip, microsoft/unilm beit/datasets.py
+_ZOOM_FLIP = Recipe((0.08, 1.0))  # facebookresearch/deepcluster main.py; microsoft/unilm beit/datasets.py
+_SYMMETRIC = _SIMCLR  # solo-learn symmetric.yaml, for small pictures too
 _WEAK = Recipe((0.5, 1.0), jitter=(0.2, 0.2, 0.2, 0.05), jitter_chance=0.8)  # ours: most of the picture, mild colour
 
 
@@ -95,8 +96,9 @@ RECIPES: dict[str, tuple[Recipe, Recipe]] = {  # name: (up to SMALL pixels, larg
     "simclr-keep-colour": (_keep_colour(_SIMCLR_SMALL), _keep_colour(_SIMCLR)),
     "moco": (_MOCO_SMALL, _MOCO2),
     "moco1": (_MOCO1, _MOCO1),
-    "beit": (_BEIT, _BEIT),
     "crop-flip": (_CROP_FLIP, _CROP_FLIP),
+    "zoom-flip": (_ZOOM_FLIP, _ZOOM_FLIP),
+    "symmetric": (_SYMMETRIC, _SYMMETRIC),
     "weak": (_WEAK, _WEAK),
 }
 

@@ -1,0 +1,117 @@
+"""DeepCluster: cluster the pictures by what the network sees in them, teach it to tell the clusters, begin again.
+
+Caron, Bojanowski, Joulin & Douze 2018, "Deep Clustering for Unsupervised Learning of Visual Features", arXiv
+1807.05520, with the released code. `nmi` compares a clustering with the one before and rises towards 0.8 in a healthy
+run; few `clusters` in use or a `largest` share near 1 are the trivial solution. Where clusters would follow colour
+alone, `augmentation="simclr"` makes colour useless. The paper's fixed Sobel filters, which do the same, are left out:
+the encoder that is kept takes a picture's own channels and would have to be fed with edges ever after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import ceil, log
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from selfsight.clusters.kmeans import kmeans, start
+from selfsight.clusters.partition import Partition, automatic
+from selfsight.clusters.whitening import whitened
+from selfsight.data import order
+from selfsight.errors import RecipeError
+from selfsight.losses.cluster_prediction import cluster_prediction
+from selfsight.losses.precision import unit
+from selfsight.methods.base import Batch, Epoch, Facts, Group, Method, Projections, Terms, Training
+from selfsight.nn.encoder import Encoder
+from selfsight.views.draw import Views
+from selfsight.views.recipes import multi_view
+
+SMALL = 96  # pixels: up to here numbers for small data sets
+ITERATIONS = 20  # of k-means, released code
+LEAST_STEPS = 100  # ours: a new head teaches the encoder nothing before it has learned something itself
+
+
+@final
+class DeepCluster(Method):
+    """Tell which cluster a picture fell into when all were last clustered."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        clusters: int | None = None,  # K; code 10000 = 10 x the classes of ImageNet, here at most 500 up to 96 px
+        components: int | None = None,  # of the PCA, at most half of the encoder's width; code 256
+        reassign: int | None = None,  # epochs from one clustering to the next; code 1
+        augmentation: str = "zoom-flip",  # name of a view recipe; code: crop and flip
+        count: int | None = None,  # training pictures, always automatic
+    ) -> None:
+        super().__init__(encoder)
+        if clusters is None or components is None or reassign is None or count is None:
+            raise RecipeError("deepcluster: some settings are automatic and not set; take DeepCluster.resolve's")
+        self.clusters, self.components, self.reassign = clusters, components, reassign
+        self.augmentation, self.count = augmentation, count
+        self.head = nn.Linear(encoder.width, clusters)
+        self.partition = Partition(count, clusters)
+
+    @classmethod
+    def defaults(cls, size: int) -> Training:
+        """The released code's, for AlexNet on ImageNet (paper: 500 epochs); its rate is constant, here a cosine."""
+        return Training("sgd", lr=0.05, lr_batch=256, momentum=0.9, weight_decay=1e-5, batch=256, epochs=200)
+
+    @classmethod
+    def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
+        """Numbers that suit so many pictures. RecipeError when they are fewer than the clusters."""
+        epochs = ceil(LEAST_STEPS / (facts.count // facts.batch))
+        found: dict[str, tuple[Any, str]] = {
+            **automatic(500 if facts.size <= SMALL else 10000, facts.count, settings),
+            "components": (max(2, min(256, facts.count // 10)), "published 256, at most one for ten pictures"),
+            "reassign": (epochs, "published" if epochs == 1 else f"{LEAST_STEPS} steps for a head to learn in"),
+        }
+        return {name: value for name, value in found.items() if settings.get(name) is None}
+
+    def on_epoch_start(self, epoch: Epoch) -> None:
+        """Cluster the whitened features of all pictures with a new seed, and begin with a new head."""
+        if epoch.number % self.reassign:
+            return
+        generator = torch.Generator().manual_seed(epoch.seed + epoch.number)
+        rows = unit(whitened(epoch.features(), min(self.components, self.encoder.width // 2)))
+        rows = rows.to(self.head.weight.device)
+        first = start(rows, self.clusters, generator)
+        _, found = kmeans(rows, first, iterations=ITERATIONS, generator=generator)
+        self.partition.replace(found[None])
+        with torch.no_grad():
+            self.head.weight.normal_(0, 0.01, generator=generator)
+            self.head.bias.zero_()
+        epoch.forget(self.head)
+
+    def order(self, epoch: Epoch) -> Tensor:
+        """Every cluster equally often, so that a large one gains nothing."""
+        return order.balanced(self.partition.assignments[0], epoch.length, epoch.seed, epoch.number)
+
+    def views(self, size: int) -> Views:
+        """One draw."""
+        return multi_view(self.augmentation, size, views=1)
+
+    def project(self, batch: Batch) -> Projections:
+        """A logit for each cluster."""
+        return {"logits": self.head(self.encoder(batch["views"][:, 0]))}  # (B, K)
+
+    def loss(self, projections: Projections, batch: Batch) -> Terms:
+        """Cross-entropy with the cluster of each picture."""
+        clusters = self.partition.assignments[0, batch["index"]]  # (B,)
+        return {"loss": cluster_prediction(projections["logits"], clusters), **self.partition.terms()}
+
+    def groups(self) -> list[Group]:
+        """The head learns without momentum, as in the released code."""
+        trunk = [p for p in self.encoder.parameters() if p.requires_grad]
+        return [Group(trunk), Group([*self.head.parameters()], momentum=0.0)]
+
+    def chance(self, batch: int) -> float:
+        """The loss of logits that say nothing: log K."""
+        return log(self.clusters)
+
+    def floor(self, batch: int) -> float:
+        """The loss when every cluster is told apart."""
+        return 0.0
