@@ -36,7 +36,6 @@ OPEN = {  # entries of methods that are not there yet, some tested in part; a me
     "swav",
     "text_context",
     "twonn",
-    "vdvs",
     "vicreg",
     "wmse",
 }

@@ -81,6 +81,8 @@ _MOCO_SMALL = _SIMCLR_SMALL  # the notebook's row is the same
 _MOCO1 = Recipe((0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.4), jitter_chance=1.0, grey=0.2, grey_first=True)
 _MOCO2 = Recipe((0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), jitter_chance=0.8, grey=0.2, blur=0.5)
 _CROP_FLIP = Recipe((0.2, 1.0))  # MAE's views, facebookresearch/mae
+_WHOLE = Recipe((1.0, 1.0), (1.0, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), jitter_chance=0.8)  # ours: the centred square
+_VDVS_REPO = Recipe((0.8, 1.0), flip=0.0)  # evrimozmermer/vectorsum_vectordifference, after its rotation
 _WEAK = Recipe((0.5, 1.0), jitter=(0.2, 0.2, 0.2, 0.05), jitter_chance=0.8)  # ours: most of the picture, mild colour
 
 
@@ -96,6 +98,8 @@ RECIPES: dict[str, tuple[Recipe, Recipe]] = {  # name: (up to SMALL pixels, larg
     "moco1": (_MOCO1, _MOCO1),
     "crop-flip": (_CROP_FLIP, _CROP_FLIP),
     "weak": (_WEAK, _WEAK),
+    "whole": (_WHOLE, _WHOLE),
+    "vdvs-repo": (_VDVS_REPO, _VDVS_REPO),
 }
 
 
