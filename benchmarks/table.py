@@ -18,6 +18,7 @@ import killsweep
 import methods
 import quality
 import start_up
+import vdvs
 
 RESULTS = Path(__file__).with_name("results")
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -44,6 +45,7 @@ TABLES = {
     "methods": methods.table,
     "quality": quality.table,
     "start_up": start_up.table,
+    "vdvs": vdvs.table,
     "views": views,
 }
 

@@ -11,6 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
+import torch
+
+from selfsight.nn.encoder import Encoder
+from selfsight.nn.weights import weights_from
 
 HOME = Path(__file__).resolve().parents[1] / "benchmarks"
 SCRIPTS = sorted(HOME.glob("*.py"))
@@ -80,6 +85,45 @@ def test_retrieval_across(started: Callable[..., dict[str, Any]]) -> None:
     features = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0.1], [0, 1, 0.2], [0, 1, 0]], np.float32)
     right = started("quality.py")["across"](features, np.array(list("abcabc")), np.array(list("xxxyyy")))
     assert right.tolist() == [True, False, False, True, True, False]
+
+
+def test_weights_of_another_name_make_the_same_network(started: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    """Bit for bit; and the tensors of another network are refused."""
+    names = started("vdvs.py")
+    network = timm.create_model(names["ENCODER"]).eval()
+    torch.save({f"other.{number}": one for number, one in enumerate(network.state_dict().values())}, tmp_path / "a.pth")
+    file = names["converted"](tmp_path / "a.pth", tmp_path / "runs")
+    encoder = Encoder(names["ENCODER"], size=64).eval()
+    assert weights_from(encoder, file) == f"294 of 294 tensors from {file.name}"
+    pixels = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(encoder(pixels), network.forward_head(network.forward_features(pixels), pre_logits=True))
+    torch.save({"one": torch.zeros(1)}, tmp_path / "b.pth")
+    with pytest.raises(SystemExit, match="does not hold"):
+        names["converted"](tmp_path / "b.pth", tmp_path / "runs")
+
+
+def test_a_listing_keeps_the_whole_test_part(started: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    names = started("vdvs.py")
+    rows = [f"{number}.png,{number // 2},{'test' if number % 3 == 0 else 'train'}" for number in range(12)]
+    (tmp_path / "labels.csv").write_text("path,texture,split_texture\n" + "\n".join(rows) + "\n")
+    file = names["listing"](tmp_path, names["TASKS"]["terrain"], 4, tmp_path / "there" / "pictures.csv")
+    found = [line.split(",") for line in file.read_text().splitlines()[1:]]
+    assert [Path(path).stem for path, _, part in found if part == "test"] == ["0", "3", "6", "9"]
+    assert [Path(path).stem for path, _, part in found if part == "train"] == ["1", "4", "7", "10"]
+    assert all(Path(path).parent == tmp_path for path, _, _ in found)
+
+
+def test_the_verdict_on_fine_tuning(started: Callable[..., dict[str, Any]]) -> None:
+    names = started("vdvs.py")
+    row = {"task": "terrain", "pictures": 4, "asked": 9, "size": 128, "crops": 4, "batch": 4, "lr": 1e-5}
+    row |= {"variant": "paper", "reduction": "mean", "interval": [0.5, 0.7], "rankme": 9.0, "mean_cos": 0.3}
+    start = row | {"epochs": 0, "accuracy": 0.6}
+    one, two = (row | {"epochs": n, "accuracy": 0.6 + n / 10, "terms": {"difference": 1.1}} for n in (1, 2))
+    rows = [two | {"change": [0.1, 0.3]}, start, one | {"change": [-0.1, 0.3]}]
+    assert "helped: with the best of these lengths, 2 epochs, R@1 moved by +20.0" in names["table"]({"rows": rows})
+    assert "| 1 | 0.700 (0.500 to 0.700) | -0.100 to +0.300 | 9 | 0.300 | 1.100 |" in names["table"]({"rows": rows})
+    assert "is not shown to help" in names["table"]({"rows": rows[1:]})
 
 
 def test_ratios(started: Callable[..., dict[str, Any]]) -> None:

@@ -46,6 +46,9 @@ LIMITS: dict[str, tuple[str, float, float]] = {  # name: is the lower end left o
     "clusterings": (FROM, 1, math.inf),
     "components": (FROM, 1, math.inf),
     "reassign": (FROM, 1, math.inf),
+    "num_crops": (FROM, 2, math.inf),
+    "difference_weight": (FROM, 0, math.inf),
+    "sum_weight": (FROM, 0, math.inf),
 }
 CHOICES = {"precision": ("fp32", "bf16")}
 WORDS = {

@@ -83,6 +83,8 @@ _MOCO2 = Recipe((0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), jitter_chance=0.8, grey
 _CROP_FLIP = Recipe((0.2, 1.0))  # MAE's views, facebookresearch/mae
 _ZOOM_FLIP = Recipe((0.08, 1.0))  # facebookresearch/deepcluster main.py; microsoft/unilm beit/datasets.py
 _SYMMETRIC = _SIMCLR  # solo-learn symmetric.yaml, for small pictures too
+_WHOLE = Recipe((1.0, 1.0), (1.0, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), jitter_chance=0.8)  # ours: the centred square
+_VDVS_REPO = Recipe((0.8, 1.0), flip=0.0)  # evrimozmermer/vectorsum_vectordifference, after its rotation
 _WEAK = Recipe((0.5, 1.0), jitter=(0.2, 0.2, 0.2, 0.05), jitter_chance=0.8)  # ours: most of the picture, mild colour
 
 
@@ -100,6 +102,8 @@ RECIPES: dict[str, tuple[Recipe, Recipe]] = {  # name: (up to SMALL pixels, larg
     "zoom-flip": (_ZOOM_FLIP, _ZOOM_FLIP),
     "symmetric": (_SYMMETRIC, _SYMMETRIC),
     "weak": (_WEAK, _WEAK),
+    "whole": (_WHOLE, _WHOLE),
+    "vdvs-repo": (_VDVS_REPO, _VDVS_REPO),
 }
 
 

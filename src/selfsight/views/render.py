@@ -63,6 +63,16 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
 
 
+def turn(image: np.ndarray, degrees: float) -> np.ndarray:
+    """Turn (H, W, C) about its centre, counter-clockwise; what comes in from outside mirrors what is inside."""
+    if image.shape[2] > FOUR:
+        return _in_fours(lambda part: turn(part, degrees), image)
+    height, width = image.shape[:2]
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0)
+    turned = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return turned.reshape(image.shape)
+
+
 def blur(image: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian blur of (H, W, C) or (H, W); `sigma` in pixels."""
     if image.ndim == 3 and image.shape[2] > FOUR:
