@@ -89,12 +89,12 @@ class Context(Method):
 
     def project(self, batch: Batch) -> Projections:
         """What is expected to follow each three words, (B, W, horizon, V)."""
-        seen = batch["seen"].unfold(-1, SEEN, 1)[:, :, : self.horizon].contiguous()  # (B, W, horizon, 3)
+        seen = batch["seen"].unfold(-1, SEEN, 1)[:, :, : self.horizon]  # (B, W, horizon, 3)
         return {"next": self.encoder.logits(seen)}
 
     def loss(self, projections: Projections, batch: Batch) -> Terms:
         """Cross-entropy over the vocabulary, mean over windows and relations; beside it that of frequencies alone."""
-        rows = self.encoder.row(batch["windows"][..., SEEN:].contiguous())  # (B, W, horizon)
+        rows = self.encoder.row(batch["windows"][..., SEEN:])  # (B, W, horizon)
         logits = full(projections["next"]).masked_fill(~self.encoder.used, float("-inf"))
         loss = cross_entropy(logits.flatten(0, 2), rows.flatten())
         return {"loss": loss, "perplexity": loss.detach().exp(), "unigram": self.encoder.surprise(rows).mean().exp()}

@@ -134,7 +134,7 @@ class Words(Embedder):
 
     def row(self, keys: Int[Tensor, "*B"]) -> Int[Tensor, "*B"]:
         """The row of each key; 0 where the word is not known."""
-        place = torch.searchsorted(self.keys, keys).clamp(max=len(self.keys) - 1)
+        place = torch.searchsorted(self.keys, keys.contiguous()).clamp(max=len(self.keys) - 1)
         return torch.where(self.keys[place] == keys, place + 1, 0)
 
     def forward(self, keys: Int[Tensor, "B T"]) -> Float[Tensor, "B D"]:
@@ -159,7 +159,7 @@ class Words(Embedder):
         """Nats a word of a document costs: this network, and who knows frequencies alone. Of at most ASKED words."""
         found = torch.from_numpy(text.keys(document)).to(self.device)
         places = torch.linspace(SEEN, len(found) - 1, min(ASKED, len(found) - SEEN)).round().long()
-        seen = found.unfold(0, SEEN, 1)[places - SEEN].contiguous()
+        seen = found.unfold(0, SEEN, 1)[places - SEEN]
         rows, logits = self.row(found[places]), full(self.logits(seen)).masked_fill(~self.used, float("-inf"))
         own = cross_entropy(logits, rows)
         return torch.stack([own, self.surprise(rows).mean()]).cpu().numpy()
