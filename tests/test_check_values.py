@@ -32,7 +32,6 @@ OPEN = {  # entries of methods that are not there yet, some tested in part; a me
     "simmim",
     "simsiam",
     "sobel",
-    "supcon",
     "swav",
     "text_context",
     "twonn",
