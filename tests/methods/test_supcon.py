@@ -36,6 +36,10 @@ def facts(*per_class: int, count: int = 100) -> Facts:
     return Facts(count=count, batch=16, size=32, channels=3, classes=len(per_class), per_class=per_class)
 
 
+def resolved(**settings: object) -> dict[str, object]:
+    return {name: value for name, (value, _) in SupCon.resolve(settings, facts(50, 50)).items()}
+
+
 def said(labels: list[int]) -> list[str]:
     sentences: list[str] = []
     made().prepare(Prepared(0, torch.tensor(labels), lambda: iter(()), lambda: torch.empty(0), sentences.append))
@@ -54,7 +58,12 @@ def test_the_rate_is_the_released_one(size: int, epochs: int) -> None:
     training = SupCon.defaults(size)
     assert (training.optimizer, training.epochs, training.weight_decay, training.warmup) == ("sgd", epochs, 1e-4, 0.0)
     assert training.rate(1024)[0] == 0.5
-    assert SupCon.resolve({}, facts(50, 50)) == {}
+
+
+def test_the_base_temperature_is_the_temperature() -> None:
+    assert resolved() == {"base_temperature": 0.1}
+    assert resolved(temperature=0.5) == {"base_temperature": 0.5}
+    assert resolved(base_temperature=0.07) == {}
 
 
 def test_views_are_the_released_ones() -> None:
@@ -75,10 +84,10 @@ def test_impossible_settings_are_refused(settings: dict[str, object]) -> None:
 def test_what_has_nothing_to_be_told_from_is_refused() -> None:
     with pytest.raises(RecipeError, match="num_views must be 2 or more"):
         SupCon.resolve({"num_views": 1}, facts(50, 50))
-    with pytest.raises(RecipeError, match="all 100 training pictures have the same label"):
+    with pytest.raises(RecipeError, match="all training pictures have the same label"):
         SupCon.resolve({}, facts(0, 100))
     for per_class in ((), (99, 1), (99,), (1,) * 100):  # none labelled, two classes, one unlabelled, all different
-        assert SupCon.resolve({}, facts(*per_class)) == {}
+        SupCon.resolve({}, facts(*per_class))
 
 
 def test_it_says_when_it_is_simclr() -> None:

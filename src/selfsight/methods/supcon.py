@@ -24,6 +24,7 @@ from selfsight.views.draw import Views
 from selfsight.views.recipes import multi_view
 
 SMALL = 96  # pixels: up to here the released CIFAR-10 recipe, above the length of the paper's ImageNet one
+TEMPERATURE = 0.1
 CHOICES = {"head": ("mlp", "linear"), "form": FORMS, "contrast_mode": ("all", "one")}
 
 
@@ -36,8 +37,8 @@ class SupCon(Method):
         encoder: Encoder,
         *,
         num_views: int = 2,  # drawn of each picture, paper section 3.1
-        temperature: float = 0.1,  # tau; the code's CIFAR-10 recipe and the paper's ImageNet one
-        base_temperature: float | None = None,  # multiplies the loss by tau / this; code: 0.07; by default tau itself
+        temperature: float = TEMPERATURE,  # tau; the code's CIFAR-10 recipe and the paper's ImageNet one
+        base_temperature: float | None = None,  # multiplies the loss by tau / this; code: 0.07
         width: int = 128,  # of the projection, paper section 3.1
         head: str = "mlp",  # F -> F -> width as in the code, or "linear": F -> width
         form: str = "outside",  # of the loss: outside, as the paper advises, inside, or sum-in-log as in solo-learn
@@ -64,14 +65,12 @@ class SupCon(Method):
 
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
-        """Nothing is automatic. RecipeError where a picture has no partner, or there is nothing to tell it from."""
+        """The base temperature. RecipeError where a picture has no partner, or nothing to be told from."""
         _two_or_more(settings.get("num_views", 2))
         if max(facts.per_class, default=0) == facts.count:
-            raise RecipeError(
-                f"supcon: all {facts.count} training pictures have the same label, so there is nothing to tell them "
-                "from; add pictures of another class or without a label, or use --method simclr"
-            )
-        return {}
+            raise RecipeError("supcon: all training pictures have the same label; add others, or use --method simclr")
+        automatic = settings.get("temperature", TEMPERATURE), "the temperature itself: the loss is not scaled"
+        return {"base_temperature": automatic} if settings.get("base_temperature") is None else {}
 
     def prepare(self, data: Prepared) -> None:
         """Say so where labels make no difference."""
