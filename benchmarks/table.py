@@ -17,6 +17,7 @@ import end_to_end
 import killsweep
 import quality
 import start_up
+import supcon
 
 RESULTS = Path(__file__).with_name("results")
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
@@ -41,6 +42,7 @@ TABLES = {
     "killsweep": killsweep.table,
     "quality": quality.table,
     "start_up": start_up.table,
+    "supcon": supcon.table,
     "views": views,
 }
 
