@@ -18,6 +18,7 @@ import killsweep
 import methods
 import quality
 import start_up
+import supcon
 import vdvs
 
 RESULTS = Path(__file__).with_name("results")
@@ -46,6 +47,7 @@ TABLES = {
     "quality": quality.table,
     "start_up": start_up.table,
     "vdvs": vdvs.table,
+    "supcon": supcon.table,
     "views": views,
 }
 

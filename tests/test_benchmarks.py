@@ -137,3 +137,21 @@ def test_ratios(started: Callable[..., dict[str, Any]]) -> None:
     assert found["bare"]["median"] == pytest.approx(0.945)
     assert found["bare"]["reached"]
     assert not found["lightly_defaults"]["reached"]
+
+
+def test_labels_are_compared_on_the_same_seeds(started: Callable[..., dict[str, Any]]) -> None:
+    """The second seed has no partner; of the other side's two readings the better one counts, though it comes last."""
+    names = started("supcon.py")
+
+    def row(kind: str, seed: int, **right: list[int]) -> dict[str, Any]:
+        packed = {name: np.packbits(hits).tobytes().hex() for name, hits in right.items()}
+        accuracy = {name: float(np.mean(hits)) for name, hits in right.items()}
+        shared = {"task": "emoji_free", "encoder": "x", "size": 32, "images": 10, "minutes": 1.0, "test": 10}
+        arm = {"views": 2, "percent": 100, "alone": False, "groups": "0 1 2 3 4 5 6 7 8 9"}
+        return {**shared, **arm, "kind": kind, "seed": seed, "right": packed, "accuracy": accuracy}
+
+    rows = [row("SupCon", seed, probe=[1] * 9 + [0]) for seed in (0, 1)]
+    rows += [row("cross-entropy", 0, probe=[1] * 3 + [0] * 7, classifier=[0] * 2 + [1] * 8)]
+    shown = names["table"]({"rows": rows})
+    assert "| emoji_free | SupCon | 0.900; 1.0 | cross-entropy | 0.800; 1.0 | +0.100 (" in shown
+    assert shown.endswith("one of the tasks: reached.")

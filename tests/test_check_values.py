@@ -29,7 +29,6 @@ OPEN = {  # entries of methods that are not there yet, some tested in part; a me
     "simmim",
     "simsiam",
     "sobel",  # left out of DeepCluster: the encoder that is kept takes pictures, not edges
-    "supcon",
     "swav",
     "twonn",
     "vicreg",

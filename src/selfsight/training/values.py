@@ -30,6 +30,7 @@ LIMITS: dict[str, tuple[str, float, float]] = {  # name: is the lower end left o
     "monitor_points": (FROM, 1, math.inf),
     "monitor_pictures": (FROM, 2, math.inf),
     "temperature": (ABOVE, 0, math.inf),
+    "base_temperature": (ABOVE, 0, math.inf),
     "width": (FROM, 1, math.inf),
     "negatives": (FROM, 1, math.inf),
     "splits": (FROM, 1, math.inf),
