@@ -27,7 +27,6 @@ from torch.nn.functional import cross_entropy, linear
 from selfsight import checkpoints
 from selfsight.data import text
 from selfsight.errors import DataError, MissingError, RecipeError
-from selfsight.losses.precision import full
 from selfsight.nn.embedder import Drawn, Embedder
 from selfsight.nn.heads import mlp
 
@@ -152,7 +151,7 @@ class Words(Embedder):
 
     def surprise(self, rows: Int[Tensor, "*B"]) -> Float[Tensor, "*B"]:
         """Nats that each word costs who knows how frequent words are and nothing else."""
-        return -full(self.frequency).log()[rows]
+        return -self.frequency.log()[rows]
 
     @torch.no_grad()
     def costs(self, document: np.ndarray) -> Float[np.ndarray, "2"]:
@@ -160,7 +159,7 @@ class Words(Embedder):
         found = torch.from_numpy(text.keys(document)).to(self.device)
         places = torch.linspace(SEEN, len(found) - 1, min(ASKED, len(found) - SEEN)).round().long()
         seen = found.unfold(0, SEEN, 1)[places - SEEN]
-        rows, logits = self.row(found[places]), full(self.logits(seen)).masked_fill(~self.used, float("-inf"))
+        rows, logits = self.row(found[places]), self.logits(seen).float().masked_fill(~self.used, float("-inf"))
         own = cross_entropy(logits, rows)
         return torch.stack([own, self.surprise(rows).mean()]).cpu().numpy()
 
