@@ -102,8 +102,8 @@ def begun(method: Method, manifest: Manifest, count: int = 64) -> Epoch:
     pictures = Pictures(manifest, ranges.measure(manifest, rows))
     views = torch.from_numpy(np.stack([whole(pictures.read(int(row))[0], SIZE) for row in rows]))
 
-    def images() -> Iterator[np.ndarray]:
-        return (pictures.read(int(row))[0] for row in rows)
+    def images(most: int | None = None) -> Iterator[np.ndarray]:
+        return (pictures.read(int(row))[0] for row in rows[: most or len(rows)])
 
     def features() -> Tensor:
         return torch.from_numpy(vectors_of(method.product, views))

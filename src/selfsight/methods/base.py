@@ -75,7 +75,7 @@ class Prepared:
 
     seed: int
     labels: Tensor  # (N,) int64, -1 = unlabelled
-    images: Callable[[], Iterator[np.ndarray]]  # decoded (H, W, C), in data order
+    images: Callable[..., Iterator[np.ndarray]]  # decoded (H, W, C), in data order; images(n): n evenly spaced ones
     features: Callable[[], Tensor]  # (N, D) of `product`, evaluation view, no gradient
     say: Callable[[str], None] = lambda sentence: None  # a warning that people should read before step 1
 

@@ -98,14 +98,14 @@ class Encoder(nn.Module):
         side = round((features.shape[1] - getattr(self.backbone, "num_prefix_tokens", 0)) ** 0.5)
         return side, side
 
-    def check(self) -> None:
-        """RecipeError, with the size that would do, when the network cannot take views of its own size."""
+    def check(self, size: int | None = None) -> None:
+        """RecipeError when the network cannot take views of its own size, or of the `size` that a method needs."""
         was = self.training
         try:
             with torch.no_grad():
-                self.eval()(torch.zeros(1, self.channels, self.size, self.size, device=self.scale.device))
+                self.eval()(torch.zeros(1, self.channels, *(size or self.size,) * 2, device=self.scale.device))
         except (RuntimeError, ValueError, AssertionError, IndexError, TypeError) as error:
-            raise RecipeError(_unfit(self.name, self.size, error)) from error
+            raise RecipeError(_unfit(self.name, self.size, error, size)) from error
         self.train(was)
 
     def normalised(self, pixels: Shaped[Tensor, "B ..."]) -> Float[Tensor, "B C H W"]:
@@ -234,10 +234,15 @@ def _create(
     raise AssertionError("one of the tries returns or raises")
 
 
-def _unfit(name: str, size: int, error: Exception) -> str:
+def _unfit(name: str, size: int, error: Exception, part: int | None = None) -> str:
     usual = timm.get_pretrained_cfg(name)
     made_for = usual.input_size[-1] if usual is not None else 224
     reason = str(error).split("\n")[0][:120]
+    if part is not None:
+        return (
+            f"{name!r} cannot take the {part} px parts of a view that this method shows it ({reason}); give another "
+            "--encoder, such as resnet18"
+        )
     return (
         f"{name!r} cannot take views of {size} px ({reason}); give --size {made_for}, which it was published for, or "
         "another --encoder"

@@ -57,9 +57,11 @@ class TrainingData:
             say=say,
         )
 
-    def images(self) -> Iterator[np.ndarray]:
-        """Every training picture, decoded, in data order."""
-        return (self.pictures.read(int(row), self.rows)[0] for row in self.rows)
+    def images(self, most: int | None = None) -> Iterator[np.ndarray]:
+        """Every training picture, decoded, in data order; or at most `most`, evenly spaced."""
+        step = max(1.0, len(self.rows) / (most or len(self.rows)))
+        chosen = (self.rows[int(place * step)] for place in range(min(most or len(self.rows), len(self.rows))))
+        return (self.pictures.read(int(row), self.rows)[0] for row in chosen)
 
     def features(self, method: Method) -> Float[Tensor, "N D"]:
         """Embeddings of the training pictures in data order, the same on every rank; an unreadable one gives zeros."""

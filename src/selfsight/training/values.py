@@ -31,6 +31,9 @@ LIMITS: dict[str, tuple[str, float, float]] = {  # name: is the lower end left o
     "width": (FROM, 1, math.inf),
     "negatives": (FROM, 1, math.inf),
     "splits": (FROM, 1, math.inf),
+    "grey": (FROM, 0, 1),
+    "shift": (FROM, 0, math.inf),
+    "tile_share": (ABOVE, 0, 1),
 }
 CHOICES = {"precision": ("fp32", "bf16")}
 WORDS = {
