@@ -21,13 +21,13 @@ def centred(pixels: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
 def standardised(pixels: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
     """Each channel of each picture with mean 0 and deviation 1; a constant one is 0."""
     spread = pixels.std(dim=(2, 3), keepdim=True, correction=0)
-    return centred(pixels) / torch.where(spread > FLAT, spread, 1.0)
+    return torch.where(spread > FLAT, centred(pixels) / spread, 0.0)
 
 
 def unit_energy(pixels: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
-    """Each picture divided by the root of its mean square over pixels and channels; one of zeros stays."""
+    """Each picture divided by the root of its mean square over pixels and channels; one of nothing is 0."""
     energy = pixels.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
-    return pixels / torch.where(energy > FLAT, energy, 1.0)
+    return torch.where(energy > FLAT, pixels / energy, 0.0)
 
 
 def without(axis: Sequence[float], pixels: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:

@@ -18,7 +18,7 @@ from selfsight.views.render import whole
 
 __all__ = ["FEWEST", "Upright", "upright"]
 
-FEWEST = 40  # pictures: on fewer the answer would be luck
+FEWEST = 100  # pictures: on fewer the answer would be luck
 VIEW, CELLS = 32, 8  # pixels of what is looked at, and means along its side
 
 
@@ -31,15 +31,16 @@ class Upright(NamedTuple):
 
     @property
     def clear(self) -> bool:
-        """Whether chance lies below the 95 % interval. With too few pictures there is no telling: True."""
-        return self.pictures < FEWEST or self.accuracy - 1.96 * self.error > 0.25
+        """Whether chance lies three errors below (noise: once in 60 sets of 100). Few pictures cannot tell: True."""
+        return self.pictures < FEWEST or self.accuracy - 3 * self.error > 0.25
 
 
 def upright(images: Iterable[np.ndarray]) -> Upright:
     """Fit on every other picture (H, W, C) and answer for the rest, then the other way round."""
-    rows = np.stack([[_described(np.rot90(view, k)) for k in range(4)] for view in map(_grey, images)])  # (N, 4, F)
-    if len(rows) < FEWEST:
-        return Upright(0.25, 0.0, len(rows))
+    described = [[_described(np.rot90(view, k)) for k in range(4)] for view in map(_grey, images)]
+    if len(described) < FEWEST:
+        return Upright(0.25, 0.0, len(described))
+    rows = np.array(described)  # (N, 4, F)
     even, odd = rows[::2], rows[1::2]
     right = np.concatenate([_answered(even, odd), _answered(odd, even)]).mean(axis=1)  # (N,)
     return Upright(float(right.mean()), float(right.std() / sqrt(len(right))), len(right))
@@ -51,8 +52,8 @@ def _answered(fitted: Float[np.ndarray, "N 4 F"], asked: Float[np.ndarray, "M 4 
     rows = (fitted - middle).reshape(-1, fitted.shape[2])
     turns = np.tile(np.eye(4) - 0.25, (len(fitted), 1))
     square = rows.T @ rows
-    ridge = np.trace(square) / len(square) * np.eye(len(square))  # as strong as the mean direction; 0.3 to 3 do as well
-    weights = np.linalg.solve(square + ridge, rows.T @ turns)
+    strength = max(float(np.trace(square)) / len(square), 1e-12)  # the mean direction's; 0.3 to 3 of it do as well
+    weights = np.linalg.solve(square + strength * np.eye(len(square)), rows.T @ turns)
     return np.asarray(((asked - middle) @ weights).argmax(axis=2) == np.arange(4))
 
 

@@ -59,6 +59,6 @@ class Turned:
         view = render(image, drawn.view, self.size)
         if self.size <= SMALL:
             margin = self.size // PADDING  # published: black, which may lie far outside the range of 16 bits
-            wide = np.pad(view, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+            wide = np.pad(view, ((margin, margin), (margin, margin), (0, 0)), mode="reflect")
             view = wide[drawn.down : drawn.down + self.size, drawn.right : drawn.right + self.size]
         return np.ascontiguousarray(np.rot90(view, drawn.quarters))
