@@ -74,10 +74,16 @@ def usual(channels: int, published: Mapping[str, Any]) -> tuple[tuple[float, ...
     return (sum(mean) / len(mean),) * channels, (sum(std) / len(std),) * channels
 
 
-def unfit(name: str, size: int, error: Exception) -> str:
+def unfit(name: str, size: int, error: Exception, part: int | None = None) -> str:
+    """One sentence for views of `size`, or the parts of them that a method needs, which a network cannot take."""
     usual = timm.get_pretrained_cfg(name)
     made_for = usual.input_size[-1] if usual is not None else 224
     reason = str(error).split("\n")[0][:120]
+    if part is not None:
+        return (
+            f"{name!r} cannot take the {part} px parts of a view that this method shows it ({reason}); give another "
+            "--encoder, such as resnet18"
+        )
     return (
         f"{name!r} cannot take views of {size} px ({reason}); give --size {made_for}, which it was published for, or "
         "another --encoder"

@@ -135,14 +135,14 @@ class Encoder(Embedder):
         own = getattr(getattr(self.backbone, "patch_embed", None), "patch_size", (size,))[0]
         return int(own) if -(-size // own) == across else -(-size // across)
 
-    def check(self) -> None:
-        """RecipeError, with the size that would do, when the network cannot take views of its own size."""
+    def check(self, size: int | None = None) -> None:
+        """RecipeError when the network cannot take views of its own size, or of the `size` that a method needs."""
         was = self.training
         try:
             with torch.no_grad():
-                self.eval()(torch.zeros(1, self.channels, self.size, self.size, device=self.scale.device))
+                self.eval()(torch.zeros(1, self.channels, *(size or self.size,) * 2, device=self.scale.device))
         except (RuntimeError, ValueError, AssertionError, IndexError, TypeError) as error:
-            raise RecipeError(unfit(self.name, self.size, error)) from error
+            raise RecipeError(unfit(self.name, self.size, error, size)) from error
         self.train(was)
 
     def normalised(self, pixels: Shaped[Tensor, "B ..."]) -> Float[Tensor, "B C H W"]:

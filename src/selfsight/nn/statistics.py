@@ -9,14 +9,27 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
+from selfsight import distributed
+from selfsight.errors import RecipeError
 from selfsight.nn.embedder import Embedder
 
-__all__ = ["estimated", "normalising"]
+__all__ = ["check_rows", "estimated", "normalising"]
 
 
 def normalising(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
     """The network's batch norms."""
     return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
+def check_rows(method: str, batch: int, micro: int | None) -> None:
+    """RecipeError when some micro-batch is a single picture: a head's batch norm would have one row to average."""
+    share = batch // distributed.world()
+    micro = micro or share
+    if micro == 1 or share % micro == 1:
+        raise RecipeError(
+            f"the batch norm in the head of {method} needs two pictures, and micro-batches of {micro} leave one "
+            f"alone; use a --micro-batch that divides {share} and is not 1"
+        )
 
 
 def estimated(encoder: Embedder, batches: Iterable[Shaped[Tensor, "B ..."]]) -> Embedder:

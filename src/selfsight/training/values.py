@@ -50,6 +50,9 @@ LIMITS: dict[str, tuple[str, float, float]] = {  # name: is the lower end left o
     "num_crops": (FROM, 2, math.inf),
     "difference_weight": (FROM, 0, math.inf),
     "sum_weight": (FROM, 0, math.inf),
+    "grey": (FROM, 0, 1),
+    "shift": (FROM, 0, math.inf),
+    "tile_share": (ABOVE, 0, 1),
 }
 CHOICES = {"precision": ("fp32", "bf16")}
 WORDS = {

@@ -144,9 +144,13 @@ def _columns(views: dict[str, np.ndarray]) -> tuple[list[Column], str]:
         if array.ndim == 3:
             found.append(Column(name, None, name))
         else:
-            found += [Column(name, place, f"{name.removesuffix('s')} {place + 1}") for place in range(len(array))]
+            found += [Column(name, place, f"{_singular(name)} {place + 1}") for place in range(len(array))]
     left_out = len(found) - MOST_COLUMNS
     return found[:MOST_COLUMNS], f"  ·  {left_out} more not drawn" if left_out > 0 else ""
+
+
+def _singular(name: str) -> str:
+    return name.removesuffix("es") if name.endswith("ches") else name.removesuffix("s")
 
 
 def _sizes(views: dict[str, np.ndarray]) -> str:

@@ -1,0 +1,50 @@
+"""Tiles: squares cut from one picture, each rendered on its own, and how large they are.
+
+A square is cut first and resized afterwards, all of one picture from equally many whole pixels. A resize of the picture
+as a whole would sample every square at another phase, and a network could read the square's place from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from selfsight.errors import RecipeError
+from selfsight.views.render import resize
+
+__all__ = ["SMALL", "Corner", "check_size", "cut", "grid", "roomy"]
+
+Corner = tuple[int, int]
+"""Top and left of a square, pixels of the picture."""
+
+SMALL = 96  # pixels: up to here the geometry for 32 and 96 px pictures, above the published one for 224
+TILE = 24  # pixels: the least side that a tile is rendered at; an 8 px tile of a 32 px picture is enlarged threefold
+LEAST = 16  # pixels: a picture with a shorter side has its pixels repeated, so that it can be cut at all
+
+
+def grid(rows: int, pitch: int) -> list[Corner]:
+    """Corners of rows x rows cells, row by row, the first at (0, 0)."""
+    return [(row * pitch, column * pitch) for row in range(rows) for column in range(rows)]
+
+
+def roomy(image: np.ndarray) -> np.ndarray:
+    """The picture (H, W, C), its pixels repeated until its short side has `LEAST`."""
+    times = -(-LEAST // min(image.shape[:2]))
+    return image if times <= 1 else image.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def cut(image: np.ndarray, corners: Sequence[Corner], side: int, size: int) -> np.ndarray:
+    """Squares of `side` pixels of the picture (H, W, C) at `corners`, rendered at `size`: (K, size, size, C)."""
+    tiles = np.empty((len(corners), size, size, image.shape[2]), image.dtype)
+    for tile, (top, left) in zip(tiles, corners, strict=True):
+        tile[:] = resize(image[top : top + side, left : left + side], size).reshape(tile.shape)
+    return tiles
+
+
+def check_size(method: str, tile: int, size: int) -> None:
+    """RecipeError when a tile would be larger than the view that the encoder is made for."""
+    if tile > size:
+        raise RecipeError(
+            f"{method} cuts tiles of {tile} px, larger than views of {size} px; give --size {tile} or more"
+        )
