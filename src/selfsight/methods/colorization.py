@@ -65,7 +65,9 @@ class Colorization(Method):
         if facts.channels != 3:
             have = f"these have {facts.channels}; take a method that needs no colours, such as simclr"
             raise RecipeError(f"colorization needs pictures of 3 channels, red, green and blue, and {have}")
-        return {"resolution": (max(8, min(28, facts.size // 8)), "an eighth of the view, 8 to 28: 313 logits at each")}
+        return {
+            "resolution": (max(8, min(28, facts.size // 8)), "an eighth of the view, 8 at least; 28 at most for memory")
+        }
 
     def prepare(self, data: Prepared) -> None:
         """Measure the prior on whole training pictures; DataError when all are grey, a warning when many are."""
@@ -75,7 +77,7 @@ class Colorization(Method):
             pale += int(np.abs(facts["ab"]).max() <= GREY * PER_UNIT)
             total += (1 - int(facts["grey"])) * self.bins.histogram(torch.from_numpy(facts["ab"]) / PER_UNIT)
         if pale == len(data.labels):
-            raise DataError(f"all {pale} training pictures are grey: colorization has nothing to learn from them")
+            raise DataError(f"all {pale} training pictures are grey: there is no colour to learn; use simclr or such")
         if pale > 0.1 * len(data.labels):  # people should know
             data.say(f"{pale} of {len(data.labels)} training pictures are grey or nearly so and teach colours little")
         self.bins.prior.copy_(total / total.sum())
@@ -112,9 +114,9 @@ class Colorization(Method):
         return {name: np.stack([*map(seen.join, lightness, colours)]) for name, colours in made.items()}
 
     def chance(self, batch: int) -> float:
-        """The loss of logits that say nothing: log Q, as weights are 1 on average."""
+        """Of logits that say nothing: log Q. A batch's own is that times its mean weight, which lies around 0.9."""
         return log(len(self.bins))
 
     def floor(self, batch: int) -> float:
-        """The least there is where weights are 1 and every colour lies at a bin's centre; the batch's own is higher."""
+        """Of colours at the centres of bins that weigh 1; a batch's own is the weighted mean entropy of its codes."""
         return self.bins.entropy()

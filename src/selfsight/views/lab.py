@@ -5,6 +5,7 @@ sRGB primaries and gamma, white point D65 = (0.95047, 1, 1.08883). Libraries dif
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from jaxtyping import Float
 
@@ -12,8 +13,9 @@ __all__ = ["gamma", "linear", "to_lab", "to_light"]
 
 XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
 WHITE = np.array([0.95047, 1.0, 1.08883])
-ROWS = XYZ / WHITE[:, None]  # red, green, blue light to X, Y, Z in shares of the white point
-CUT, SLOPE, START = 0.008856, 7.787, 16 / 116  # below CUT the cube root gives way to a line
+SHARES = XYZ / WHITE[:, None]  # red, green, blue light to X, Y, Z in shares of the white point
+AXES = np.array([[0, 116.0, 0, -16.0], [500.0, -500.0, 0, 0], [0, 200.0, -200.0, 0]])  # their roots and 1 to L, a, b
+CUT, SLOPE, START = 0.008856, 7.787, 16 / 116  # below CUT a line takes the place of the cube root
 
 
 def linear(stored: Float[np.ndarray, "*S"]) -> Float[np.ndarray, "*S"]:
@@ -29,16 +31,17 @@ def gamma(light: Float[np.ndarray, "*S"]) -> Float[np.ndarray, "*S"]:
 
 def to_lab(light: Float[np.ndarray, "*S 3"]) -> Float[np.ndarray, "*S 3"]:
     """L, a, b of linear red, green, blue light in [0, 1], in the precision of the input."""
-    t = np.einsum("...c,kc->...k", light, ROWS.astype(light.dtype))  # no BLAS: loader threads, and the same bits always
-    x, y, z = np.moveaxis(np.where(t > CUT, np.cbrt(t), SLOPE * t + START), -1, 0)
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+    t = _mixed(light, SHARES)
+    return _mixed(np.where(t > CUT, np.cbrt(t), SLOPE * t + START), AXES)
 
 
 def to_light(lab: Float[np.ndarray, "*S 3"]) -> Float[np.ndarray, "*S 3"]:
     """The inverse of `to_lab`; colours outside the gamut give light outside [0, 1]."""
-    lightness, a, b = np.moveaxis(lab, -1, 0)
-    y = (lightness + 16) / 116
-    t = np.stack([y + a / 500, y, y - b / 200], axis=-1)
-    t = np.where(t**3 > CUT, t**3, (t - START) / SLOPE)
-    light: np.ndarray = np.einsum("...k,ck->...c", t, np.linalg.inv(ROWS).astype(lab.dtype))
-    return light
+    back = np.linalg.inv(AXES[:, :3])
+    t = _mixed(lab, np.column_stack([back, back @ -AXES[:, 3]]))
+    return _mixed(np.where(t**3 > CUT, t**3, (t - START) / SLOPE), np.linalg.inv(SHARES))
+
+
+def _mixed(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """The matrix times every pixel (..., 3); a fourth column is added."""
+    return cv2.transform(pixels.reshape(-1, 1, 3), matrix).reshape(pixels.shape)
