@@ -83,8 +83,8 @@ class BEiT(Method):
 
     def prepare(self, data: Prepared) -> None:
         """Count how often each code occurs, and tell what naming them by that alone would give."""
-        images = tokenizers.looked_at(data.some, self.views(self.encoder.size), self.encoder, data.seed)
-        data.say(tokenizers.begun(self.coder, images, self.mask.places, data.seed))
+        looked = tokenizers.looked_at(data.some, self.views(self.encoder.size), self.encoder, data.seed)
+        data.say(tokenizers.begun(self.coder, looked, self.mask.count, data.seed))
 
     def views(self, size: int) -> Views:
         """One draw, and a mask of blocks."""

@@ -71,8 +71,8 @@ class VQ(Method):
 
     def prepare(self, data: Prepared) -> None:
         """Start the codebook at the k-means centres of what the untrained encoder makes of some pictures."""
-        images = looked_at(data.some, self.views(self.encoder.size), self.encoder, data.seed)
-        self.codebook.begin(rows_of(self.encoder, self.rows, images, self.codes, self.decoder.places), data.seed)
+        looked = looked_at(data.some, self.views(self.encoder.size), self.encoder, data.seed)
+        self.codebook.begin(rows_of(self.encoder, self.rows, looked, self.codes, self.decoder.places), data.seed)
 
     def views(self, size: int) -> Views:
         """One draw."""

@@ -49,8 +49,8 @@ SMALL = 96  # pixels
 EACH = 4  # codes for a picture, at most: on a grid of 8 x 8 each then names 16 patches on average
 
 
-Images = Callable[[int], Iterator[Float[Tensor, "B C H W"]]]
-"""Normalised pictures in batches: at least as many as asked for, or all there are."""
+Looked = Callable[[int], Iterator[dict[str, Tensor]]]
+"""Batches of what views make of pictures, at least as many as asked for or all there are; `images` are normalised."""
 
 
 class Tokenizer(nn.Module, ABC):
@@ -109,8 +109,8 @@ class PatchClusters(Tokenizer):
 
     def __init__(self, count: int, encoder: Encoder) -> None:
         super().__init__(count)
-        self.side = encoder.patch(encoder.size)
-        width = self.side**2 * encoder.channels
+        self.side, (height, across) = encoder.patch(encoder.size), encoder.grid(encoder.size)
+        self.places, width = height * across, self.side**2 * encoder.channels
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("whitening", torch.eye(width))
         self.register_buffer("vectors", torch.zeros(count, width))
@@ -151,19 +151,21 @@ def of(method: object, name: str, count: int, encoder: Encoder) -> Tokenizer:
 
 
 @torch.no_grad()
-def begun(tokenizer: Tokenizer, images: Images, places: int, seed: int) -> str:
-    """Find clusters where they are asked for, count the codes in pictures with that many places, and tell the result.
+def begun(tokenizer: Tokenizer, looked: Looked, hidden: int, seed: int) -> str:
+    """Find clusters where they are asked for, count the codes of hidden patches, and tell the result.
 
-    One more of each code is counted, so that none is impossible.
+    `hidden` is how many there are in a picture: patches at the edge are hidden more rarely, and have other codes.
     """
     if isinstance(tokenizer, PatchClusters):
-        tokenizer.begin(images(CLUSTERED // places), seed)
-    counts = torch.ones(tokenizer.count)
-    for part in images(enough(tokenizer.count, places)):
-        counts += torch.bincount(tokenizer.codes(part).flatten(), minlength=tokenizer.count).cpu()
+        tokenizer.begin((seen["images"] for seen in looked(CLUSTERED // tokenizer.places)), seed)
+    counts = torch.zeros(tokenizer.count)
+    for seen in looked(enough(tokenizer.count, hidden)):
+        codes = tokenizer.codes(seen["images"]).cpu()[seen["hidden"].bool()]
+        counts += torch.bincount(codes, minlength=tokenizer.count)
     distributed.copy_first(counts)
-    tokenizer.shares.copy_(counts / counts.sum())
-    entropy = -float((tokenizer.shares * tokenizer.shares.log()).sum())  # entropy, nats
+    tokenizer.shares.copy_((counts + 1) / (counts + 1).sum())  # none is impossible
+    shares = counts / counts.sum()
+    entropy = -float(torch.xlogy(shares, shares).sum())  # nats
     told = f"naming codes by their frequency alone has a loss of {entropy:.2f}; what is below it was learned"
     if exp(entropy) < LEAST_USED * tokenizer.count:
         told += (
@@ -187,16 +189,16 @@ def affordable(size: int, pictures: int, wanted: int | None) -> tuple[int, str]:
     return most, f"{EACH} for each of {pictures} pictures at most; BEiT: 8192"
 
 
-def looked_at(some: Callable[[int], Iterable[np.ndarray]], views: Views, encoder: Encoder, seed: int) -> Images:
-    """From a source of decoded pictures (H, W, C) the first view of each, as the encoder sees it, in batches."""
+def looked_at(some: Callable[[int], Iterable[np.ndarray]], views: Views, encoder: Encoder, seed: int) -> Looked:
+    """What views make of a source of decoded pictures (H, W, C); `images` is the first view as the encoder sees it."""
 
-    def images(count: int) -> Iterator[Float[Tensor, "B C H W"]]:
+    def batches(count: int) -> Iterator[dict[str, Tensor]]:
         numbered = enumerate(some(count))
         while chunk := [views(picture, keyed(seed, n, Purpose.MONITOR)) for n, picture in islice(numbered, CHUNK)]:
-            stacked = torch.from_numpy(np.stack([seen["views"][0] for seen in chunk]))
-            yield encoder.normalised(stacked.to(encoder.scale.device))
+            seen = {name: torch.from_numpy(np.stack([one[name] for one in chunk])) for name in chunk[0]}
+            yield seen | {"images": encoder.normalised(seen["views"][:, 0].to(encoder.scale.device))}
 
-    return images
+    return batches
 
 
 def enough(codes: int, places: int) -> int:
@@ -205,11 +207,12 @@ def enough(codes: int, places: int) -> int:
 
 
 @torch.no_grad()
-def rows_of(encoder: Encoder, layer: nn.Module, images: Images, codes: int, places: int) -> Float[Tensor, "N P"]:
+def rows_of(encoder: Encoder, layer: nn.Module, looked: Looked, codes: int, places: int) -> Float[Tensor, "N P"]:
     """What a layer makes of the patches of enough pictures, before any training; nothing is moved by it."""
     was = encoder.training
     encoder.eval()
-    parts = [layer(encoder.patches(part)).float().flatten(0, 1) for part in images(enough(codes, places))]
+    batches = looked(enough(codes, places))
+    parts = [layer(encoder.patches(seen["images"])).float().flatten(0, 1) for seen in batches]
     encoder.train(was)
     return torch.cat(parts)
 
@@ -226,7 +229,7 @@ def drawn(
     size = views.shape[1]
     images = unpatchify(rows.float(), encoder.patch(size), size).movedim(1, 3)
     pixels = ((images + encoder.shift) / encoder.scale).clamp(encoder.low, encoder.high).round()
-    found: np.ndarray = pixels.cpu().numpy().astype(views.cpu().numpy().dtype)
+    found: np.ndarray = pixels.detach().cpu().numpy().astype(views.cpu().numpy().dtype)
     return found
 
 

@@ -41,11 +41,6 @@ class Blocks:
             height, width = self.grid
             raise RecipeError(f"{height} x {width} patches are too few to hide some; use a larger --size")
 
-    @property
-    def places(self) -> int:
-        """How many patches there are."""
-        return self.grid[0] * self.grid[1]
-
     def draw(self, generator: np.random.Generator) -> Bool[np.ndarray, "h w"]:
         """A mask: True is hidden."""
         hidden = np.zeros(self.grid, bool)
