@@ -27,7 +27,6 @@ from torch.nn.functional import cross_entropy, linear
 from selfsight import checkpoints
 from selfsight.data import text
 from selfsight.errors import DataError, MissingError, RecipeError
-from selfsight.losses.precision import full
 from selfsight.nn.embedder import Drawn, Embedder
 from selfsight.nn.heads import mlp
 
@@ -40,7 +39,7 @@ LEAST = 2  # occurrences: what the training documents show once is <unk>, so tha
 SPELLED = 32  # bytes of a word that are kept, for people
 ASKED = 128  # words of a document that are asked for, evenly spaced
 EMPTY = 2**63 - 1  # the key of a row that is not used
-NAME = re.compile(r"words(\d{2,6})")
+NAME = re.compile(r"words(?:[2-9]|[1-9]\d{1,5})")
 
 
 def known(name: str) -> bool:
@@ -152,7 +151,7 @@ class Words(Embedder):
 
     def surprise(self, rows: Int[Tensor, "*B"]) -> Float[Tensor, "*B"]:
         """Nats that each word costs who knows how frequent words are and nothing else."""
-        return -full(self.frequency).log()[rows]
+        return -self.frequency.log()[rows]
 
     @torch.no_grad()
     def costs(self, document: np.ndarray) -> Float[np.ndarray, "2"]:
@@ -160,7 +159,7 @@ class Words(Embedder):
         found = torch.from_numpy(text.keys(document)).to(self.device)
         places = torch.linspace(SEEN, len(found) - 1, min(ASKED, len(found) - SEEN)).round().long()
         seen = found.unfold(0, SEEN, 1)[places - SEEN]
-        rows, logits = self.row(found[places]), full(self.logits(seen)).masked_fill(~self.used, float("-inf"))
+        rows, logits = self.row(found[places]), self.logits(seen).float().masked_fill(~self.used, float("-inf"))
         own = cross_entropy(logits, rows)
         return torch.stack([own, self.surprise(rows).mean()]).cpu().numpy()
 
@@ -178,7 +177,11 @@ class Words(Embedder):
         config = {"architecture": self.name, "num_classes": 0, "num_features": self.width}
         config |= {"model_args": {"tied": self.tied}}
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        told = {"kind": self.kind, "words": (text.__doc__ or "").split("\n\n")[1].replace("\n", " "), **(facts or {})}
+        told = {
+            "kind": self.kind,
+            "words": (text.__doc__ or "\n\n").split("\n\n")[1].replace("\n", " "),
+            **(facts or {}),
+        }
         checkpoints.replace_file(folder / "model.safetensors", save(weights))
         checkpoints.replace_file(folder / "vocabulary.txt", "\n".join(self.vocabulary).encode())
         checkpoints.replace_file(folder / "preprocess.json", json.dumps(told, indent=1).encode())
