@@ -31,7 +31,7 @@ FLAGS = {"length": "--for", "settings": "--set"}  # where the flag's word is not
 HELP = {  # one meaning per flag in every command; "command.parameter" where a command needs its own words
     "data": DATA,
     "inspect.data": f"{DATA} Or a run's folder.",
-    "train.data": f"{DATA} Not needed with --resume.",
+    "train.data": f"{DATA} Or documents (.txt), for the methods that learn from them. Not needed with --resume.",
     "evaluate.data": f"{DATA} Without it, the pictures the run was trained on (its test part is used for scores).",
     "run": "The folder that `selfsight train` wrote.",
     "name": "One method, to see its settings; without it, all methods.",
@@ -41,7 +41,7 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "pretrained": "Start from timm's published weights (these are downloaded, unless already on this machine).",
     "evaluate.pretrained": "Also compare with published weights: a timm name with its tag, or a local folder.",
     "views": "What the network sees: the name of a view recipe, such as crop-flip or simclr-keep-colour.",
-    "size": "Side of a view, pixels.",
+    "size": "Side of a view, pixels; of documents, how many words stand for one.",
     "batch": "Pictures per optimizer step, over all devices.",
     "embed.batch": "Pictures encoded at a time.",
     "micro_batch": "Pictures in memory at a time: a smaller value needs less memory and gives the gradient of the "

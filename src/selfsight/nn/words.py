@@ -39,7 +39,7 @@ LEAST = 2  # occurrences: what the training documents show once is <unk>, so tha
 SPELLED = 32  # bytes of a word that are kept, for people
 ASKED = 128  # words of a document that are asked for, evenly spaced
 EMPTY = 2**63 - 1  # the key of a row that is not used
-NAME = re.compile(r"words(\d{2,6})")
+NAME = re.compile(r"words(?:[2-9]|[1-9]\d{1,5})")
 
 
 def known(name: str) -> bool:
@@ -177,7 +177,11 @@ class Words(Embedder):
         config = {"architecture": self.name, "num_classes": 0, "num_features": self.width}
         config |= {"model_args": {"tied": self.tied}}
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        told = {"kind": self.kind, "words": (text.__doc__ or "").split("\n\n")[1].replace("\n", " "), **(facts or {})}
+        told = {
+            "kind": self.kind,
+            "words": (text.__doc__ or "\n\n").split("\n\n")[1].replace("\n", " "),
+            **(facts or {}),
+        }
         checkpoints.replace_file(folder / "model.safetensors", save(weights))
         checkpoints.replace_file(folder / "vocabulary.txt", "\n".join(self.vocabulary).encode())
         checkpoints.replace_file(folder / "preprocess.json", json.dumps(told, indent=1).encode())
