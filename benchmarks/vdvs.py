@@ -1,6 +1,6 @@
 """Does VDVS, trained on top of ImageNet weights as in its article, find pictures again better than those weights do?
 
-    python benchmarks/vdvs.py --data DIR --weights efficientnet-lite0-57934424.pth [--pictures 384] [--epochs 1 2 4 8]
+    python benchmarks/vdvs.py --data DIR --weights efficientnet-lite0-57934424.pth [--pictures 448] [--epochs 1 2 4 8]
     python benchmarks/vdvs.py --table
 
 The article fine-tunes a pretrained network on pictures of pills and asks how often the nearest picture shows the same
@@ -208,7 +208,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="where the sets are")
     parser.add_argument("--weights", type=Path, help="efficientnet-lite0-57934424.pth")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
-    parser.add_argument("--pictures", type=int, default=384, help="training pictures")
+    parser.add_argument("--pictures", type=int, default=448, help="training pictures")
     parser.add_argument("--epochs", type=int, nargs="+", default=[1, 2, 4, 8], help="each is a training of its own")
     parser.add_argument("--size", type=int, default=128, help="pixels")
     parser.add_argument("--crops", type=int, default=4, help="K")

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import pickle
 
-import cv2
 import numpy as np
 import oracle_views as oracle
 import pytest
 import torch
-from PIL import Image
 
 from selfsight.data.order import Purpose, keyed
 from selfsight.errors import RecipeError
 from selfsight.losses.boxes import answers, pair_iou
-from selfsight.views import render
 from selfsight.views.boxed import VARIANTS, boxed_crops, doubts
 
 RECIPE = {"paper": "whole", "repo": "vdvs-repo"}
@@ -140,14 +137,3 @@ def test_doubts() -> None:
     said = doubts([large, small, plain, small], 32)
     assert said[0].startswith("2 of the first 4 pictures are smaller than a crop")
     assert said[1].startswith("1 of the first 4 pictures are of one colour")
-
-
-@pytest.mark.parametrize("degrees", [0.0, 30.0, 90.0, 200.0])
-def test_turning_is_pillows(degrees: float) -> None:
-    photograph = oracle.photographs((64,))[0]
-    turned = render.turn(photograph, degrees)
-    expected = np.asarray(Image.fromarray(photograph).rotate(degrees, Image.Resampling.BILINEAR))
-    inside = np.asarray(Image.new("L", photograph.shape[1::-1], 255).rotate(degrees, Image.Resampling.BILINEAR)) == 255
-    inside = cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-    assert np.abs(turned.astype(float) - expected)[inside].mean() < 1.0
-    assert turned.shape == photograph.shape

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import oracle_views as oracle
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 
 from selfsight.views import draw, recipes
 from selfsight.views.draw import Draw
-from selfsight.views.render import render, whole
+from selfsight.views.render import render, turn, whole
 
 GEOMETRY = Draw(top=3, left=5, height=40, width=33, flip=True, sigma=1.3)
 
@@ -82,3 +83,14 @@ def test_a_flip_mirrors() -> None:
     image = picture(3)
     plain = Draw(*draw.centre(*image.shape[:2]))
     assert (render(image, plain._replace(flip=True), 32) == render(image, plain, 32)[:, ::-1]).all()
+
+
+@pytest.mark.parametrize("degrees", [0.0, 30.0, 90.0, 200.0])
+def test_turning_is_pillows(degrees: float) -> None:
+    photograph = oracle.photographs((64,))[0]
+    turned = turn(photograph, degrees)
+    expected = np.asarray(Image.fromarray(photograph).rotate(degrees, Image.Resampling.BILINEAR))
+    inside = np.asarray(Image.new("L", photograph.shape[1::-1], 255).rotate(degrees, Image.Resampling.BILINEAR)) == 255
+    inside = cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+    assert np.abs(turned.astype(float) - expected)[inside].mean() < 1.0
+    assert turned.shape == photograph.shape
