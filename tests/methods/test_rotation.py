@@ -117,9 +117,9 @@ def test_pictures_without_an_upright_stay_at_chance(pictures: object) -> None:
 def test_pictures_without_an_upright_are_told_before_training(lit: bool) -> None:
     said: list[str] = []
 
-    def images(most: int) -> Iterator[np.ndarray]:
+    def images(every: int) -> Iterator[np.ndarray]:
         slope = np.linspace(1.0, 0.6 if lit else 1.0, 41)[:, None, None]
-        return ((image * slope).astype(np.uint8) for image in noise(min(most, 120), np.random.default_rng(0)))
+        return ((image * slope).astype(np.uint8) for image in noise(120, np.random.default_rng(0))[::every])
 
     data = Prepared(0, torch.full((120,), -1), images, lambda: torch.zeros(120, 32), said.append)
     method = made()
