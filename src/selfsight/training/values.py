@@ -31,6 +31,8 @@ LIMITS: dict[str, tuple[str, float, float]] = {  # name: is the lower end left o
     "width": (FROM, 1, math.inf),
     "negatives": (FROM, 1, math.inf),
     "splits": (FROM, 1, math.inf),
+    "samples": (FROM, 2, math.inf),
+    "pull_margin": (FROM, 0, 2),
 }
 CHOICES = {"precision": ("fp32", "bf16")}
 WORDS = {

@@ -74,12 +74,13 @@ class MultiView:
 
 
 # Sources: SimCLR, google-research/simclr data_util.py, and its README for CIFAR-10 (strength 0.5, no blur); MoCo,
-# facebookresearch/moco main_moco.py (v1, v2) and its CIFAR-10 notebook.
+# facebookresearch/moco main_moco.py (v1, v2) and its CIFAR-10 notebook; SupCon, HobbitLong/SupContrast main_supcon.py.
 _SIMCLR_SMALL = Recipe((0.08, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), jitter_chance=0.8, grey=0.2)
 _SIMCLR = Recipe((0.08, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), jitter_chance=0.8, grey=0.2, blur=0.5)
 _MOCO_SMALL = _SIMCLR_SMALL  # the notebook's row is the same
 _MOCO1 = Recipe((0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.4), jitter_chance=1.0, grey=0.2, grey_first=True)
 _MOCO2 = Recipe((0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), jitter_chance=0.8, grey=0.2, blur=0.5)
+_SUPCON = Recipe((0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), jitter_chance=0.8, grey=0.2)
 _CROP_FLIP = Recipe((0.2, 1.0))  # MAE's views, facebookresearch/mae
 _WEAK = Recipe((0.5, 1.0), jitter=(0.2, 0.2, 0.2, 0.05), jitter_chance=0.8)  # ours: most of the picture, mild colour
 
@@ -94,6 +95,7 @@ RECIPES: dict[str, tuple[Recipe, Recipe]] = {  # name: (up to SMALL pixels, larg
     "simclr-keep-colour": (_keep_colour(_SIMCLR_SMALL), _keep_colour(_SIMCLR)),
     "moco": (_MOCO_SMALL, _MOCO2),
     "moco1": (_MOCO1, _MOCO1),
+    "supcon": (_SUPCON, _SUPCON),
     "crop-flip": (_CROP_FLIP, _CROP_FLIP),
     "weak": (_WEAK, _WEAK),
 }
