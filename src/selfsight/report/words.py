@@ -11,6 +11,7 @@ NAMES = {
     "simple_statistics": "simple statistics",
     "pretrained": "pretrained weights, as given",
     "published": "published weights",
+    "majority": "always the commonest class",
     "knn": "nearest neighbours",
     "linear": "linear probe",
     "rankme": "effective rank (RankMe)",
