@@ -19,7 +19,6 @@ OPEN = {  # entries of methods that are not there yet, some tested in part; a me
     "mae",
     "mocov3",
     "nnclr",
-    "pull_push",
     "rankme",
     "sigreg_lejepa",
     "simmim",

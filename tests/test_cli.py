@@ -70,7 +70,7 @@ def test_help_is_quick_and_loads_nothing_heavy(command: str) -> None:
 def test_only_finished_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     listed = capsys.readouterr().out
-    assert list(cli.COMMANDS) == ["inspect", "train", "evaluate", "embed", "methods", "demo"]
+    assert list(cli.COMMANDS) == ["inspect", "train", "evaluate", "classify", "embed", "methods", "demo"]
     assert all(name in listed for name in cli.COMMANDS)
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == selfsight.__version__
@@ -106,6 +106,21 @@ def test_flags_reach_the_function(calls: list[dict[str, Any]]) -> None:
         ("evaluate runs/a", {"run": Path("runs/a")}),
         ("evaluate runs/a photos --json out.json", {"run": Path("runs/a"), "data": "photos", "json": Path("out.json")}),
         ("embed runs/a photos --out here", {"run": Path("runs/a"), "data": "photos", "out": Path("here")}),
+        ("classify runs/a photos --out a.csv", {"run": Path("runs/a"), "data": "photos", "out": Path("a.csv")}),
+        (
+            "classify runs/a photos more --labels b.csv --labels c --label-column kind --out a.csv",
+            {
+                "run": Path("runs/a"),
+                "data": ["photos", "more"],
+                "labels": ["b.csv", "c"],
+                "label_column": "kind",
+                "out": Path("a.csv"),
+            },
+        ),
+        (
+            "classify runs/a photos --labels b.csv --out a.csv",
+            {"run": Path("runs/a"), "data": "photos", "labels": "b.csv", "out": Path("a.csv")},
+        ),
         ("inspect photos --label-column kind", {"data": "photos", "label_column": "kind"}),
         ("methods", {}),
         ("methods simclr", {"name": "simclr"}),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json as json_format
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from selfsight.nn.embedder import Embedder
     from selfsight.nn.encoder import Encoder
 
-__all__ = ["Run", "RunCheck", "embed", "evaluate", "inspect", "methods", "train"]
+__all__ = ["Run", "RunCheck", "classify", "embed", "evaluate", "inspect", "methods", "train"]
 
 Data = str | Path | Sequence[str | Path]
 
@@ -44,6 +43,10 @@ class Run(RunFolder):
     def evaluate(self, data: Data | None = None, **options: Any) -> dict[str, Any]:
         """See `selfsight.evaluate`."""
         return evaluate(self.folder, data, **options)
+
+    def classify(self, data: Data, *, out: str | Path, **options: Any) -> dict[str, Any]:
+        """See `selfsight.classify`."""
+        return classify(self.folder, data, out=Path(out), **options)
 
     def embed(self, data: Data, *, out: str | Path, **options: Any) -> Path:
         """See `selfsight.embed`."""
@@ -177,14 +180,7 @@ def evaluate(
     from selfsight.training.build import rivals
 
     its = Run(run)
-    asked = {
-        "label": label_column,
-        "group": group_column,
-        "split": split_column,
-        "shared_labels": shared_labels or None,
-    }
-    named = {key: value for key, value in asked.items() if value is not None}
-    columns = replace(its.recipe.columns, **named)  # type: ignore[arg-type]
+    columns = changed(its.recipe.columns, label_column, group_column, split_column, shared_labels)
     manifest = session.manifest_for(its.folder, its.recipe, given(data) if data is not None else None, columns)
     manifest, notes = unseen(manifest, Manifest.load(its.folder / "manifest.parquet"))
     encoders = {"encoder": its.embedder(), **rivals(its.recipe, its.folder, pretrained)}
@@ -242,11 +238,44 @@ def embed(
         return store.write(Path(out), parts, pictures, facts)
 
 
+def classify(
+    run: str | Path,
+    data: Data,
+    *,
+    labels: Data | None = None,
+    out: Path,
+    label_column: str | None = None,
+    group_column: str | None = None,
+    split_column: str | None = None,
+    shared_labels: bool = False,
+) -> dict[str, Any]:
+    """Name the class of pictures: a linear classifier on the run's frozen encoder, and a CSV with a row for each file.
+
+    It learns from the pictures of `labels`, by default the run's own, never from their test part; on that it is
+    measured, beside the commonest class and the untrained network. It stays in RUN/classifier and is used again for the
+    same labels. RunError when what is there belongs to another encoder, DataError when there are no labels.
+    """
+    from selfsight.training import classify as classifying
+
+    its = Run(run)
+    columns = its.recipe.columns if labels is None else Columns()
+    columns = changed(columns, label_column, group_column, split_column, shared_labels)
+    known = None if labels is None else given(labels)
+    return classifying.classify(its, its.encoder(), given(data), known, columns, Path(out))
+
+
 def methods(name: str | None = None) -> list[dict[str, Any]]:
     """What there is to learn with: idea, paper, settings with types, defaults and sources."""
     from selfsight import methods as registry
 
     return [registry.describe(one) for one in ([name] if name else registry.names())]
+
+
+def changed(columns: Columns, label: str | None, group: str | None, split: str | None, shared: bool) -> Columns:
+    """The columns, with those that were asked for in place of theirs."""
+    return Columns(
+        label or columns.label, group or columns.group, split or columns.split, shared or columns.shared_labels
+    )
 
 
 def given(data: Data) -> list[str]:

@@ -19,6 +19,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "inspect": api.inspect,
     "train": api.train,
     "evaluate": api.evaluate,
+    "classify": api.classify,
     "embed": api.embed,
     "methods": api.methods,
     "demo": demo,
@@ -26,13 +27,19 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 DATA = "Pictures: a folder (sub-folders may be labels), a .txt list, a CSV or Parquet table; several are joined."
 POSITIONAL = {"data", "run", "name"}  # given by place, not by flag
-TYPES: dict[str, Any] = {"data": list[str], "run": Path, "settings": list[str]}  # what to read for wider types
+TYPES: dict[str, Any] = {
+    "data": list[str],
+    "labels": list[str],
+    "run": Path,
+    "settings": list[str],
+}  # what to read for wider types
 FLAGS = {"length": "--for", "settings": "--set"}  # where the flag's word is not a Python name that says enough
 HELP = {  # one meaning per flag in every command; "command.parameter" where a command needs its own words
     "data": DATA,
     "inspect.data": f"{DATA} Or a run's folder.",
     "train.data": f"{DATA} Or documents (.txt), for the methods that learn from them. Not needed with --resume.",
     "evaluate.data": f"{DATA} Without it, the pictures the run was trained on (its test part is used for scores).",
+    "labels": "Pictures whose labels to learn from, given as DATA is; by default those the run was trained on.",
     "run": "The folder that `selfsight train` wrote.",
     "name": "One method, to see its settings; without it, all methods.",
     "method": "How to learn; `selfsight methods` lists what there is.",
@@ -54,6 +61,7 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "precision": "fp32 or bf16; by default the faster one, measured.",
     "device": "cpu, cuda, cuda:1, mps; by default cuda where there is such a GPU, else cpu.",
     "out": "The folder to write.",
+    "classify.out": "The CSV file to write: path, prediction, confidence, the next two classes, or why there is none.",
     "inspect.out": "Write the contact sheet and the findings into this folder; without it nothing is written.",
     "resume": "Go on with this run, from the very next picture.",
     "config": "Take settings from this recipe.yaml; flags and --set win over it.",
@@ -176,7 +184,7 @@ def _annotation(parameter: inspect.Parameter, function: Callable[..., Any]) -> A
 
 
 def _read(name: str, value: Any) -> Any:
-    if name == "data" and isinstance(value, list) and len(value) == 1:
+    if name in ("data", "labels") and isinstance(value, list) and len(value) == 1:
         return value[0]
     return _pairs(value) if name == "settings" and value is not None else value
 

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfsight.data.order import Purpose, balanced, keyed, permuted
+from selfsight.data.order import Purpose, balanced, grouped, keyed, permuted, samples_for
+from selfsight.errors import RecipeError
 
 SEEDS = st.integers(0, 2**63 - 1)
 
@@ -61,6 +62,49 @@ def test_balanced_shows_every_cluster_as_often(seed: int, length: int, sizes: li
         if size > each:
             rows = full[assignments[full] == cluster * 7]
             assert len(set(rows.tolist())) == each, "without replacement where there are enough"
+
+
+@given(
+    seed=st.integers(0, 99),
+    epoch=st.integers(0, 9),
+    sizes=st.lists(st.integers(1, 9), min_size=3, max_size=6),
+    samples=st.integers(1, 5),
+    length=st.integers(1, 70),
+)
+def test_grouped_is_batches_of_classes(seed: int, epoch: int, sizes: list[int], samples: int, length: int) -> None:
+    known = torch.repeat_interleave(torch.arange(len(sizes)) * 7, torch.tensor(sizes))
+    labels = torch.cat([known, torch.full((4,), -1)])
+    labels = labels[permuted(len(labels), seed, 0)]
+    order = grouped(labels, 3, samples, length, seed, epoch)
+    assert order.dtype == torch.int64
+    assert order.shape == (length,)
+    assert torch.equal(order, grouped(labels, 3, samples, length, seed, epoch))
+    for batch in order[: length // (3 * samples) * 3 * samples].view(-1, 3, samples):
+        classes = labels[batch]
+        assert (classes >= 0).all()
+        assert (classes == classes[:, :1]).all()
+        assert len(set(classes[:, 0].tolist())) == 3
+        for rows in batch.tolist():
+            if sizes[int(labels[rows[0]]) // 7] >= samples:
+                assert len(set(rows)) == samples, "no picture twice where there are enough"
+
+
+def test_grouped_changes_with_epoch_and_seed_and_shows_every_class() -> None:
+    labels = torch.arange(60) % 12
+    orders = [grouped(labels, 3, 4, 600, seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
+    assert len({tuple(order.tolist()) for order in orders}) == 4
+    shown = torch.bincount(labels[orders[0]])
+    assert shown.min() > 20
+    assert len(set(orders[0].tolist())) == 60
+
+
+def test_samples_divide_the_batch() -> None:
+    assert samples_for(128, 100)[0] == 4
+    assert samples_for(128, 10)[0] == 16
+    assert samples_for(12, 100)[0] == 4
+    assert samples_for(12, 100, 6) == (6, "a batch is 2 of 100 classes x 6 pictures")
+    with pytest.raises(RecipeError, match=r"a batch of 12 is not P x K: 5 pictures .*; use --batch 10 or --set samp"):
+        samples_for(12, 100, 5)
 
 
 def test_a_negative_number_is_refused() -> None:

@@ -63,10 +63,10 @@ def _lines(path: Path) -> list[list[str]]:
 
 
 def _line(one: BadFile) -> list[str]:
-    cells = [_cell(one.path), one.reason, one.detail, one.first_bytes.hex()]
+    cells = [safe_name(one.path), one.reason, one.detail, one.first_bytes.hex()]
     return [cell.encode("utf-8", "backslashreplace").decode() for cell in cells]
 
 
-def _cell(name: str) -> str:
+def safe_name(name: str) -> str:
     """A name that a spreadsheet would run as a formula gets ./ in front and stays the same file."""
     return f"./{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name

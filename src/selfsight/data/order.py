@@ -15,6 +15,8 @@ from jaxtyping import Int
 from numpy.random.bit_generator import ISeedSequence
 from torch import Tensor
 
+from selfsight.errors import RecipeError
+
 
 class Purpose(IntEnum):
     """What random numbers are for; two purposes never share a stream."""
@@ -60,3 +62,42 @@ def balanced(assignments: Int[Tensor, "N"], length: int, seed: int, epoch: int) 
     parts = [generator.choice(rows, each, replace=len(rows) <= each) for rows in clusters]
     shuffled = generator.permutation(np.concatenate(parts))
     return torch.from_numpy(np.resize(shuffled, length))
+
+
+def grouped(
+    labels: Int[Tensor, "N"], identities: int, samples: int, length: int, seed: int, epoch: int
+) -> Int[Tensor, "length"]:
+    """Batches of `identities` classes times `samples` pictures, class by class, cut at `length`.
+
+    In a batch no class comes twice, and no picture unless its class has fewer than `samples`. Pictures without a label
+    (-1) are never drawn. There must be at least `identities` classes.
+    """
+    generator = keyed(seed, epoch, Purpose.ORDER)
+    known = labels.numpy()
+    rows = np.argsort(known, kind="stable")[np.count_nonzero(known < 0) :]
+    members = np.split(rows, np.flatnonzero(np.diff(known[rows])) + 1)
+    drawn = [
+        generator.choice(members[number], samples, replace=len(members[number]) < samples)
+        for _ in range(-(-length // (identities * samples)))
+        for number in generator.choice(len(members), identities, replace=False)
+    ]
+    return torch.from_numpy(np.concatenate(drawn)[:length])
+
+
+def samples_for(batch: int, classes: int, wanted: int | None = None) -> tuple[int, str]:
+    """K, with the reason, so that a batch is P x K: two of the `classes` or more, K pictures of each.
+
+    Of what divides the batch the number nearest to 4. RecipeError when there is none, or `wanted` is not one.
+    """
+    if classes < 2:
+        raise RecipeError(f"batches of P classes need labels of two classes or more, and there are {classes}")
+    able = [k for k in range(2, batch // 2 + 1) if batch % k == 0 and batch // k <= classes]
+    if (wanted or next(iter(able), None)) not in able:
+        each = wanted or (4 if batch >= 8 else 2)
+        remedy = f"--batch {each * max(2, min(classes, batch // each))}"
+        remedy += f" or --set samples={able[0]}" if able else ""
+        raise RecipeError(
+            f"a batch of {batch} is not P x K: {each} pictures of each of 2 to {classes} classes; use {remedy}"
+        )
+    samples = wanted or min(able, key=lambda k: abs(k - 4))
+    return samples, f"a batch is {batch // samples} of {classes} classes x {samples} pictures"

@@ -46,11 +46,16 @@ def standardised(
     train: Float[np.ndarray, "N D"], test: Float[np.ndarray, "Q D"]
 ) -> tuple[Float[np.ndarray, "N D"], Float[np.ndarray, "Q D"]]:
     """Both with the training part's mean taken off and its deviation divided out; a constant dimension becomes 0."""
+    mean, scale = scaling(train)
+    return ((train - mean) * scale).astype(np.float32), ((test - mean) * scale).astype(np.float32)
+
+
+def scaling(train: Float[np.ndarray, "N D"]) -> tuple[Float[np.ndarray, "D"], Float[np.ndarray, "D"]]:
+    """What `standardised` takes off and then multiplies by, float64."""
     mean = train.mean(axis=0, dtype=np.float64)
     deviation = train.std(axis=0, dtype=np.float64)
     constant = deviation <= 1e-6 * float(deviation.max())
-    scale = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, deviation))
-    return ((train - mean) * scale).astype(np.float32), ((test - mean) * scale).astype(np.float32)
+    return mean, np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, deviation))
 
 
 def principal(
@@ -62,11 +67,17 @@ def principal(
     A rotation leaves ||W||, hence the solution, as it is; but along these axes the problem is nearly diagonal, and
     L-BFGS with the scale of `fit` needs tens of iterations where it needed more than 500.
     """
-    covariance = (train.T @ train).astype(np.float64) / len(train)
-    variances, axes = np.linalg.eigh(covariance)
-    varied = int((variances > ROUNDING * max(float(variances[-1]), ROUNDING)).sum())
-    kept = axes[:, len(axes) - min(varied, AXES) :].astype(np.float32)  # eigh gives the smallest first
+    kept = axes(train)
     return train @ kept, test @ kept
+
+
+def axes(train: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "D E"]:
+    """The principal axes that `principal` keeps, the largest last."""
+    covariance = (train.T @ train).astype(np.float64) / len(train)
+    variances, vectors = np.linalg.eigh(covariance)
+    varied = int((variances > ROUNDING * max(float(variances[-1]), ROUNDING)).sum())
+    kept: np.ndarray = vectors[:, len(vectors) - min(varied, AXES) :].astype(np.float32)  # eigh: the smallest first
+    return kept
 
 
 def fit(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -43,17 +44,12 @@ def measured(
     """
     kind = kind_of(manifest.kind, low, high)
     known = manifest.every_row() if manifest.test.all() else np.flatnonzero(~manifest.test)
-    try:
+    with readable(manifest, "if they were moved, give their new place as DATA"):
         ready = {
             name: with_statistics(one, pictures, known, size) if name == "untrained" else one.eval()
             for name, one in encoders.items()
         }
         found, rows = features(ready, pictures, manifest.every_row(), known, kind.plain, size=size)
-    except TrainingError as error:  # a hundred pictures in a row could not be read
-        raise DataError(
-            f"hardly any of the {len(manifest)} pictures can be read, the first is {manifest.paths[0]!r}; if they were "
-            "moved, give their new place as DATA"
-        ) from error
     test = manifest.test[rows]
     seen = rows[test] if test.any() else rows
     views, shown = two_views(ready, pictures, seen, kind.plain, size=size)
@@ -77,6 +73,17 @@ def measured(
     asked = np.flatnonzero(test) if test.any() else np.arange(len(rows))
     labels = [manifest.classes[label] if label >= 0 else None for label in manifest.labels]
     return table, gallery(found["encoder"], pictures, kind, rows, asked, manifest.names, labels)
+
+
+@contextmanager
+def readable(manifest: Manifest, remedy: str) -> Iterator[None]:
+    """A hundred pictures in a row that cannot be read are a DataError that ends with the remedy."""
+    try:
+        yield
+    except TrainingError as error:
+        raise DataError(
+            f"hardly any of the {len(manifest)} pictures can be read, the first is {manifest.paths[0]!r}; {remedy}"
+        ) from error
 
 
 def unread(manifest: Manifest, rows: Int[np.ndarray, "N"]) -> list[str]:

@@ -73,10 +73,10 @@ def _notes(
     known = np.bincount(labels[(labels >= 0) & ~test], minlength=len(classes))
     single, unseen = np.flatnonzero(total == 1), np.flatnonzero((total > 0) & (known == 0))
     if len(single):
-        notes.append(f"Classes with a single picture: {_listed(single, classes)}.")
+        notes.append(f"Classes with a single picture: {listed(single, classes)}.")
     if len(unseen):
         count = int(total[unseen].sum())
-        notes.append(f"Left out, for no training picture shows them: {_listed(unseen, classes)} ({count} pictures).")
+        notes.append(f"Left out, for no training picture shows them: {listed(unseen, classes)} ({count} pictures).")
     if (labels < 0).any():
         notes.append(f"Left out, for they have no label: {int((labels < 0).sum())} of {len(labels)} pictures.")
     both = np.intersect1d(groups[test], groups[~test])
@@ -85,6 +85,6 @@ def _notes(
     return notes
 
 
-def _listed(numbers: Int[np.ndarray, "K"], classes: Sequence[str]) -> str:
+def listed(numbers: Int[np.ndarray, "K"], classes: Sequence[str]) -> str:
     names = ", ".join(repr(classes[number]) for number in numbers[:NAMED])
     return names + (f" and {len(numbers) - NAMED} more" if len(numbers) > NAMED else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Bool
 
 from selfsight.data.manifest import Manifest
 from selfsight.errors import DataError
@@ -14,8 +15,7 @@ def unseen(manifest: Manifest, trained: Manifest) -> tuple[Manifest, list[str]]:
     A run that was asked to train on everything (`use_all`) keeps them, and the note says so. Raises DataError when a
     test part had pictures and none is left.
     """
-    known = {trained.digests[row] for row in trained.train_rows()}
-    seen = np.array([digest in known for digest in manifest.digests], bool)
+    seen = trained_on(manifest, trained)
     count, total = int((seen & manifest.test).sum()), int(manifest.test.sum())
     notes = []
     if trained.use_all:
@@ -33,6 +33,12 @@ def unseen(manifest: Manifest, trained: Manifest) -> tuple[Manifest, list[str]]:
         notes.append(f"{count} of {total} test pictures were trained on by this run and are left out.")
         manifest = manifest.taking(np.flatnonzero(~(seen & manifest.test)))
     return manifest, notes + _copies(manifest)
+
+
+def trained_on(manifest: Manifest, trained: Manifest) -> Bool[np.ndarray, "N"]:
+    """Which pictures of `manifest` have the contents of one that the run of `trained` was trained on."""
+    known = {trained.digests[row] for row in trained.train_rows()}
+    return np.array([digest in known for digest in manifest.digests], bool)
 
 
 def _used_all(count: int, total: int) -> str:

@@ -16,6 +16,8 @@ from selfsight.report.words import NAMES, conclusions, interval, percent, plain,
 
 Row = Sequence[object]
 
+MOST_CLASSES = 20  # that are counted one by one
+
 
 def show(command: str, result: Any) -> None:
     """Print what a command returned; a path or a sentence is printed as it is."""
@@ -49,6 +51,26 @@ def evaluation(numbers: Mapping[str, Any]) -> None:
         _line(note)
     for conclusion, _ in conclusions(numbers.get("verdict")):
         _line(conclusion)
+
+
+def classification(result: Mapping[str, Any]) -> None:
+    """How many files are of which class, and how far to trust that: accuracy beside baselines, confidence, warnings."""
+    count = dict(sorted(dict(result["predicted"]).items(), key=lambda one: -one[1]))
+    rows: list[Row] = [(name, number) for name, number in list(count.items())[:MOST_CLASSES]]
+    rest = list(count.values())[MOST_CLASSES:]
+    rows += [(f"{len(rest)} more classes", sum(rest))] if rest else []
+    _table(["class", "pictures"], [*rows, *([("could not be read", n)] if (n := result["unreadable"]) else [])])
+    if measured := result.get("held_out"):
+        _line(f"Accuracy on {measured['pictures']} held-out pictures, learned from {result['learned_from']}:")
+        scored = {"trained": measured, **measured["baselines"], "majority": {"accuracy": measured["majority"]}}
+        rows = [(NAMES.get(name, name), _score(one), _gap(one)) for name, one in scored.items()]
+        _table(["encoder", "accuracy", "this run is better by"], rows)
+        _line(measured["calibration"]["sentence"])
+    for note in result.get("notes") or []:
+        _line(note)
+    which = "used again, for the same labels" if result["reused"] else "fitted now"
+    _line(f"The classifier is in {result['classifier']} ({which}).")
+    _line(result["out"])
 
 
 def methods(described: Sequence[Mapping[str, Any]]) -> None:
@@ -109,6 +131,14 @@ def _score(score: Mapping[str, Any] | None) -> str:
     return f"{percent(score['accuracy'])}  {interval(score.get('interval'))}".strip() if score else ""
 
 
+def _gap(score: Mapping[str, Any]) -> str:
+    """What this run has more, in points, with its interval."""
+    if "difference" not in score:
+        return ""
+    low, high = score["difference_interval"]
+    return f"{100 * score['difference']:+.1f}  {100 * low:+.1f} to {100 * high:+.1f}"
+
+
 def _line(text: object) -> None:
     # Text, not markup: a picture named "[red]" stays what it is; and no control characters reach the terminal
     _console().print(Text(_safe(text)), soft_wrap=True)
@@ -140,5 +170,6 @@ SHOWN: dict[str, Callable[[Any], None]] = {
     "train": _run,
     "demo": _run,
     "evaluate": evaluation,
+    "classify": classification,
     "methods": methods,
 }

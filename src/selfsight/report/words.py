@@ -12,6 +12,7 @@ NAMES = {
     "bag_of_words": "bag of words",
     "pretrained": "pretrained weights, as given",
     "published": "published weights",
+    "majority": "always the commonest class",
     "knn": "nearest neighbours",
     "linear": "linear probe",
     "rankme": "effective rank (RankMe)",

@@ -53,6 +53,8 @@ LIMITS: dict[str, tuple[str, float, float]] = {  # name: is the lower end left o
     "grey": (FROM, 0, 1),
     "shift": (FROM, 0, math.inf),
     "tile_share": (ABOVE, 0, 1),
+    "samples": (FROM, 2, math.inf),
+    "pull_margin": (FROM, 0, 2),
 }
 CHOICES = {"precision": ("fp32", "bf16")}
 WORDS = {
