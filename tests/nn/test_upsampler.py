@@ -1,4 +1,4 @@
-"""The decoder: its grid, where each position goes, and what it refuses."""
+"""The upsampler: its grid, where each position goes, and what it refuses."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_positions_stay_where_they_are() -> None:
 
 
 def test_what_cannot_work_is_refused() -> None:
-    with pytest.raises(RecipeError, match="finer than the view's 32 px"):
+    with pytest.raises(RecipeError, match="finer than a view of 32 px"):
         Upsampler(Encoder("test_resnet", size=32), hidden=4, out=3, resolution=64)
     with pytest.raises(RecipeError, match="layers behind its map"):
         Upsampler(Encoder("mobilenetv3_small_050", size=64), hidden=4, out=3, resolution=8)

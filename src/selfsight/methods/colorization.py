@@ -65,9 +65,7 @@ class Colorization(Method):
         if facts.channels != 3:
             have = f"these have {facts.channels}; take a method that needs no colours, such as simclr"
             raise RecipeError(f"colorization needs pictures of 3 channels, red, green and blue, and {have}")
-        return {
-            "resolution": (max(8, min(28, facts.size // 8)), "an eighth of the view, 8 at least; 28 at most for memory")
-        }
+        return {"resolution": (max(8, min(28, facts.size // 8)), "an eighth of the view, 8 at least, 28 at most")}
 
     def prepare(self, data: Prepared) -> None:
         """Measure the prior on whole training pictures; DataError when all are grey, a warning when many are."""
@@ -114,7 +112,7 @@ class Colorization(Method):
         return {name: np.stack([*map(seen.join, lightness, colours)]) for name, colours in made.items()}
 
     def chance(self, batch: int) -> float:
-        """Of logits that say nothing: log Q. A batch's own is that times its mean weight, which lies around 0.9."""
+        """Of logits that say nothing: log Q. A batch's own is that times its mean weight, mostly below 1."""
         return log(len(self.bins))
 
     def floor(self, batch: int) -> float:

@@ -24,25 +24,17 @@ class Upsampler(nn.Module):
     def __init__(self, encoder: Encoder, *, hidden: int, out: int, resolution: int) -> None:
         super().__init__()
         if resolution > encoder.size:
-            raise RecipeError(
-                f"a grid of {resolution} is finer than the view's {encoder.size} px; lower the resolution"
-            )
+            raise RecipeError(f"a grid of {resolution} is finer than a view of {encoder.size} px; lower the resolution")
         if encoder.maps != encoder.width:
-            raise RecipeError(
-                f"{encoder.name!r} has layers behind its map that nothing would train; use another --encoder"
-            )
+            raise RecipeError(f"{encoder.name!r} has layers behind its map that stay untrained; use another --encoder")
         self.coarse = encoder.grid(encoder.size)
         doublings = max(0, ceil(log2(resolution / min(self.coarse))))
         self.grid = (self.coarse[0] << doublings, self.coarse[1] << doublings)
         widths = [encoder.maps, *[hidden] * doublings]
         layers: list[nn.Module] = []
         for a, b in pairwise(widths):
-            layers += [
-                nn.Upsample(scale_factor=2),
-                nn.Conv2d(a, b, 3, padding=1, bias=False),
-                nn.BatchNorm2d(b),
-                nn.ReLU(),
-            ]
+            layers += [nn.Upsample(scale_factor=2), nn.Conv2d(a, b, 3, padding=1, bias=False)]
+            layers += [nn.BatchNorm2d(b), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], out, 1))
 
     def forward(self, patches: Float[Tensor, "B L D"]) -> Float[Tensor, "B Q h w"]:
