@@ -74,7 +74,8 @@ class MultiView:
 
 
 # Sources: SimCLR, google-research/simclr data_util.py, and its README for CIFAR-10 (strength 0.5, no blur); MoCo,
-# facebookresearch/moco main_moco.py (v1, v2) and its CIFAR-10 notebook; SupCon, HobbitLong/SupContrast main_supcon.py.
+# facebookresearch/moco main_moco.py (v1, v2) and its CIFAR-10 notebook; SupCon, HobbitLong/SupContrast (the paper's
+# AutoAugment for large pictures is not here).
 _SIMCLR_SMALL = Recipe((0.08, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), jitter_chance=0.8, grey=0.2)
 _SIMCLR = Recipe((0.08, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), jitter_chance=0.8, grey=0.2, blur=0.5)
 _MOCO_SMALL = _SIMCLR_SMALL  # the notebook's row is the same
