@@ -35,6 +35,7 @@ LIMITS: dict[str, tuple[str, float, float]] = {  # name: is the lower end left o
     "clusterings": (FROM, 1, math.inf),
     "components": (FROM, 1, math.inf),
     "reassign": (FROM, 1, math.inf),
+    "head_rate": (ABOVE, 0, math.inf),
 }
 CHOICES = {"precision": ("fp32", "bf16")}
 WORDS = {
