@@ -21,7 +21,7 @@ from selfsight.nn.encoder import Encoder
 from selfsight.training.optimizers import build
 
 CHECK = json.loads((Path(__file__).parents[1] / "check_values.json").read_text())["deepcluster"]
-SETTINGS = {"clusters": 4, "components": 8, "reassign": 1, "count": 40}
+SETTINGS = {"clusters": 4, "components": 8, "reassign": 1, "head_rate": 10.0, "count": 40}
 
 
 def made(**settings: object) -> DeepCluster:
@@ -57,15 +57,16 @@ def test_is_in_the_registry_with_its_settings() -> None:
 @pytest.mark.parametrize(
     ("count", "size", "expected"),
     [
-        (1_281_167, 224, {"clusters": 10000, "components": 256, "reassign": 1}),
-        (50_000, 32, {"clusters": 500, "components": 256, "reassign": 1}),
-        (2_000, 32, {"clusters": 100, "components": 200, "reassign": 15}),
-        (256, 32, {"clusters": 12, "components": 25, "reassign": 100}),
+        (1_281_167, 224, {"clusters": 10000, "components": 256, "reassign": 1, "head_rate": 1.0}),
+        (50_000, 32, {"clusters": 500, "components": 256, "reassign": 1, "head_rate": 10.0}),
+        (2_000, 32, {"clusters": 100, "components": 200, "reassign": 15, "head_rate": 10.0}),
+        (256, 32, {"clusters": 12, "components": 25, "reassign": 100, "head_rate": 10.0}),
     ],
 )
 def test_how_many_pictures_decide_the_numbers(count: int, size: int, expected: dict[str, int]) -> None:
     assert resolved(count, size) == {**expected, "count": count}
-    assert resolved(count, size, clusters=7, reassign=3) == {"components": expected["components"], "count": count}
+    own = {"clusters": 7, "reassign": 1000}
+    assert resolved(count, size, **own) == {"components": expected["components"], "head_rate": 1.0, "count": count}
 
 
 def test_impossible_settings_are_refused() -> None:
@@ -155,6 +156,8 @@ def test_the_head_has_no_momentum() -> None:
     momentum = {id(p): group["momentum"] for group in optimizer.param_groups for p in group["params"]}
     assert {momentum[id(p)] for p in method.head.parameters()} == {0.0}
     assert {momentum[id(p)] for p in method.encoder.parameters()} == {0.9}
+    rate = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert {rate[id(p)] for p in method.head.parameters()} == {1.0}
 
 
 def test_pictures_that_are_all_the_same_are_one_cluster() -> None:

@@ -30,7 +30,7 @@ from selfsight.views.recipes import multi_view
 
 SMALL = 96  # pixels: up to here numbers for small data sets
 ITERATIONS = 20  # of k-means, released code
-LEAST_STEPS = 100  # ours: a new head teaches the encoder nothing before it has learned something itself
+LEAST_STEPS = 100  # for a new head, ours: before it has learned something it teaches the encoder nothing
 
 
 @final
@@ -44,13 +44,14 @@ class DeepCluster(Method):
         clusters: int | None = None,  # K; code 10000 = 10 x the classes of ImageNet, here at most 500 up to 96 px
         components: int | None = None,  # of the PCA, at most half of the encoder's width; code 256
         reassign: int | None = None,  # epochs from one clustering to the next; code 1
+        head_rate: float | None = None,  # times the rate, of the head; code 1, here 10 as momentum where steps are few
         augmentation: str = "zoom-flip",  # name of a view recipe; code: crop and flip
         count: int | None = None,  # training pictures, always automatic
     ) -> None:
         super().__init__(encoder)
-        if clusters is None or components is None or reassign is None or count is None:
+        if clusters is None or components is None or reassign is None or head_rate is None or count is None:
             raise RecipeError("deepcluster: some settings are automatic and not set; take DeepCluster.resolve's")
-        self.clusters, self.components, self.reassign = clusters, components, reassign
+        self.clusters, self.components, self.reassign, self.head_rate = clusters, components, reassign, head_rate
         self.augmentation, self.count = augmentation, count
         self.head = nn.Linear(encoder.width, clusters)
         self.partition = Partition(count, clusters)
@@ -63,11 +64,13 @@ class DeepCluster(Method):
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
         """Numbers that suit so many pictures. RecipeError when they are fewer than the clusters."""
-        epochs = ceil(LEAST_STEPS / (facts.count // facts.batch))
+        steps = facts.count // facts.batch  # in an epoch
+        epochs = settings.get("reassign") or ceil(LEAST_STEPS / steps)
         found: dict[str, tuple[Any, str]] = {
             **automatic(500 if facts.size <= SMALL else 10000, facts.count, settings),
             "components": (max(2, min(256, facts.count // 10)), "published 256, at most one for ten pictures"),
             "reassign": (epochs, "published" if epochs == 1 else f"{LEAST_STEPS} steps for a head to learn in"),
+            "head_rate": (1.0, "published") if steps * epochs >= 10 * LEAST_STEPS else (10.0, "its steps are few"),
         }
         return {name: value for name, value in found.items() if settings.get(name) is None}
 
@@ -106,7 +109,7 @@ class DeepCluster(Method):
     def groups(self) -> list[Group]:
         """The head learns without momentum, as in the released code."""
         trunk = [p for p in self.encoder.parameters() if p.requires_grad]
-        return [Group(trunk), Group([*self.head.parameters()], momentum=0.0)]
+        return [Group(trunk), Group([*self.head.parameters()], lr=self.head_rate, momentum=0.0)]
 
     def chance(self, batch: int) -> float:
         """The loss of logits that say nothing: log K."""

@@ -55,6 +55,7 @@ LIMITS: dict[str, tuple[str, float, float]] = {  # name: is the lower end left o
     "tile_share": (ABOVE, 0, 1),
     "samples": (FROM, 2, math.inf),
     "pull_margin": (FROM, 0, 2),
+    "head_rate": (ABOVE, 0, math.inf),
 }
 CHOICES = {"precision": ("fp32", "bf16")}
 WORDS = {
