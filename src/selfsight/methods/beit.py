@@ -106,7 +106,7 @@ class BEiT(Method):
         guess = distributed.mean(-(self.coder.shares[codes].log() * masked).sum(), count)
         loss = distributed.mean(masked_cross_entropy(logits, codes, masked), count)
         used = entropy(tokenizers.counted(projections["codes"], self.codes)).exp()
-        return {"loss": loss, "accuracy": right, "by frequency": guess, "perplexity": used}
+        return {"loss": loss, "accuracy": right, "by_frequency": guess, "perplexity": used}
 
     def outputs(self, batch: Batch) -> dict[str, np.ndarray]:
         """What is left of the pictures."""

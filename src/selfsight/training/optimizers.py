@@ -1,4 +1,4 @@
-"""SGD, LARS and AdamW over a method's groups; tensors with one axis (biases, norm gains) never decay."""
+"""SGD, LARS and AdamW over a method's groups; biases, gains of norms, tokens and positions never decay."""
 
 from __future__ import annotations
 
@@ -90,11 +90,16 @@ def build(groups: Sequence[Group], training: Training, lr: float) -> Optimizer:
 
 
 def _parts(group: Group, weight_decay: float, lr: float) -> Options:
-    decaying = [p for p in group.parameters if p.ndim > 1]
-    steady = [p for p in group.parameters if p.ndim <= 1]
+    decaying = [p for p in group.parameters if _decays(p)]
+    steady = [p for p in group.parameters if not _decays(p)]
     shared = {"lr": lr * group.lr, "lr_scale": group.lr, "start": group.start}
     parts = [(decaying, weight_decay * group.decay), (steady, 0.0)]
     return [{"params": params, "weight_decay": decay, **shared} for params, decay in parts if params]
+
+
+def _decays(parameter: Tensor) -> bool:
+    """Not what has one axis, nor a transformer's tokens and positions (1, L, D)."""
+    return parameter.ndim > 1 and not (parameter.ndim == 3 and len(parameter) == 1)
 
 
 def set_rate(optimizer: Optimizer, lr: float, progress: float) -> None:
