@@ -84,8 +84,9 @@ def test_a_step_that_is_not_finite_changes_nothing(
     assert changed == {step: step not in (2, 5, 6) for step in range(8)}
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line.get("skipped")] == [3, 6, 7]
-    assert len(said) == 3
-    assert "step 3" in said[0]
+    faults = [sentence for sentence in said if "not finite" in sentence]  # `prepare` may have said something too
+    assert len(faults) == 3
+    assert "step 3" in faults[0]
     assert checkpoints.latest(tmp_path / "checkpoints") == tmp_path / "checkpoints" / "step-00000008"
 
 
@@ -130,9 +131,9 @@ def test_a_full_disk_costs_the_save_not_the_run(
     trainer.after = counted  # type: ignore[method-assign]
     trainer.fit()
     assert now[0] == 8
-    assert len(said) == 3
-    assert " MB " in said[0]
-    assert "No space left" in said[0]
+    faults = [sentence for sentence in said if "No space left" in sentence]
+    assert len(faults) == 3
+    assert " MB " in faults[0]
 
 
 @pytest.mark.parametrize("step", [0, 8])

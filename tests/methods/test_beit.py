@@ -7,7 +7,7 @@ from math import log
 import numpy as np
 import pytest
 import torch
-from methods.patch_parts import batch_of, everything, made, pictures, prepared, terms_of
+from patch_parts import batch_of, everything, made, pictures, prepared, terms_of
 
 from selfsight.errors import RecipeError
 from selfsight.methods.beit import TOKENIZERS, BEiT
@@ -36,7 +36,7 @@ def test_loss_equals_its_slow_twin_with_every_tokenizer(tokenizer: str) -> None:
     assert 0 < count < 3 * 26 + 1
     assert terms["loss"] == pytest.approx(lost / count, rel=1e-5)
     assert terms["accuracy"] == pytest.approx(right / count)
-    assert terms["by frequency"] == pytest.approx(guessed / count, rel=1e-5)
+    assert terms["by_frequency"] == pytest.approx(guessed / count, rel=1e-5)
     assert 1 <= terms["perplexity"] <= 16
     assert len(said) == 1
     assert "by their frequency alone" in said[0]

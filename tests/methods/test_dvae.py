@@ -7,7 +7,7 @@ from math import exp, log
 import numpy as np
 import pytest
 import torch
-from methods.patch_parts import batch_of, everything, made, pictures, terms_of
+from patch_parts import batch_of, everything, made, pictures, terms_of
 
 from selfsight.errors import RecipeError
 from selfsight.methods.dvae import DVAE

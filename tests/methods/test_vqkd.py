@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from methods.patch_parts import batch_of, everything, made, pictures, prepared, terms_of
+from patch_parts import batch_of, everything, made, pictures, prepared, terms_of
 from torch.nn.functional import normalize
 
 from selfsight.errors import RecipeError

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from selfsight.nn.teacher import follow, frozen_copy
+from selfsight.nn.teacher import Still, follow, frozen_copy
 
 EMA = json.loads((Path(__file__).parents[1] / "check_values.json").read_text())["moco_infonce"]["ema"]
 
@@ -38,6 +38,15 @@ def test_only_parameters_follow_and_buffers_are_its_own() -> None:
     assert all(torch.equal(b, before[name]) for name, b in teacher.named_buffers())
     teacher(torch.randn(8, 3))
     assert not torch.equal(teacher[1].running_mean, before["1.running_mean"])
+
+
+def test_a_still_teacher_learns_nothing_and_stays_in_eval_mode() -> None:
+    student = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    whole = nn.ModuleDict({"student": student, "teacher": Still(student)}).train()
+    assert student.training
+    assert not any(module.training for module in whole["teacher"].modules())
+    assert not any(p.requires_grad for p in whole["teacher"].parameters())
+    assert whole["teacher"].module[0].weight is not student[0].weight
 
 
 def test_the_ends_of_the_momentum() -> None:

@@ -104,7 +104,7 @@ def test_what_is_told_is_the_entropy_of_the_codes_and_their_collapse() -> None:
 def test_as_many_codes_as_the_pictures_fill(size: int, count: int, codes: int) -> None:
     found, reason = tokenizers.affordable(size, count, None)
     assert found == codes
-    assert "8192" in reason or "224" in reason
+    assert "not comparable" in reason
     assert codes <= 4 * count
 
 

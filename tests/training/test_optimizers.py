@@ -12,6 +12,7 @@ from torch import nn
 
 from selfsight.errors import RecipeError
 from selfsight.methods.base import Group, Training
+from selfsight.nn.encoder import Encoder
 from selfsight.training.optimizers import LARS, build, set_rate
 
 CHECK = json.loads((Path(__file__).parents[1] / "check_values.json").read_text())["lars"]
@@ -69,6 +70,19 @@ def test_nothing_with_one_axis_decays(name: str) -> None:
     decays = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
     assert len(decays) == 4
     assert all(decays[id(p)] == (0.5 if p.ndim > 1 else 0.0) for p in net.parameters())
+
+
+def test_tokens_and_positions_of_a_transformer_do_not_decay() -> None:
+    backbone = Encoder("test_vit", size=32).backbone
+    optimizer = build([Group(list(backbone.parameters()))], Training("adamw", weight_decay=0.5), lr=0.1)
+    decays = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+    spared = {name for name, p in backbone.named_parameters() if p.ndim > 1 and not decays[id(p)]}
+    assert spared == {"cls_token", "pos_embed"}
+
+
+def test_both_betas_of_adamw_are_the_recipes() -> None:
+    optimizer = build([Group([nn.Parameter(torch.zeros(2))])], Training("adamw", momentum=0.8, beta2=0.98), lr=0.1)
+    assert optimizer.param_groups[0]["betas"] == (0.8, 0.98)
 
 
 @pytest.mark.parametrize("name", ["sgd", "lars", "adamw"])

@@ -118,6 +118,66 @@ def test_the_stage_before_has_its_own_recipe(manifest: Manifest) -> None:
     assert set(recipe.before.settings) == set(methods.settings(methods.get("simclr")))
 
 
+def test_the_stage_before_has_its_own_warm_up(manifest: Manifest) -> None:
+    recipe, _ = planned(manifest, method="everything", batch=8)
+    assert recipe.warmup == pytest.approx(0.5 * 8 / 20)
+    assert recipe.before is not None
+    assert recipe.before.warmup == 0.0
+
+
+def paced(seconds: dict[str, float]) -> Any:
+    """A measurement that finds these seconds a step."""
+
+    def measure(recipe: Recipe, manifest: Manifest, *fixed: object, workers: int = 1) -> autotune.Speed:
+        return autotune.Speed("fp32", False, seconds[recipe.method], 1e9, "measured")
+
+    return measure
+
+
+def test_time_is_that_of_the_whole_run(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A third of it for the stage before, and a third of that for the stage before that one."""
+    monkeypatch.setattr(autotune, "measure", paced({"everything": 0.5, "simclr": 0.2}))
+    recipe, reasons = planned(manifest, method="everything", length="3m", batch=8)
+    assert recipe.before is not None
+    assert (recipe.steps, recipe.before.steps) == (240, 300)
+    assert reasons["eta"] == "3.0 minutes"
+    rows = {name: (value, why) for name, value, why in told.plan_rows(recipe, reasons)}
+    assert rows["trained before"] == ("simclr, 300 steps", "33% of the time, 0.20 s a step")
+    assert "33% of the time" in recipe.to_yaml(reasons)
+    monkeypatch.setattr(autotune, "measure", paced({"beit": 0.6, "vqkd": 0.4, "simclr": 0.2}))
+    asked = {"method": "beit", "encoder": "test_vit", "settings": {"tokenizer": "vqkd"}}
+    recipe, reasons = planned(manifest, length="3m", batch=8, **asked)
+    first = recipe.before
+    assert first is not None
+    assert first.before is not None
+    assert (recipe.steps, first.steps, first.before.steps) == (200, 100, 100)
+    assert [why for name, _, why in told.plan_rows(recipe, reasons) if name == "trained before"] == [
+        "22% of the time, 0.40 s a step",
+        "11% of the time, 0.20 s a step",
+    ]
+
+
+def test_other_lengths_give_the_stage_half_as_many_steps(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(autotune, "measure", paced({"everything": 3.0, "simclr": 6.0}))
+    recipe, reasons = planned(manifest, method="everything", length="20steps", batch=8, precision=None)
+    assert recipe.before is not None
+    assert (recipe.steps, recipe.before.steps) == (20, 10)
+    assert reasons["eta"] == "2.0 minutes"
+    assert reasons["before"] == "50% of the time, 6.00 s a step"
+    recipe, reasons = planned(manifest, method="everything", length="20steps", batch=8)
+    assert reasons["before"] == "half as many steps"
+    assert "eta" not in reasons
+
+
+def test_the_stage_has_what_the_method_hands_it(manifest: Manifest) -> None:
+    asked = {"method": "beit", "encoder": "test_vit", "settings": {"tokenizer": "vq", "codes": "32"}}
+    recipe, _ = planned(manifest, batch=8, **asked)
+    assert recipe.before is not None
+    assert (recipe.before.method, recipe.before.settings["codes"]) == ("vq", 32)
+    assert recipe.beta2 == 0.98
+    assert recipe.before.beta2 == 0.999
+
+
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [

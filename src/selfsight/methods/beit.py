@@ -57,10 +57,9 @@ class BEiT(Method):
     @classmethod
     def defaults(cls, size: int) -> Training:
         """The README's recipe for ImageNet-1K; for small views the rate does not fall below 5e-4, which is ours."""
-        small = size <= 96
         return Training(
-            "adamw", lr=1.5e-3, lr_batch=2048, least=5e-4 if small else 0.0, momentum=0.9, beta2=0.98, batch=256,
-            weight_decay=0.05, epochs=400 if small else 800, encoder="vit_tiny_patch16_224", warmup=10.0, clip=3.0,
+            "adamw", lr=1.5e-3, lr_batch=2048, least=5e-4 if size <= 96 else 0.0, momentum=0.9, beta2=0.98, batch=256,
+            weight_decay=0.05, epochs=400 if size <= 96 else 800, encoder="vit_tiny_patch16_224", warmup=10.0, clip=3.0,
         )  # fmt: skip
 
     @classmethod
@@ -106,7 +105,7 @@ class BEiT(Method):
         guess = distributed.mean(-(self.coder.shares[codes].log() * masked).sum(), count)
         loss = distributed.mean(masked_cross_entropy(logits, codes, masked), count)
         used = entropy(tokenizers.counted(projections["codes"], self.codes)).exp()
-        return {"loss": loss, "accuracy": right, "by frequency": guess, "perplexity": used}
+        return {"loss": loss, "accuracy": right, "by_frequency": guess, "perplexity": used}
 
     def outputs(self, batch: Batch) -> dict[str, np.ndarray]:
         """What is left of the pictures."""

@@ -165,7 +165,7 @@ def begun(tokenizer: Tokenizer, looked: Looked, hidden: int, seed: int) -> str:
     distributed.copy_first(counts)
     tokenizer.shares.copy_((counts + 1) / (counts + 1).sum())  # none is impossible
     shares = counts / counts.sum()
-    entropy = -float(torch.xlogy(shares, shares).sum())  # nats
+    entropy = 0.0 - float(torch.xlogy(shares, shares).sum())  # nats
     told = f"naming codes by their frequency alone has a loss of {entropy:.2f}; what is below it was learned"
     if exp(entropy) < LEAST_USED * tokenizer.count:
         told += (
@@ -180,13 +180,13 @@ def affordable(size: int, pictures: int, wanted: int | None) -> tuple[int, str]:
 
     Raises RecipeError when more are wanted than that.
     """
-    published = 1024 if size <= SMALL else 8192  # BEiT and BEiT v2 have 8192 at 224 px; 1024 is ours
+    published, why = (8192, "as published") if size > SMALL else (1024, "small views; published: 8192")
     most = 2 ** (EACH * pictures).bit_length() // 2
     if wanted is not None and not 2 <= wanted <= most:
         raise RecipeError(f"{pictures} pictures cannot fill {wanted} codes; use --set codes=N with N from 2 to {most}")
-    if published <= most:
-        return published, "BEiT, 224 px" if published == 8192 else "small views; BEiT at 224 px: 8192"
-    return most, f"{EACH} for each of {pictures} pictures at most; BEiT: 8192"
+    if most < published:
+        published, why = most, f"{EACH} for each of {pictures} pictures at most; published: 8192"
+    return published, f"{why}, whose tokenizer saw other pictures: not comparable"
 
 
 def looked_at(some: Callable[[int], Iterable[np.ndarray]], views: Views, encoder: Encoder, seed: int) -> Looked:

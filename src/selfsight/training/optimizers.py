@@ -1,4 +1,4 @@
-"""SGD, LARS and AdamW over a method's groups; tensors with one axis (biases, norm gains) never decay."""
+"""SGD, LARS and AdamW over a method's groups; biases, gains of norms, tokens and positions never decay."""
 
 from __future__ import annotations
 
@@ -90,13 +90,18 @@ def build(groups: Sequence[Group], training: Training, lr: float) -> Optimizer:
 
 
 def _parts(group: Group, training: Training, lr: float) -> Options:
-    decaying = [p for p in group.parameters if p.ndim > 1]
-    steady = [p for p in group.parameters if p.ndim <= 1]
+    decaying = [p for p in group.parameters if _decays(p)]
+    steady = [p for p in group.parameters if not _decays(p)]
     shared: dict[str, Any] = {"lr": lr * group.lr, "lr_scale": group.lr, "start": group.start}
     if group.momentum is not None:  # betas: what AdamW calls it
-        shared |= {"momentum": group.momentum, "betas": (group.momentum, 0.999)}
+        shared |= {"momentum": group.momentum, "betas": (group.momentum, training.beta2)}
     parts = [(decaying, training.weight_decay * group.decay), (steady, 0.0)]
     return [{"params": params, "weight_decay": decay, **shared} for params, decay in parts if params]
+
+
+def _decays(parameter: Tensor) -> bool:
+    """Not what has one axis, nor a transformer's tokens and positions (1, L, D)."""
+    return parameter.ndim > 1 and not (parameter.ndim == 3 and len(parameter) == 1)
 
 
 def set_rate(optimizer: Optimizer, lr: float, progress: float) -> None:
