@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cards
 import end_to_end
 import killsweep
-import methods
 import quality
 import start_up
 import supcon
@@ -43,7 +43,7 @@ def views(results: dict[str, Any]) -> str:
 TABLES = {
     "end_to_end": end_to_end.table,
     "killsweep": killsweep.table,
-    "methods": methods.table,
+    "cards": cards.table,
     "quality": quality.table,
     "start_up": start_up.table,
     "vdvs": vdvs.table,

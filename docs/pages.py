@@ -20,7 +20,7 @@ from selfsight.methods.base import Training
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
-CARDS = HERE.parent / "benchmarks" / "results" / "methods.json"
+CARDS = HERE.parent / "benchmarks" / "results" / "cards.json"
 TABLE = re.compile(r"(<!-- methods -->\n).*?(<!-- end of methods -->)", re.DOTALL)
 SMALL, LARGE = 64, 224  # sizes whose recipes are shown
 PICTURES, SIDE = 4, 64  # in a drawn sheet
@@ -115,12 +115,12 @@ def by(training: Training) -> str:
 
 
 def card(name: str) -> str:
-    """What was measured of the method; see benchmarks/methods.py."""
+    """What was measured of the method; see benchmarks/cards.py."""
     sys.path.insert(0, str(CARDS.parents[1]))
-    import methods as measured  # benchmarks/methods.py
+    import cards
 
     results = json.loads(CARDS.read_text(encoding="utf-8")) if CARDS.exists() else {"rows": []}
-    return str(measured.card(results, name)) or "Not measured yet: run `benchmarks/methods.py`."
+    return str(cards.card(results, name)) or "Not measured yet: run `benchmarks/cards.py`."
 
 
 def draw(name: str) -> None:

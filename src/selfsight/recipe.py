@@ -89,7 +89,7 @@ class Recipe:
         """One line for each value, its reason behind it."""
         lines = ["# What defines this run. Selfsight wrote it; another start in this folder uses it as it stands."]
         for name, value in asdict(self).items():
-            text = yaml.safe_dump({name: value}, sort_keys=False, allow_unicode=True, width=10_000).rstrip()
+            text = _dumped({name: value})
             reason = _plain((reasons or {}).get(name, ""))
             first, *rest = text.split("\n")
             lines += [f"{first}  # {reason}" if reason else first, *rest]
@@ -150,6 +150,14 @@ def read_config(file: Path) -> dict[str, Any]:
         if name not in known:
             raise RecipeError(f"--config {str(file)!r}: {unknown('recipe entry', str(name), known)}")
     return dict(content or {})
+
+
+def _dumped(entry: dict[str, Any]) -> str:
+    """YAML that reads back as the entry: people's letters as they are, unless one would be taken for a line's end."""
+    text = yaml.safe_dump(entry, sort_keys=False, allow_unicode=True, width=10_000)
+    if yaml.safe_load(text) != entry:
+        text = yaml.safe_dump(entry, sort_keys=False, width=10_000)
+    return text.rstrip()
 
 
 def _plain(reason: str) -> str:

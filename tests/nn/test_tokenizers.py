@@ -26,7 +26,7 @@ def pictures(count: int = 24, channels: int = 3, dtype: type = np.uint8) -> list
 
 
 def looked(encoder: Encoder, some: list[np.ndarray]) -> tokenizers.Looked:
-    views = Masked(multi_view("beit", 32, views=1), Blocks((8, 8), 26, 4))
+    views = Masked(multi_view("zoom-flip", 32, views=1), Blocks((8, 8), 26, 4))
     return tokenizers.looked_at(lambda count: some, views, encoder, 0)
 
 
@@ -120,7 +120,7 @@ def test_pictures_are_looked_at_as_the_encoder_sees_them_the_same_each_time() ->
     def some(count: int) -> Iterator[np.ndarray]:
         return iter(pictures(300)[:count])
 
-    batches = tokenizers.looked_at(some, multi_view("beit", 32, views=1), encoder, 0)
+    batches = tokenizers.looked_at(some, multi_view("zoom-flip", 32, views=1), encoder, 0)
     first, second = (torch.cat([seen["images"] for seen in batches(300)]) for _ in range(2))
     assert first.shape == (300, 3, 32, 32)
     assert torch.equal(first, second)

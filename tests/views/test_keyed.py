@@ -11,7 +11,7 @@ from selfsight.views.recipes import multi_view
 
 
 def test_keys_follow_from_the_generator_and_leave_the_views_alone() -> None:
-    plain = multi_view("beit", 32, views=1)
+    plain = multi_view("zoom-flip", 32, views=1)
     views = pickle.loads(pickle.dumps(Keyed(plain)))
     image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     first, again, other = (views(image, np.random.default_rng(seed)) for seed in (3, 3, 4))

@@ -54,9 +54,9 @@ class VQ(Method):
 
     @classmethod
     def defaults(cls, size: int) -> Training:
-        """As the discrete autoencoder beside it: AdamW at 3e-4 for 50 epochs, which is ours."""
+        """AdamW at 1e-3 for 50 epochs, which is ours: at 3e-4 150 steps left a third more unexplained."""
         return Training(
-            "adamw", lr=3e-4, least=3e-4, weight_decay=1e-4, batch=256, epochs=50,
+            "adamw", lr=1e-3, least=1e-3, weight_decay=1e-4, batch=256, epochs=50,
             encoder="vit_tiny_patch16_224", clip=3.0,
         )  # fmt: skip
 

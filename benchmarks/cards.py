@@ -1,7 +1,7 @@
 """How does every method do on real pictures, with its own defaults, in the same time and from the same pictures?
 
-    python benchmarks/methods.py --data DIR [--lengths 2m 24kimages] [--tasks ...] [--methods ...] [--seeds 0 1 2]
-    python benchmarks/methods.py --table
+    python benchmarks/cards.py --data DIR [--lengths 2m 24kimages] [--tasks ...] [--methods ...] [--seeds 0 1 2]
+    python benchmarks/cards.py --table
 
 A row is one `selfsight train` and one `selfsight evaluate`, each in a process of its own, whose peak memory is noted
 with the images/s of training. `--lengths` are the budgets that the methods share: a time, which the plan turns into
@@ -25,7 +25,7 @@ from typing import Any
 import machine
 import quality
 
-RESULTS = Path(__file__).with_name("results") / "methods.json"
+RESULTS = Path(__file__).with_name("results") / "cards.json"
 LENGTHS = ("2m", "24kimages")
 TASKS = ("emoji_free", "fashion_mnist", "terrain")
 BESIDE = ("untrained", "raw_pixels", "simple_statistics")
