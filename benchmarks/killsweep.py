@@ -180,8 +180,8 @@ def main() -> None:
             for workers in asked.workers:
                 seed = asked.seed + workers
                 row = sweep(pictures, method, workers=workers, steps=asked.steps, kills=asked.kills, seed=seed)
+                print("\n".join(row.pop("told")), file=sys.stderr, flush=True)
                 rows.append(row)
-                print("\n".join(row["told"]), file=sys.stderr, flush=True)
     results = {"settings": {"steps": asked.steps, "seed": asked.seed}, "sweeps": rows}
     machine.keep(asked.json, results)
     print(table(results))

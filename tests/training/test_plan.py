@@ -267,3 +267,18 @@ def test_nothing_to_train_on_is_said(manifest: Manifest) -> None:
     held = replace(manifest, test=~manifest.test, use_all=False)
     with pytest.raises(DataError, match="no picture is left to train on"):
         planned(held)
+
+
+def test_each_setting_is_told_with_where_it_comes_from(manifest: Manifest, tmp_path: Path) -> None:
+    config = tmp_path / "recipe.yaml"
+    config.write_text("settings: {width: 32}")
+    _, reasons = planned(
+        manifest, method="simclr", config=str(config), views="simclr-keep-colour", settings={"temperature": "0.3"}
+    )
+    told = {name: reasons[f"settings.{name}"] for name in ("augmentation", "temperature", "width", "head")}
+    assert told == {
+        "augmentation": "as asked",
+        "temperature": "as asked",
+        "width": "from --config",
+        "head": "the method's default",
+    }

@@ -174,10 +174,11 @@ def method_settings(
     made.values["settings"] = settings | {
         name: value for name, (value, _) in found.items() if settings.get(name) is None
     }
-    for name, value in made.values["settings"].items():
+    views = {"augmentation"} if request.views is not None else set()
+    for name in made.values["settings"]:
         automatic = found[name][1] if settings.get(name) is None and name in found else "the method's default"
-        given = "as asked" if name in own or (name == "augmentation" and request.views) else "from --config"
-        made.reasons[f"settings.{name}"] = given if name in own or name in told or value == request.views else automatic
+        given = "as asked" if name in {*own, *views} else "from --config"
+        made.reasons[f"settings.{name}"] = given if name in {*own, *views, *told} else automatic
     made.reasons["settings"] = "; ".join(
         f"{name}: {why}" for name, (_, why) in found.items() if settings.get(name) is None
     )
