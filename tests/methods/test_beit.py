@@ -76,7 +76,7 @@ def test_masks_keep_to_the_share() -> None:
 
 
 def test_tokenizers_that_collapsed_are_told() -> None:
-    method = made("beit", codes=64)
+    method = made("beit", tokenizer="dvae", codes=64)
     said: list[str] = []
     method.prepare(prepared([np.zeros((40, 40, 3), np.uint8)] * 16, said))
     assert "uses 1 of its 64 codes in effect" in said[0]

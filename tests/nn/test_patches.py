@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import Tensor
 
 from selfsight.errors import RecipeError
 from selfsight.nn.encoder import Encoder
-from selfsight.nn.patches import patchify, unpatchify
+from selfsight.nn.patches import patchify, pooled, unpatchify
 
 TRANSFORMERS = ("test_vit", "test_vit2", "test_vit3", "vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224")
 
@@ -99,3 +102,15 @@ def test_networks_of_other_kinds_have_square_cells_too(name: str, size: int, gri
     encoder = Encoder(name, size=size)
     assert encoder.grid(size) == (grid, grid)
     assert encoder.patch(size) == side
+
+
+def test_the_mean_of_the_patches_stands_for_the_picture_and_loads_again(tmp_path: Path) -> None:
+    encoder = pooled(Encoder("test_vit", size=32)).eval()
+    images = drawn()
+    embedding = encoder(images)
+    torch.testing.assert_close(embedding, encoder.patches(images).mean(dim=1))
+    assert torch.equal(Encoder.load(encoder.save(tmp_path)).eval()(images), embedding)
+    assert torch.equal(timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()(images), embedding)
+    assert encoder.state_dict().keys() == Encoder("test_vit", size=32).state_dict().keys()
+    convnet = Encoder("test_resnet", size=32)
+    assert pooled(convnet).arguments == Encoder("test_resnet", size=32).arguments

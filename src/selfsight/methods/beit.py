@@ -2,7 +2,7 @@
 
 Bao, Dong, Piao & Wei 2022, "BEiT: BERT Pre-Training of Image Transformers", arXiv 2106.08254, and the released code.
 Blocks of patches give way to one learned vector; a frozen tokenizer names what was there. The paper's had seen private
-pictures from the web, ours (`dvae` as in the paper, `vq`, `vqkd` of BEiT v2, arXiv 2208.06366, or `kmeans`, which needs
+pictures from the web, ours (`vq`, `dvae` as in the paper, `vqkd` of BEiT v2, arXiv 2208.06366, or `kmeans`, which needs
 no training) only yours: numbers are not comparable. Positions are timm's, absolute; the released code's are relative.
 """
 
@@ -19,7 +19,7 @@ from selfsight.errors import RecipeError, unknown
 from selfsight.losses.code_usage import entropy
 from selfsight.losses.masked_codes import masked_cross_entropy
 from selfsight.methods.base import Batch, Facts, Method, Prepared, Projections, Terms, Training
-from selfsight.nn import tokenizers
+from selfsight.nn import patches, tokenizers
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.hidden import HiddenPatches, hidden_places
 from selfsight.views.draw import Views
@@ -38,14 +38,14 @@ class BEiT(Method):
         encoder: Encoder,
         *,
         before: Method | None = None,
-        tokenizer: str = "dvae",  # dvae, vq, vqkd: trained first; kmeans: patches as they are
+        tokenizer: str = "vq",  # vq, dvae (the paper's), vqkd: trained first; kmeans is not; docs/decisions.md says why
         codes: int | None = None,  # V; paper 8192, here 1024 for small views and fewer for few pictures
         share: float = 0.4,  # of the patches, hidden at most; paper 0.4, its code 75 of 196
         block: int | None = None,  # area of the smallest block, patches; released code 16, here 4 for small views
         exact: bool = False,  # hide the whole share; the released code often stops a little earlier
         augmentation: str = "zoom-flip",  # name of a view recipe
     ) -> None:
-        super().__init__(encoder)
+        super().__init__(patches.pooled(encoder))
         if codes is None or block is None:
             raise RecipeError("beit: codes and block are automatic and not set; pass them or take BEiT.resolve's")
         self.tokenizer, self.codes, self.augmentation = tokenizer, codes, augmentation
@@ -65,7 +65,7 @@ class BEiT(Method):
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
         """How many codes, and the smallest block. RecipeError for a tokenizer that there is not."""
-        if settings.get("tokenizer", "dvae") not in TOKENIZERS:
+        if settings.get("tokenizer", "vq") not in TOKENIZERS:
             raise RecipeError(unknown("tokenizer", str(settings["tokenizer"]), TOKENIZERS))
         block = (16, "released code") if facts.size >= 224 else (4, "few patches; released code: 16 of 196")
         return {"codes": tokenizers.affordable(facts.size, facts.count, settings.get("codes")), "block": block}

@@ -24,7 +24,7 @@ from selfsight.methods.base import Batch, Facts, Method, Projections, Terms, Tra
 from selfsight.nn.decoder import Decoder
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.gumbel import gumbel
-from selfsight.nn.patches import patchify
+from selfsight.nn.patches import patchify, pooled
 from selfsight.nn.tokenizers import LearnedTokenizer, affordable, counted, drawn
 from selfsight.views.draw import Views
 from selfsight.views.keyed import Keyed
@@ -45,7 +45,7 @@ class DVAE(Method):
         beta: float = 1e-3,  # of KL(codes || even use), ramped up over the first tenth; beside an error of 1 at first
         augmentation: str = "zoom-flip",  # name of a view recipe
     ) -> None:
-        super().__init__(encoder)
+        super().__init__(pooled(encoder))
         if codes is None:
             raise RecipeError("dvae: codes is automatic and not set; pass it or take DVAE.resolve's")
         self.codes, self.width, self.temperature = codes, width, temperature

@@ -23,7 +23,7 @@ from selfsight.methods.base import Batch, Facts, Method, Prepared, Projections, 
 from selfsight.nn.codebook import Codebook, nearest, passed_through
 from selfsight.nn.decoder import Decoder
 from selfsight.nn.encoder import Encoder
-from selfsight.nn.patches import patchify
+from selfsight.nn.patches import patchify, pooled
 from selfsight.nn.tokenizers import LearnedTokenizer, affordable, counted, drawn, looked_at, rows_of
 from selfsight.views.draw import Views
 from selfsight.views.recipes import multi_view
@@ -43,7 +43,7 @@ class VQ(Method):
         beta: float = 0.25,  # of the commitment, section 3.2
         augmentation: str = "zoom-flip",  # name of a view recipe
     ) -> None:
-        super().__init__(encoder)
+        super().__init__(pooled(encoder))
         if codes is None:
             raise RecipeError("vq: codes is automatic and not set; pass it or take VQ.resolve's")
         self.codes, self.width, self.decay, self.beta, self.augmentation = codes, width, decay, beta, augmentation

@@ -21,6 +21,7 @@ from selfsight.nn.codebook import UnitCodebook, nearest, passed_through
 from selfsight.nn.decoder import Decoder
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
+from selfsight.nn.patches import pooled
 from selfsight.nn.teacher import Still
 from selfsight.nn.tokenizers import LearnedTokenizer, affordable, counted, looked_at, rows_of
 from selfsight.views.draw import Views
@@ -43,7 +44,7 @@ class VQKD(Method):
         beta: float = 1.0,  # of the commitment, released code
         augmentation: str = "zoom-flip",  # name of a view recipe
     ) -> None:
-        super().__init__(encoder)
+        super().__init__(pooled(encoder))
         if codes is None or before is None:
             raise RecipeError("vqkd: it needs its teacher as `before`, and `codes`, which VQKD.resolve chooses")
         self.teacher, self.codes, self.width = teacher, codes, width

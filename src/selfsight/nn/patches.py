@@ -5,14 +5,17 @@ Everything here is row-major: patch i of a grid (h, w) lies in row i // w, colum
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-__all__ = ["at", "grid", "partial", "patchify", "unpatchify", "vectors"]
+if TYPE_CHECKING:
+    from selfsight.nn.encoder import Encoder
+
+__all__ = ["at", "grid", "partial", "patchify", "pooled", "unpatchify", "vectors"]
 
 
 def patchify(pixels: Float[Tensor, "B C H W"], side: int) -> Float[Tensor, "B L P"]:
@@ -31,6 +34,17 @@ def unpatchify(rows: Float[Tensor, "B L P"], side: int, size: int) -> Float[Tens
     across = -(-size // side)
     cut = rows.reshape(len(rows), across, across, side, side, -1)
     return cut.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)[..., :size, :size]
+
+
+def pooled(encoder: Encoder) -> Encoder:
+    """The same encoder, whose embedding is from now on the mean of its patches, not its class token.
+
+    For what is trained on patches alone: a class token learns nothing from that. Other networks stay as they are.
+    """
+    if type(encoder.backbone).__name__ == "VisionTransformer" and encoder.backbone.global_pool == "token":
+        encoder.backbone.reset_classifier(0, "avg")
+        encoder.arguments = {**encoder.arguments, "global_pool": "avg", "fc_norm": False}
+    return encoder
 
 
 def at(rows: Float[Tensor, "B L D"], places: Int[Tensor, "B M"]) -> Float[Tensor, "B M D"]:
