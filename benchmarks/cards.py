@@ -147,19 +147,13 @@ def card(results: dict[str, Any], method: str) -> str:
 
 def options() -> argparse.Namespace:
     """What the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="where the sets are")
+    parser = machine.asks(__doc__, RESULTS)
     parser.add_argument("--lengths", nargs="+", default=LENGTHS)
     parser.add_argument("--tasks", nargs="+", choices=quality.TASKS, default=list(TASKS))
     parser.add_argument("--methods", nargs="+", help="default: every method that learns from pictures")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--size", type=int, help="side of the views; default: what the plan chooses")
-    parser.add_argument("--json", type=Path, default=RESULTS, help="the result file, which is also read")
-    parser.add_argument("--table", action="store_true", help="only print what is in the result file")
-    asked = parser.parse_args()
-    if not asked.table and asked.data is None:
-        parser.error("--data is missing: name the folder that holds the sets")
-    return asked
+    return machine.answered(parser, "data")
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -42,3 +43,21 @@ def keep(file: Path | None, figures: dict[str, Any]) -> None:
         partial = file.with_name(f"{file.name}.tmp")
         partial.write_text(json.dumps({"machine": facts(), **figures}, indent=1) + "\n", encoding="utf-8")
         partial.replace(file)
+
+
+def asks(story: str | None, results: Path) -> argparse.ArgumentParser:
+    """The command line of a benchmark on image sets: where they are, and the result file, which is read as well."""
+    parser = argparse.ArgumentParser(description=story, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="where the sets are")
+    parser.add_argument("--json", type=Path, default=results, help="the result file, which is also read")
+    parser.add_argument("--table", action="store_true", help="only print what is in the result file")
+    return parser
+
+
+def answered(parser: argparse.ArgumentParser, *needed: str) -> argparse.Namespace:
+    """What the command line says; only a table needs nothing of `needed`."""
+    asked = parser.parse_args()
+    missing = [f"--{name}" for name in needed if getattr(asked, name) is None]
+    if missing and not asked.table:
+        parser.error(f"{' and '.join(missing)} must be given, unless --table only prints what is there")
+    return asked

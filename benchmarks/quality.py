@@ -218,19 +218,13 @@ def told(one: dict[str, Any]) -> str:
 
 def options() -> argparse.Namespace:
     """What the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="where the sets are")
+    parser = machine.asks(__doc__, RESULTS)
     parser.add_argument("--for", dest="length", default="10m", help="length of each training")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="default: one for each core")
-    parser.add_argument("--json", type=Path, default=RESULTS, help="the result file, which is also read")
-    parser.add_argument("--table", action="store_true", help="only print what is in the result file")
-    asked = parser.parse_args()
-    if not asked.table and asked.data is None:
-        parser.error("--data is missing: name the folder that holds the sets")
-    return asked
+    return machine.answered(parser, "data")
 
 
 def main() -> None:

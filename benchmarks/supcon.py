@@ -256,8 +256,7 @@ def table(results: dict[str, Any]) -> str:
 
 def options() -> argparse.Namespace:
     """What the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="where the sets are")
+    parser = machine.asks(__doc__, RESULTS)
     parser.add_argument("--images", type=int, default=30_000, help="pictures that each training consumes")
     parser.add_argument("--seeds", type=int, default=3, help="of the goal")
     parser.add_argument("--more-seeds", type=int, default=1, help="of the other parts")
@@ -267,12 +266,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--batch", type=int, default=128, help="at most; fewer where there are fewer pictures")
     parser.add_argument("--threads", type=int, help="default: one for each core")
-    parser.add_argument("--json", type=Path, default=RESULTS, help="the result file, which is also read")
-    parser.add_argument("--table", action="store_true", help="only print what is in the result file")
-    asked = parser.parse_args()
-    if not asked.table and asked.data is None:
-        parser.error("--data is missing: name the folder that holds the sets")
-    return asked
+    return machine.answered(parser, "data")
 
 
 def main() -> None:

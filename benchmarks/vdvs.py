@@ -204,8 +204,7 @@ def verdict(rows: list[dict[str, Any]]) -> str:
 
 def options() -> argparse.Namespace:
     """What the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="where the sets are")
+    parser = machine.asks(__doc__, RESULTS)
     parser.add_argument("--weights", type=Path, help="efficientnet-lite0-57934424.pth")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--pictures", type=int, default=448, help="training pictures")
@@ -218,12 +217,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--reduction", default="mean")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="default: one for each core")
-    parser.add_argument("--json", type=Path, default=RESULTS, help="the result file, which is also read")
-    parser.add_argument("--table", action="store_true", help="only print what is in the result file")
-    asked = parser.parse_args()
-    if not asked.table and (asked.data is None or asked.weights is None):
-        parser.error("--data and --weights are missing: name the folder that holds the sets, and the weights' file")
-    return asked
+    return machine.answered(parser, "data", "weights")
 
 
 def main() -> None:
