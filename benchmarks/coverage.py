@@ -5,7 +5,7 @@
 Test pictures come in groups (photographs of one tree, crops of one scan) that share their luck: for each group a share
 is drawn, and of its pictures so many are named rightly. Groups are alike or unequal in size, few or many, shares near
 one half or near the ends. Of each set that is drawn so, the interval of the share (`of_share`) and that of the paired
-difference of two encoders (`of_difference`) either hold the truth, which is known here, or do not. A few minutes.
+difference of two encoders (`of_difference`) either hold the truth, which is known here, or do not. Some minutes.
 """
 
 from __future__ import annotations

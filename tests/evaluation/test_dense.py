@@ -199,9 +199,3 @@ def test_what_is_left_out_is_told(masked: Path, manifest: Manifest) -> None:
     bare = next(row for row in range(64) if not manifest.test[row])
     notes = scene.posed(manifest, {row: file for row, file in files.items() if row != bare}, 32).notes
     assert notes == (f"1 of 64 pictures have no mask and are left out; the first is {manifest.names[bare]!r}.",)
-
-
-def test_documents_have_no_places(documents: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    selfsight.train(documents, size=16, batch=16, length="1steps", out=tmp_path / "run", quiet=True)
-    assert cli.main(["evaluate", str(tmp_path / "run"), "--dense", str(tmp_path)]) == 2
-    assert "--dense asks where things are in pictures; this run learned from documents" in capsys.readouterr().err
