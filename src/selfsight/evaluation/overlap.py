@@ -23,7 +23,7 @@ def ratios(sums: Float[np.ndarray, "3 C *R"]) -> Float[np.ndarray, "C *R"]:
     """Intersection over union of each class; NaN where neither names nor truth show it."""
     both, guessed, true = sums
     union = guessed + true - both
-    return np.divide(both, union, out=np.full(union.shape, np.nan), where=union > 0)
+    return np.asarray(np.divide(both, union, out=np.full(union.shape, np.nan), where=union > 0))
 
 
 def mean(counts: Counts) -> float:
@@ -48,7 +48,7 @@ def scored(counts: Counts, own: Counts, groups: Int[np.ndarray, "M"]) -> dict[st
     """Mean IoU with its interval; where `own` are another row's counts, that row's paired lead as well."""
     number = len(np.unique(groups))
     means = resampled(counts, groups)
-    found = {"miou": mean(counts), "interval": list(intervals.of_resampled(means, number, (0.0, 1.0)))}
+    found: dict[str, Any] = {"miou": mean(counts), "interval": list(intervals.of_resampled(means, number, (0.0, 1.0)))}
     if own is not counts:
         leads = resampled(own, groups) - means
         found["difference"] = mean(own) - found["miou"]

@@ -168,7 +168,7 @@ def train(encoder: Encoder, lesson: Lesson, lr: float, tell: Tell = lambda: None
             with torch.autocast(own.device.type, torch.bfloat16, enabled=lesson.precision == "bf16"):
                 logits = head(own(batch["views"][:, 0].to(own.device)))
             loss, _ = classification(logits, batch["label"].to(own.device))
-            loss.backward()
+            torch.autograd.backward(loss)
             _must_be_finite(loss, parameters, f"step {step + 1} at the rate {lr:g}")
             optimizer.step()
             tell()
