@@ -82,10 +82,10 @@ def seen(name: str) -> list[str]:
 
 def settings(rows: list[dict[str, Any]]) -> str:
     """A row for each setting: its default, and what its file says of it."""
-    lines = ["| `--set` | default | |", "|---|---|---|"]
+    lines = ["| `--set` | kind | default | |", "|---|---|---|---|"]
     for row in rows:
         default = "automatic" if row["default"] is None else f"`{row['default']}`"
-        lines.append(f"| `{row['name']}` | {default} | {row['note'].replace('|', '/')} |")
+        lines.append(f"| `{row['name']}` | {row['type']} | {default} | {row['note'].replace('|', '/')} |")
     return "\n".join(lines)
 
 
