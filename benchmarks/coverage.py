@@ -83,16 +83,16 @@ def covered(world: World, trials: int) -> dict[str, dict[str, float]]:
 
 def table(results: dict[str, Any]) -> str:
     """The figures as Markdown, one line for each kind of group, one column for each share."""
-    shares = list(dict.fromkeys(row["share"] for row in results["worlds"]))
-    head = ["groups", "pictures a group", "interval", *(f"truth {share:g}" for share in shares)]
+    rows = [(World(**row["world"]), row) for row in results["worlds"]]
+    shares = dict.fromkeys(world.share for world, _ in rows)
+    head = ["groups", "pictures a group", "interval", *(f"share {share:g}" for share in shares)]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    kinds = dict.fromkeys((row["groups"], row["sizes"]) for row in results["worlds"])
-    for groups, sizes in kinds:
-        of_kind = [row for row in results["worlds"] if (row["groups"], row["sizes"]) == (groups, sizes)]
+    for groups, sizes in dict.fromkeys((world.groups, world.sizes) for world, _ in rows):
         for name in ("share", "difference"):
-            cells = [f"{100 * row[name]['held']:.1f} % ({row[name]['width']:.3f})" for row in of_kind]
+            of_kind = [row[name] for world, row in rows if (world.groups, world.sizes) == (groups, sizes)]
+            cells = [f"{100 * one['held']:.1f} % ({one['width']:.3f})" for one in of_kind]
             lines.append(f"| {groups} | {SIZES[sizes]} | {name} | {' | '.join(cells)} |")
-    everything = [row[name]["held"] for row in results["worlds"] for name in ("share", "difference")]
+    everything = [row[name]["held"] for _, row in rows for name in ("share", "difference")]
     inside = sum(LEAST <= held <= MOST for held in everything)
     below, above = sum(held < LEAST for held in everything), sum(held > MOST for held in everything)
     counts = f"Between {100 * LEAST:g} and {100 * MOST:g} %: {inside} of {len(everything)}"
@@ -109,7 +109,7 @@ def main() -> None:
     asked = parser.parse_args()
     found = []
     for world in worlds():
-        found.append({**asdict(world), **covered(world, asked.trials)})
+        found.append({"world": asdict(world), **covered(world, asked.trials)})
         print(found[-1], file=sys.stderr, flush=True)
     results = {"trials": asked.trials, "worlds": found}
     machine.keep(asked.json, results)

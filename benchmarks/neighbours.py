@@ -18,7 +18,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import faiss
 import machine
 import numpy as np
 import torch
@@ -46,6 +45,8 @@ def rows(queries: int = QUERIES, gallery: int = ROWS, width: int = WIDTH) -> Fou
 
 def by_faiss(queries: np.ndarray, gallery: np.ndarray, k: int) -> Found:
     """Scores and places of the k largest inner products."""
+    import faiss  # here: the page of figures is written without it
+
     index = faiss.IndexFlatIP(gallery.shape[1])
     index.add(gallery)
     scores, places = index.search(queries, k)
@@ -128,6 +129,8 @@ def main() -> None:
     parser.add_argument("--k", type=int, nargs="+", default=NEIGHBOURS)
     parser.add_argument("--json", type=Path, help="write the figures here")
     asked = parser.parse_args()
+    import faiss
+
     torch.set_num_threads(asked.threads)
     faiss.omp_set_num_threads(asked.threads)
     found = {str(k): compare(k, asked.rounds) for k in asked.k}

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import cards
+import coverage
 import end_to_end
 import killsweep
+import neighbours
 import quality
 import start_up
 import supcon
@@ -44,6 +46,8 @@ TABLES = {
     "end_to_end": end_to_end.table,
     "killsweep": killsweep.table,
     "cards": cards.table,
+    "coverage": coverage.table,
+    "neighbours": neighbours.table,
     "quality": quality.table,
     "start_up": start_up.table,
     "vdvs": vdvs.table,

@@ -155,3 +155,12 @@ def test_labels_are_compared_on_the_same_seeds(started: Callable[..., dict[str, 
     shown = names["table"]({"rows": rows})
     assert "| emoji_free | SupCon | 0.900; 1.0 | cross-entropy | 0.800; 1.0 | +0.100 (" in shown
     assert shown.endswith("one of the tasks: reached.")
+
+
+def test_intervals_hold_the_truth_in_a_few_worlds(started: Callable[..., dict[str, Any]]) -> None:
+    """The quick version of benchmarks/coverage.py: of 100 intervals of 95 %, 88 or more with chance 0.998."""
+    names = started("coverage.py")
+    for world in ((20, "five", 0.05, 0.015), (50, "unequal", 0.8, 0.06), (50, "one", 0.5, 0.06)):
+        found = names["covered"](names["World"](*world), 100)
+        assert found["share"]["held"] >= 0.88, world
+        assert found["difference"]["held"] >= 0.88, world

@@ -24,3 +24,12 @@ def test_the_copy_knows_the_pictures_and_nothing_else_changes() -> None:
     assert first.running_mean is not None
     assert int(first.num_batches_tracked) == 2
     assert float(first.running_mean.abs().sum()) > 0
+
+
+def test_a_last_picture_alone_is_passed_over() -> None:
+    """257 pictures in batches of 256; the maps of this network are 1 x 1."""
+    encoder = Encoder("test_resnet", size=32)
+    views = torch.randint(0, 256, (9, 32, 32, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    norm = normalising(estimated(encoder, torch.split(views, 8)))[-1]
+    assert int(norm.num_batches_tracked) == 1
+    assert torch.equal(norm.running_mean, normalising(estimated(encoder, [views[:8]]))[-1].running_mean)

@@ -33,6 +33,7 @@ from selfsight.views.render import whole
 PATCHES = 20_000  # of the training part, about equally many of each picture: what the neighbours are found among
 BATCH = 32  # pictures
 PIXELS = 16  # side of the raw pixels of a patch, at most
+COARSE = 4  # patches across, below which people are told
 TASKS = ("knn", "linear")
 
 Patches = Iterator[tuple[Float[np.ndarray, "B L D"], Int[np.ndarray, "B"]]]
@@ -76,7 +77,7 @@ def measured(
         "rows": table,
         "majority": majority(scene, known[ENCODER][1], seen),
         "classes": by_class(found[ENCODER][0]["linear"], scene.classes),
-        "notes": list(scene.notes),
+        "notes": [*scene.notes, *coarse(own)],
         **conclusion(table, len(np.unique(groups))),
     }
 
@@ -182,6 +183,15 @@ def by_class(counts: overlap.Counts, classes: Sequence[int]) -> dict[str, float 
     """IoU of each class by its number in the masks; None where neither names nor masks of the test part show it."""
     found = overlap.ratios(counts.sum(axis=0).astype(float))
     return {str(number): None if np.isnan(one) else float(one) for number, one in zip(classes, found, strict=True)}
+
+
+def coarse(row: Row) -> list[str]:
+    """A note where the grid says little of places."""
+    if min(row.grid) >= COARSE:
+        return []
+    across = f"{row.grid[0]} x {row.grid[1]}"
+    remedy = "train with a larger --size, or an encoder of smaller patches, to tell what is where"
+    return [f"The encoder divides a view into {across} patches only; {remedy}."]
 
 
 def conclusion(table: Mapping[str, Any], groups: int) -> dict[str, Any]:

@@ -33,7 +33,10 @@ def check_rows(method: str, batch: int, micro: int | None) -> None:
 
 
 def estimated(encoder: Embedder, batches: Iterable[Shaped[Tensor, "B ..."]]) -> Embedder:
-    """A copy in eval mode whose batch-norm statistics are the plain mean over `batches`; the encoder stays as it is."""
+    """A copy in eval mode whose batch-norm statistics are the plain mean over `batches`; the encoder stays as it is.
+
+    A batch of one picture, such as the last may be, is passed over: where maps are 1 x 1 it has no variance.
+    """
     own = copy.deepcopy(encoder)
     norms = normalising(own)
     own.eval()
@@ -42,6 +45,6 @@ def estimated(encoder: Embedder, batches: Iterable[Shaped[Tensor, "B ..."]]) -> 
         norm.momentum = None
         norm.train()
     with torch.no_grad():
-        for views in batches if norms else ():
+        for views in (batch for batch in batches if norms and len(batch) > 1):
             own(views.to(own.device))
     return own.eval()
