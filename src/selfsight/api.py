@@ -160,6 +160,9 @@ def evaluate(
     *,
     json: Path | None = None,
     pretrained: str | None = None,
+    drop_leaks: bool = False,
+    identity_column: str | None = None,
+    across_column: str | None = None,
     label_column: str | None = None,
     group_column: str | None = None,
     split_column: str | None = None,
@@ -169,10 +172,13 @@ def evaluate(
 
     "Training helped" is said only when the interval of the paired difference to the best of those three, and of the
     weights that the run started from if it was given some, lies above 0. Test pictures that the run was trained on are
-    left out; DataError when no other is left.
+    left out; DataError when no other is left. Those that the training part gives away by a copy or by their group are
+    counted, and left out with `drop_leaks`. Retrieval looks for the label, or for the value of `identity_column`, among
+    all other test pictures, or those of another value of `across_column`.
     """
     from selfsight import report
     from selfsight.data.manifest import Manifest
+    from selfsight.evaluation import together
     from selfsight.evaluation.measure import measured
     from selfsight.evaluation.protocol import RIVALS, START
     from selfsight.evaluation.unseen import unseen
@@ -185,7 +191,10 @@ def evaluate(
     manifest, notes = unseen(manifest, Manifest.load(its.folder / "manifest.parquet"))
     encoders = {"encoder": its.embedder(), **rivals(its.recipe, its.folder, pretrained)}
     pixels = its.recipe.pixels
-    found, neighbours = measured(
+    sought = together.asked(
+        manifest, identity_column, across_column, session.column_of(its.recipe, given(data or []), columns)
+    )
+    found, shown = measured(
         encoders,
         session.pictures_of(its.recipe, manifest),
         manifest,
@@ -193,13 +202,16 @@ def evaluate(
         low=pixels["low"],
         high=pixels["high"],
         rivals=(*RIVALS, START) if its.recipe.weights or its.recipe.pretrained else RIVALS,
+        sought=sought,
+        drop_leaks=drop_leaks,
     )
     found["notes"] = notes + found["notes"]
     if its.recipe.use_all:
         found["verdict"]["sentence"] += " The run was trained on its test part too (--use-all): see the notes."
     content = json_format.dumps(found, indent=1).encode()
     checkpoints.replace_file(its.folder / "evaluation.json", content)
-    checkpoints.replace_file(its.folder / "neighbours.json", json_format.dumps(neighbours).encode())
+    for name, pictures in shown.items():
+        checkpoints.replace_file(its.folder / f"{name}.json", json_format.dumps(pictures).encode())
     if json is not None:
         checkpoints.replace_file(Path(json), content)
     report.write(its.folder)

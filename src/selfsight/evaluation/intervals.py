@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 from scipy.stats import norm, t
@@ -24,16 +26,21 @@ def resampled_means(
     _, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     count = len(sizes)
     totals = np.stack([np.bincount(member, row.astype(np.float64), minlength=count) for row in values] + [sizes])
+    parts = []
+    for weights in drawn(count, resamples, seed):
+        sums = totals @ weights.T  # (M + 1, B)
+        parts.append(sums[:-1] / sums[-1])
+    return np.concatenate(parts, axis=1)
+
+
+def drawn(count: int, resamples: int = RESAMPLES, seed: int = 0) -> Iterator[Float[np.ndarray, "B G"]]:
+    """How often each of `count` groups is in each resample, a block of resamples at a time."""
     generator = np.random.default_rng(seed)
-    means = np.empty((len(values), resamples))
     step = max(1, BLOCK // count)
     for first in range(0, resamples, step):
-        drawn = min(step, resamples - first)
-        picks = generator.integers(0, count, (drawn, count)) + np.arange(drawn)[:, None] * count
-        weights = np.bincount(picks.ravel(), minlength=drawn * count).reshape(drawn, count)
-        sums = totals @ weights.T.astype(np.float64)  # (M + 1, drawn)
-        means[:, first : first + drawn] = sums[:-1] / sums[-1]
-    return means
+        some = min(step, resamples - first)
+        picks = generator.integers(0, count, (some, count)) + np.arange(some)[:, None] * count
+        yield np.bincount(picks.ravel(), minlength=some * count).reshape(some, count).astype(np.float64)
 
 
 def of_share(values: Shaped[np.ndarray, "N"], groups: Int[np.ndarray, "N"], *, seed: int = 0) -> Interval:
@@ -74,10 +81,10 @@ def _of_mean(values: Float[np.ndarray, "N"], groups: Int[np.ndarray, "N"], ends:
         share = ((1 - LEVEL) / 2) ** (1 / count)
         low, high = (share * float(means[0]) + (1 - share) * end for end in ends)
         return low, high
-    return _percentiles(resampled_means(values[None], groups, seed=seed)[0], count)
+    return percentiles(resampled_means(values[None], groups, seed=seed)[0], count)
 
 
-def _percentiles(means: Float[np.ndarray, "R"], count: int) -> Interval:
+def percentiles(means: Float[np.ndarray, "R"], count: int) -> Interval:
     """Percentiles widened for few groups as Student's t is (Hesterberg 2015, The American Statistician 69, 4.2)."""
     tail = norm.cdf(np.sqrt(count / (count - 1)) * t.ppf((1 - LEVEL) / 2, count - 1))
     low, high = np.quantile(means, [tail, 1 - tail])

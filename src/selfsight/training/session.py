@@ -109,6 +109,12 @@ def manifest_for(folder: Path, recipe: Recipe, data: list[str] | None, columns: 
     return scan(source.find(data or recipe.data, **columns.spelled(), kind=methods.get(recipe.method).kind))
 
 
+def column_of(recipe: Recipe, data: list[str], columns: Columns) -> Callable[[str], dict[str, str | None]]:
+    """What reads one more column of the table of DATA (by default the run's), by the pictures' names."""
+    kind = methods.get(recipe.method).kind
+    return lambda name: source.values(data or recipe.data, name, kind, group=columns.group, split=columns.split)
+
+
 def settled(request: Request, folder: Path, tell: Told) -> tuple[Recipe, Manifest]:
     """The run's recipe and manifest: those it holds already, or new ones, kept on disk before anything is trained."""
     going_on = (folder / "recipe.yaml").exists()
