@@ -160,6 +160,9 @@ def evaluate(
     *,
     json: Path | None = None,
     pretrained: str | None = None,
+    finetune: bool = False,
+    finetune_for: str | None = None,
+    dense: Path | None = None,
     drop_leaks: bool = False,
     identity_column: str | None = None,
     across_column: str | None = None,
@@ -172,9 +175,8 @@ def evaluate(
 
     "Training helped" is said only when the interval of the paired difference to the best of those three, and of the
     weights that the run started from if it was given some, lies above 0. Test pictures that the run was trained on are
-    left out; DataError when no other is left. Those that the training part gives away by a copy or by their group are
-    counted, and left out with `drop_leaks`. Retrieval looks for the label, or for the value of `identity_column`, among
-    all other test pictures, or those of another value of `across_column`.
+    left out; DataError when no other is left. Those that the training part gives away are counted, and left out with
+    `drop_leaks`. Retrieval looks for `identity_column` in place of the label, across values of `across_column`.
     """
     from selfsight import report
     from selfsight.data.manifest import Manifest
@@ -182,7 +184,7 @@ def evaluate(
     from selfsight.evaluation.measure import measured
     from selfsight.evaluation.protocol import RIVALS, START
     from selfsight.evaluation.unseen import unseen
-    from selfsight.training import session
+    from selfsight.training import further, session
     from selfsight.training.build import rivals
 
     its = Run(run)
@@ -190,6 +192,7 @@ def evaluate(
     manifest = session.manifest_for(its.folder, its.recipe, given(data) if data is not None else None, columns)
     manifest, notes = unseen(manifest, Manifest.load(its.folder / "manifest.parquet"))
     encoders = {"encoder": its.embedder(), **rivals(its.recipe, its.folder, pretrained)}
+    more = further.asked(its, manifest, encoders, finetune=finetune, length=finetune_for, dense=dense)
     pixels = its.recipe.pixels
     sought = together.asked(
         manifest, identity_column, across_column, session.column_of(its.recipe, given(data or []), columns)
@@ -205,7 +208,7 @@ def evaluate(
         sought=sought,
         drop_leaks=drop_leaks,
     )
-    found["notes"] = notes + found["notes"]
+    found |= {"notes": notes + found["notes"], **more()}
     if its.recipe.use_all:
         found["verdict"]["sentence"] += " The run was trained on its test part too (--use-all): see the notes."
     content = json_format.dumps(found, indent=1).encode()

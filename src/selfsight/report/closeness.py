@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from selfsight.report.downstream import Part
 from selfsight.report.words import NAMES, interval, percent
 
 SHARES = ("r_at_1", "r_at_5", "r_at_10", "map_at_r", "r_precision", "accuracy")  # shown in per cent
@@ -22,17 +22,6 @@ HEADS = {
 WEAKEST = 8  # classes that are shown
 
 Cell = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class Part:
-    """One table: a cell is its number and, in smaller letters where there is room, its interval."""
-
-    title: str
-    words: str
-    heads: list[str]
-    rows: list[tuple[str, list[Cell]]]
-    sentences: list[str] = field(default_factory=list)
 
 
 def parts(evaluation: Mapping[str, Any]) -> Iterator[Part]:

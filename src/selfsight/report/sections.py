@@ -7,7 +7,7 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from selfsight.report import closeness
+from selfsight.report import closeness, downstream
 from selfsight.report.contents import Contents, Entry
 from selfsight.report.curves import chart
 from selfsight.report.html import element, safe
@@ -77,17 +77,17 @@ def _score_row(name: str, scores: Mapping[str, Any], tasks: Sequence[str]) -> st
     return element("tr", cells, names="own" if name == "trained" else "")
 
 
-def closer(run: Contents) -> str:
-    """Retrieval, clustering and the weakest classes."""
+def further(run: Contents) -> str:
+    """Tables of what comes after the scores, each with what it says; the first row of a comparison is this run's."""
     found = ""
-    for part in closeness.parts(run.evaluation):
+    for part in (*closeness.parts(run.evaluation), *downstream.parts(run.evaluation)):
         rows = [
             element(
                 "tr",
                 element("td", safe(name)) + "".join(map(_two_sizes, cells)),
-                names="own" if name == NAMES["trained"] else "",
+                names="" if place or part.heads[0] else "own",
             )
-            for name, cells in part.rows
+            for place, (name, cells) in enumerate(part.rows)
         ]
         notes = "".join(element("p", safe(said(sentence, run.kind)), names="note") for sentence in part.sentences)
         found += _section(part.title, said(part.words, run.kind), _card(_table(part.heads, rows)) + notes)
@@ -215,7 +215,7 @@ def bad_files(run: Contents) -> str:
 
 
 SECTIONS: tuple[Callable[[Contents], str], ...] = (
-    verdict, facts, numbers, closer, leaks, hard, curves, views, outputs, neighbours, recipe, bad_files,
+    verdict, facts, numbers, further, leaks, hard, curves, views, outputs, neighbours, recipe, bad_files,
 )  # fmt: skip
 
 

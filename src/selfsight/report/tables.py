@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from selfsight.report import closeness
+from selfsight.report import closeness, downstream
 from selfsight.report.scores import contenders, named
 from selfsight.report.words import NAMES, conclusions, interval, percent, plain, said
 
@@ -51,6 +51,12 @@ def evaluation(numbers: Mapping[str, Any]) -> None:
     if free:
         told = {name: said(NAMES.get(name, name), numbers.get("kind")) for name in free}
         _table(["without labels", "value"], [(told[name], plain(value)) for name, value in free.items()])
+    for part in downstream.parts(numbers):
+        _line(part.title)
+        cells = [(name, *(" ".join(filter(None, cell)) for cell in row)) for name, row in part.rows]
+        _table(part.heads, cells)
+        for sentence in part.sentences:
+            _line(sentence)
     leaks = (numbers.get("leaks") or {}).get("sentence")
     for note in (leaks, closeness.weakest(numbers), *(numbers.get("notes") or [])):
         if note:
@@ -90,7 +96,7 @@ def methods(described: Sequence[Mapping[str, Any]]) -> None:
         return
     one = described[0]
     _line(f"{one['story']}\n")
-    rows = [(s["name"], s["type"].removesuffix(" | None"), _default(s["default"]), s["note"]) for s in one["settings"]]
+    rows = [(s["name"], s["type"], _default(s["default"]), s["note"]) for s in one["settings"]]
     _table(["--set", "type", "default", "meaning and source"], rows)
 
 
