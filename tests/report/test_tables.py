@@ -29,6 +29,22 @@ def test_an_evaluation_in_a_pipe_is_plain_lines(capsys: pytest.CaptureFixture[st
     ]
 
 
+def test_retrieval_leaks_and_weak_classes_are_told_in_short(capsys: pytest.CaptureFixture[str]) -> None:
+    half = {"value": 0.5, "interval": [0.4, 0.6]}
+    retrieval = {"by": "label", "across": None, "queries": 9, "skipped": 0, "r_at_1": half, "map_at_r": half}
+    one = {"pictures": 9, "interval": [0.1, 0.3], "said": None}
+    classes = [one | {"label": name, "accuracy": 0.2} for name in ("ant", "bee", "cow", "dog")]
+    more = {"retrieval": retrieval, "leaks": {"sentence": "2 leak."}, "classes": classes}
+    tables.show("evaluate", EVALUATION | more)
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[3:5] == ["\tretrieval R@1\tretrieval mAP@R", "this run\t50.0 %  40.0 to 60.0\t50.0 %  40.0 to 60.0"]
+    assert shown[-3:] == [
+        "2 leak.",
+        "Weakest classes: ant 20.0 % of 9, bee 20.0 % of 9, cow 20.0 % of 9.",
+        "Training helped.",
+    ]
+
+
 def test_on_a_terminal_it_is_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "120")

@@ -186,7 +186,7 @@ def _picture(entry: Entry, names: str, score: str) -> str:
     label = f"<bdi><b>{safe(entry['label'])}</b></bdi>" if entry.get("label") is not None else ""
     last = safe(str(entry.get("name") or "").rsplit("/", 1)[-1])  # the narrow column's worth; the rest is the title
     if entry.get("said") is not None:
-        label += f"<bdi>said: {safe(entry['said'])}, {safe(percent(entry['confidence']))}</bdi>"
+        label += f"<bdi>said: {safe(entry['said'])}</bdi><bdi>{safe(percent(entry['confidence']))} of the votes</bdi>"
     if entry.get("as") is not None:
         label += f"<bdi>{safe(entry['as'])}</bdi>"
     text = f'{label}<bdi title="{name}">{last}</bdi>{safe(score)}'
