@@ -79,7 +79,7 @@ def test_leaks_are_counted_and_dropped_and_a_column_is_sought(photos: Path, tmp_
     names = sorted(photos.rglob("*.png"))
     Image.open(names[1]).save(tmp_path / "copy.jpg", quality=90)
     lines = [
-        f"{path},{path.parent.name},{'test' if i % 4 == 0 else 'train'},{9 if i in (8, 9) else 100 + i},{i // 8},{i % 2}"
+        f"{path},{path.parent.name},{'train' if i % 4 else 'test'},{9 if i in (8, 9) else 100 + i},{i // 8},{i % 2}"
         for i, path in enumerate(names)
     ]
     lines.append(f"{tmp_path / 'copy.jpg'},china,test,200,8,0")
