@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 from scipy.stats import norm, t
@@ -30,18 +32,19 @@ def resampled_sums(
 
     All rows see the same resamples, and so do two calls with the same groups and seed: their differences are paired.
     """
-    names, member = np.unique(groups, return_inverse=True)
-    count = len(names)
-    totals = np.stack([np.bincount(member, row.astype(np.float64), minlength=count) for row in values])
+    _, member = np.unique(groups, return_inverse=True)
+    totals = np.stack([np.bincount(member, row.astype(np.float64)) for row in values])
+    return np.concatenate([totals @ weights.T for weights in drawn(totals.shape[1], resamples, seed)], axis=1)
+
+
+def drawn(count: int, resamples: int = RESAMPLES, seed: int = 0) -> Iterator[Float[np.ndarray, "B G"]]:
+    """How often each of `count` groups is in each resample, a block of resamples at a time."""
     generator = np.random.default_rng(seed)
-    found = np.empty((len(values), resamples))
     step = max(1, BLOCK // count)
     for first in range(0, resamples, step):
-        drawn = min(step, resamples - first)
-        picks = generator.integers(0, count, (drawn, count)) + np.arange(drawn)[:, None] * count
-        weights = np.bincount(picks.ravel(), minlength=drawn * count).reshape(drawn, count)
-        found[:, first : first + drawn] = totals @ weights.T.astype(np.float64)
-    return found
+        some = min(step, resamples - first)
+        picks = generator.integers(0, count, (some, count)) + np.arange(some)[:, None] * count
+        yield np.bincount(picks.ravel(), minlength=some * count).reshape(some, count).astype(np.float64)
 
 
 def of_share(values: Shaped[np.ndarray, "N"], groups: Int[np.ndarray, "N"], *, seed: int = 0) -> Interval:
@@ -74,7 +77,7 @@ def of_resampled(found: Float[np.ndarray, "R"], count: int, ends: Interval) -> I
     """
     if count < 2:
         return ends
-    return _alike(float(found[0]), count, ends) if np.ptp(found) < 1e-12 else _percentiles(found, count)
+    return _alike(float(found[0]), count, ends) if np.ptp(found) < 1e-12 else percentiles(found, count)
 
 
 def _alike(value: float, count: int, ends: Interval) -> Interval:
@@ -94,10 +97,10 @@ def _of_mean(values: Float[np.ndarray, "N"], groups: Int[np.ndarray, "N"], ends:
     means = np.bincount(member, values, minlength=count) / sizes
     if np.ptp(means) < 1e-12:  # rounding
         return _alike(float(means[0]), count, ends)
-    return _percentiles(resampled_means(values[None], groups, seed=seed)[0], count)
+    return percentiles(resampled_means(values[None], groups, seed=seed)[0], count)
 
 
-def _percentiles(means: Float[np.ndarray, "R"], count: int) -> Interval:
+def percentiles(means: Float[np.ndarray, "R"], count: int) -> Interval:
     """Percentiles widened for few groups as Student's t is (Hesterberg 2015, The American Statistician 69, 4.2)."""
     tail = norm.cdf(np.sqrt(count / (count - 1)) * t.ppf((1 - LEVEL) / 2, count - 1))
     low, high = np.quantile(means, [tail, 1 - tail])
