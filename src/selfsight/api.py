@@ -175,9 +175,8 @@ def evaluate(
 
     "Training helped" is said only when the interval of the paired difference to the best of those three, and of the
     weights that the run started from if it was given some, lies above 0. Test pictures that the run was trained on are
-    left out; DataError when no other is left. Those that the training part gives away by a copy or by their group are
-    counted, and left out with `drop_leaks`. Retrieval looks for the label, or for the value of `identity_column`, among
-    all other test pictures, or those of another value of `across_column`.
+    left out; DataError when no other is left. Those that the training part gives away are counted, and left out with
+    `drop_leaks`. Retrieval looks for `identity_column` in place of the label, across values of `across_column`.
     """
     from selfsight import report
     from selfsight.training import evaluate as evaluating

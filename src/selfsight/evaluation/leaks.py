@@ -64,7 +64,7 @@ class Leaks:
             parts = [f"{counts['exact']} are copies of training pictures", f"{counts['near']} nearly so"]
             parts += [f"{counts['grouped']} are of {self.groups} groups that have training pictures"]
             after = (
-                "they are left out of every number"
+                "they are left out of every number but those of --finetune and --dense"
                 if dropped
                 else "that flatters every row of the table (--drop-leaks leaves them out)"
             )
