@@ -179,38 +179,12 @@ def evaluate(
     `drop_leaks`. Retrieval looks for `identity_column` in place of the label, across values of `across_column`.
     """
     from selfsight import report
-    from selfsight.data.manifest import Manifest
-    from selfsight.evaluation import together
-    from selfsight.evaluation.measure import measured
-    from selfsight.evaluation.protocol import RIVALS, START
-    from selfsight.evaluation.unseen import unseen
-    from selfsight.training import further, session
-    from selfsight.training.build import rivals
+    from selfsight.training import evaluate as evaluating
 
     its = Run(run)
     columns = changed(its.recipe.columns, label_column, group_column, split_column, shared_labels)
-    manifest = session.manifest_for(its.folder, its.recipe, given(data) if data is not None else None, columns)
-    manifest, notes = unseen(manifest, Manifest.load(its.folder / "manifest.parquet"))
-    encoders = {"encoder": its.embedder(), **rivals(its.recipe, its.folder, pretrained)}
-    more = further.asked(its, manifest, encoders, finetune=finetune, length=finetune_for, dense=dense)
-    pixels = its.recipe.pixels
-    sought = together.asked(
-        manifest, identity_column, across_column, session.column_of(its.recipe, given(data or []), columns)
-    )
-    found, shown = measured(
-        encoders,
-        session.pictures_of(its.recipe, manifest),
-        manifest,
-        size=its.recipe.size,
-        low=pixels["low"],
-        high=pixels["high"],
-        rivals=(*RIVALS, START) if its.recipe.weights or its.recipe.pretrained else RIVALS,
-        sought=sought,
-        drop_leaks=drop_leaks,
-    )
-    found |= {"notes": notes + found["notes"], **more()}
-    if its.recipe.use_all:
-        found["verdict"]["sentence"] += " The run was trained on its test part too (--use-all): see the notes."
+    wanted = evaluating.Wanted(pretrained, finetune, finetune_for, dense, drop_leaks, identity_column, across_column)
+    found, shown = evaluating.evaluate(its, its.embedder(), given(data) if data is not None else None, columns, wanted)
     content = json_format.dumps(found, indent=1).encode()
     checkpoints.replace_file(its.folder / "evaluation.json", content)
     for name, pictures in shown.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from selfsight.report.downstream import Part
+from selfsight.report.parts import Cell, Part
 from selfsight.report.words import NAMES, interval, percent
 
 SHARES = ("r_at_1", "r_at_5", "r_at_10", "map_at_r", "r_precision", "accuracy")  # shown in per cent
@@ -20,8 +20,6 @@ HEADS = {
     "clustering": {"accuracy": "accuracy", "nmi": "NMI", "ami": "AMI", "ari": "ARI"},
 }
 WEAKEST = 8  # classes that are shown
-
-Cell = tuple[str, str]
 
 
 def parts(evaluation: Mapping[str, Any]) -> Iterator[Part]:
@@ -47,7 +45,7 @@ def parts(evaluation: Mapping[str, Any]) -> Iterator[Part]:
             "Accuracy of nearest neighbours in the classes where it is lowest, and what the wrong ones were said to be."
         )
         rows = [(one["label"], _class(one)) for one in found[:WEAKEST]]
-        yield Part("Weakest classes", words, ["class", "accuracy", "pictures", "mostly said to be"], rows)
+        yield Part("Weakest classes", words, ["class", "accuracy", "pictures", "mostly said to be"], rows, own=False)
 
 
 def brief(evaluation: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, ...]]]:

@@ -11,6 +11,7 @@ from selfsight.report import closeness, downstream
 from selfsight.report.contents import Contents, Entry
 from selfsight.report.curves import chart
 from selfsight.report.html import element, safe
+from selfsight.report.parts import Part
 from selfsight.report.scores import contenders, named, whiskers
 from selfsight.report.words import MEANINGS, NAMES, conclusions, interval, percent, plain, said
 
@@ -77,21 +78,24 @@ def _score_row(name: str, scores: Mapping[str, Any], tasks: Sequence[str]) -> st
     return element("tr", cells, names="own" if name == "trained" else "")
 
 
+def closer(run: Contents) -> str:
+    """Retrieval, clustering and the weakest classes."""
+    return "".join(_part(part, run.kind) for part in closeness.parts(run.evaluation))
+
+
 def further(run: Contents) -> str:
-    """Tables of what comes after the scores, each with what it says; the first row of a comparison is this run's."""
-    found = ""
-    for part in (*closeness.parts(run.evaluation), *downstream.parts(run.evaluation)):
-        rows = [
-            element(
-                "tr",
-                element("td", safe(name)) + "".join(map(_two_sizes, cells)),
-                names="" if place or part.heads[0] else "own",
-            )
-            for place, (name, cells) in enumerate(part.rows)
-        ]
-        notes = "".join(element("p", safe(said(sentence, run.kind)), names="note") for sentence in part.sentences)
-        found += _section(part.title, said(part.words, run.kind), _card(_table(part.heads, rows)) + notes)
-    return found
+    """What was measured because it was asked for."""
+    return "".join(_part(part, run.kind) for part in downstream.parts(run.evaluation))
+
+
+def _part(part: Part, kind: str | None) -> str:
+    """A table, and what it says."""
+    rows = [
+        element("tr", element("td", safe(name)) + "".join(map(_two_sizes, cells)), names="own" if own else "")
+        for own, (name, cells) in zip([part.own, *[False] * len(part.rows)], part.rows, strict=False)
+    ]
+    notes = "".join(element("p", safe(said(sentence, kind)), names="note") for sentence in part.sentences)
+    return _section(part.title, said(part.words, kind), _card(_table(part.heads, rows)) + notes)
 
 
 def _two_sizes(cell: tuple[str, str]) -> str:
@@ -215,7 +219,7 @@ def bad_files(run: Contents) -> str:
 
 
 SECTIONS: tuple[Callable[[Contents], str], ...] = (
-    verdict, facts, numbers, further, leaks, hard, curves, views, outputs, neighbours, recipe, bad_files,
+    verdict, facts, numbers, further, closer, leaks, hard, curves, views, outputs, neighbours, recipe, bad_files,
 )  # fmt: skip
 
 
