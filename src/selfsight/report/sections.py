@@ -10,7 +10,7 @@ from typing import Any
 from selfsight.report.contents import Contents, Entry
 from selfsight.report.curves import chart
 from selfsight.report.html import element, safe
-from selfsight.report.scores import contenders, named, whiskers
+from selfsight.report.scores import contenders, named, unlabelled, whiskers
 from selfsight.report.words import MEANINGS, NAMES, conclusions, interval, percent, plain, said
 
 CURVES = (  # key in metrics.jsonl, title, what it says
@@ -75,15 +75,16 @@ def _score_row(name: str, scores: Mapping[str, Any], tasks: Sequence[str]) -> st
 
 
 def _label_free(run: Contents) -> str:
-    values = {key: value for key, value in dict(run.evaluation.get("label_free") or {}).items() if _is_number(value)}
-    cells = [
-        element("div", element("dt", safe(said(NAMES.get(key, key), run.kind))) + element("dd", safe(plain(value))))
-        for key, value in values.items()
-    ]
-    if not cells:
+    whose, values = unlabelled(run.evaluation)
+    if not values:
         return ""
-    words = "What can be said without labels: how much of its space the embedding uses, and how it is spread."
-    return _section("Without labels", words, element("dl", "".join(cells), names="facts"))
+    rows = []
+    for name, row in values.items():
+        told = element("td", safe(said(NAMES.get(name, name), run.kind)))
+        cells = "".join(element("td", safe("-" if one is None else plain(one)), names="number") for one in row)
+        rows.append(element("tr", told + cells))
+    words = "What can be said without labels: how much of its space an embedding uses, and how it is spread."
+    return _section("Without labels", words, _card(_table(["", *(NAMES.get(name, name) for name in whose)], rows)))
 
 
 def curves(run: Contents) -> str:

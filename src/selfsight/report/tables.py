@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from selfsight.report.scores import contenders, named
+from selfsight.report.scores import contenders, named, unlabelled
 from selfsight.report.words import NAMES, conclusions, interval, percent, plain, said
 
 Row = Sequence[object]
@@ -43,10 +43,11 @@ def evaluation(numbers: Mapping[str, Any]) -> None:
     if tasks:
         rows = [(NAMES.get(n, n), *(_score(scores.get(task)) for task in tasks)) for n, scores in scored.items()]
         _table(["encoder", *(named(task) for task in tasks)], rows)
-    free = {name: value for name, value in dict(numbers.get("label_free") or {}).items() if name != "two_views"}
+    whose, free = unlabelled(numbers)
     if free:
         told = {name: said(NAMES.get(name, name), numbers.get("kind")) for name in free}
-        _table(["without labels", "value"], [(told[name], plain(value)) for name, value in free.items()])
+        values = [(told[name], *("-" if one is None else plain(one) for one in row)) for name, row in free.items()]
+        _table(["without labels", *(NAMES.get(name, name) for name in whose)], values)
     for note in numbers.get("notes") or []:
         _line(note)
     for conclusion, _ in conclusions(numbers.get("verdict")):

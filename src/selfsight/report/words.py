@@ -19,11 +19,13 @@ NAMES = {
     "two_views": "found by another view",
     "rows": "pictures measured",
     "width": "numbers per picture",
-    "alignment": "alignment",
-    "uniformity": "uniformity",
-    "mean_cos": "mean cosine",
-    "mean_cosine": "mean cosine",
-    "std": "spread (std)",
+    "lidar": "LiDAR",
+    "alpha_req": "alpha-ReQ (best near 1)",
+    "participation": "participation ratio",
+    "alignment": "alignment (less is closer)",
+    "uniformity": "uniformity (less is better)",
+    "mean_cos": "mean cosine (less is better)",
+    "std": "spread (std x sqrt(d))",
 }
 MEANINGS = {
     "untrained": "random weights: what the architecture alone gives",
