@@ -71,6 +71,8 @@ class Recipe:
     # looking on
     monitor_points: int = 10
     monitor_pictures: int = 500
+    on_collapse: str = "warn"  # or stop
+    keep: str = "last"  # or best-rankme: the look whose encoder is kept
     beta2: float = 0.999  # of AdamW, whose beta1 is `momentum`
     # a method trained to its end first
     before: Recipe | None = None

@@ -86,6 +86,6 @@ def label_free(features: Float[np.ndarray, "N D"]) -> dict[str, float | int]:
 
 
 def of_views(first: Float[np.ndarray, "N D"], second: Float[np.ndarray, "N D"]) -> dict[str, float]:
-    """What two views of the same pictures say: `alignment`, and `lidar` where pictures are enough for the dimensions."""
+    """What two views of the same pictures say: `alignment`, and `lidar` where they are enough for the dimensions."""
     found = {"alignment": alignment(first, second), "lidar": spectrum.lidar(np.stack([first, second], axis=1))}
     return {name: value for name, value in found.items() if value is not None}

@@ -50,8 +50,8 @@ def lidar(views: Float[np.ndarray, "N Q D"], delta: float = DELTA) -> float | No
     """Effective rank of what tells N pictures apart, against how much Q views of one differ: 1 to min(N - 1, D).
 
     Thilak et al. 2023 (2312.04000): the entropy of the eigenvalues of Sw^-1/2 Sb Sw^-1/2 themselves, neither centred
-    nor squared. The paper takes 1,000 pictures and 50 views; fewer give a lower number. None where N (Q - 1) < 1.5 D: Sw then has
-    directions of hardly any spread but `delta`, and the value would be of these.
+    nor squared. The paper takes 1,000 pictures and 50 views; fewer give a lower number. None where N (Q - 1) < 1.5 D:
+    Sw then has directions of hardly any spread but `delta`, and the value would be of these.
     """
     count, drawn, width = views.shape
     if count < 2 or drawn < 2 or count * (drawn - 1) < ENOUGH * width:

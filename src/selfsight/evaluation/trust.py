@@ -41,4 +41,5 @@ def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     ranks = [rankdata(rows, axis=1) for rows in (first, second)]
     a, b = (rows - rows.mean(axis=1, keepdims=True) for rows in ranks)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (a * b).sum(axis=1) / np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+        found: np.ndarray = (a * b).sum(axis=1) / np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    return found

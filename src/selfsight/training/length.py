@@ -124,6 +124,7 @@ def before_recipe(
         steps = round(seconds * (1 - BEFORE_SHARE if first else 1) / speeds[0].seconds)
     own = {key: getattr(training, key) for key in ("optimizer", "momentum", "beta2", "weight_decay", "clip")}
     own |= {"lr": training.rate(values["batch"])[0], "steps": max(1, steps), "settings": settings}
+    own["keep"] = "last"  # every rank builds on it, and one rank knows the best
     own["warmup"] = min(0.5, training.warmup * (values["pictures"] // values["batch"]) / own["steps"])
     its = values | own | {"method": name, "before": None}
     before = before_recipe(its, first, manifest, speeds[1:], seconds * BEFORE_SHARE) if first else None

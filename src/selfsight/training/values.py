@@ -12,6 +12,7 @@ import yaml
 from selfsight.errors import RecipeError
 from selfsight.methods.base import Method
 from selfsight.recipe import Recipe
+from selfsight.training.best import KEEPS
 
 __all__ = ["RECIPE", "Plan", "as_value", "checked", "kinds_of_settings"]
 
@@ -57,7 +58,7 @@ LIMITS: dict[str, tuple[str, float, float]] = {  # name: is the lower end left o
     "pull_margin": (FROM, 0, 2),
     "head_rate": (ABOVE, 0, math.inf),
 }
-CHOICES = {"precision": ("fp32", "bf16")}
+CHOICES = {"precision": ("fp32", "bf16"), "on_collapse": ("warn", "stop"), "keep": tuple(KEEPS)}
 WORDS = {
     int: "a whole number",
     float: "a number",
