@@ -74,7 +74,7 @@ class Guard:
 
     def found(self, signs: Signs) -> dict[str, str]:
         """Every cause that these signs speak for, with its sentence. Of a graver one the lesser follow."""
-        gravest = next(((cause, said) for cause, look in EMBEDDINGS.items() if (said := look(self, signs))), None)
+        gravest = next(((cause, said) for cause, look in NETWORK.items() if (said := look(self, signs))), None)
         found = dict([gravest]) if gravest else {}
         found |= {cause: said for cause, look in PARTS.items() if (said := look(self, signs))}
         if not found and (said := stuck(self)):
@@ -206,18 +206,18 @@ def stuck(guard: Guard) -> str | None:
 
 
 Look = Callable[[Guard, Signs], str | None]
-EMBEDDINGS: dict[str, Look] = {  # gravest first: each implies those below it
+NETWORK: dict[str, Look] = {  # gravest first: each implies those below it
     "not_finite": not_finite,
     "alike_pictures": alike_pictures,
     "complete_collapse": complete_collapse,
     "dimensional_collapse": dimensional_collapse,
     "dead_half": dead_half,
+    "constant_head": constant_head,
 }
 PARTS: dict[str, Look] = {
-    "constant_head": constant_head,
     "frozen_teacher": frozen_teacher,
     "stale_queue": stale_queue,
     "empty_clusters": empty_clusters,
     "one_code": one_code,
 }
-CAUSES = (*EMBEDDINGS, *PARTS, "stuck_at_chance")
+CAUSES = (*NETWORK, *PARTS, "stuck_at_chance")
