@@ -175,6 +175,7 @@ def evaluate(
     """
     from selfsight import report
     from selfsight.data.manifest import Manifest
+    from selfsight.evaluation import trust
     from selfsight.evaluation.measure import measured
     from selfsight.evaluation.protocol import RIVALS, START
     from selfsight.evaluation.unseen import unseen
@@ -184,7 +185,8 @@ def evaluate(
     its = Run(run)
     columns = changed(its.recipe.columns, label_column, group_column, split_column, shared_labels)
     manifest = session.manifest_for(its.folder, its.recipe, given(data) if data is not None else None, columns)
-    manifest, notes = unseen(manifest, Manifest.load(its.folder / "manifest.parquet"))
+    trained = Manifest.load(its.folder / "manifest.parquet")
+    manifest, notes = unseen(manifest, trained)
     encoders = {"encoder": its.embedder(), **rivals(its.recipe, its.folder, pretrained)}
     pixels = its.recipe.pixels
     found, neighbours = measured(
@@ -199,6 +201,7 @@ def evaluate(
     found["notes"] = notes + found["notes"]
     if its.recipe.use_all:
         found["verdict"]["sentence"] += " The run was trained on its test part too (--use-all): see the notes."
+    found["trust"] = trust.of_looks(its.metrics.to_pylist(), trained.labels[trained.train_rows()])
     content = json_format.dumps(found, indent=1).encode()
     checkpoints.replace_file(its.folder / "evaluation.json", content)
     checkpoints.replace_file(its.folder / "neighbours.json", json_format.dumps(neighbours).encode())

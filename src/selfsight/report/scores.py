@@ -31,6 +31,21 @@ def unlabelled(numbers: Mapping[str, Any]) -> tuple[list[str], dict[str, list[fl
     return list(found), {measure: [own.get(measure) for own in found.values()] for measure in measures}
 
 
+def agreements(numbers: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """How well each score without labels ranked the looks of the run: rank correlation and interval, where known."""
+    found = dict(dict(numbers.get("trust") or {}).get("measures") or {})
+    return {
+        name: (f"{one['spearman']:+.2f}", f"{one['interval'][0]:+.2f} to {one['interval'][1]:+.2f}")
+        for name, one in found.items()
+        if one.get("interval")
+    }
+
+
+def trusted(numbers: Mapping[str, Any]) -> str:
+    """The same in words; nothing where nothing can be said."""
+    return str(dict(numbers.get("trust") or {}).get("sentence") or "")
+
+
 def named(task: str) -> str:
     """The task as people read it."""
     shots = task.removeprefix("few.")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from selfsight.report.scores import contenders, named, unlabelled
+from selfsight.report.scores import agreements, contenders, named, trusted, unlabelled
 from selfsight.report.words import NAMES, conclusions, interval, percent, plain, said
 
 Row = Sequence[object]
@@ -48,8 +48,11 @@ def evaluation(numbers: Mapping[str, Any]) -> None:
         told = {name: said(NAMES.get(name, name), numbers.get("kind")) for name in free}
         values = [(told[name], *("-" if one is None else plain(one) for one in row)) for name, row in free.items()]
         _table(["without labels", *(NAMES.get(name, name) for name in whose)], values)
-    for note in numbers.get("notes") or []:
-        _line(note)
+    if known := agreements(numbers):
+        heads = ["score without labels", "ranks this run's looks as labels do", "95 % interval"]
+        _table(heads, [(NAMES.get(name, name), *row) for name, row in known.items()])
+    for note in [*(numbers.get("notes") or []), trusted(numbers)]:
+        _line(note) if note else None
     for conclusion, _ in conclusions(numbers.get("verdict")):
         _line(conclusion)
 

@@ -20,6 +20,7 @@ NAMES = {
     "rows": "pictures measured",
     "width": "numbers per picture",
     "lidar": "LiDAR",
+    "lidar_32": "LiDAR in 32 directions",
     "alpha_req": "alpha-ReQ (best near 1)",
     "participation": "participation ratio",
     "alignment": "alignment (less is closer)",
