@@ -21,13 +21,14 @@ ROWS = 2  # glances that agree, before it is told
 ALIKE = 1e-3  # std x sqrt(d) below which all pictures have the same vector: mean cosine above 0.999999
 FALLEN = 0.05  # and the share of the untrained network's, which is itself low: its mean cosine is often 0.99
 NOTHING = 1e-4  # root mean square of an embedding of which bfloat16 and weight decay leave nothing
-LINE = 1.5  # directions: all pictures on one line have 1
+LINE = 3.0  # directions: pictures on a line have 1, in a plane 2, those of an untrained network 20 and more
 LOST = 0.4  # of the most directions seen so far; healthy runs keep 0.65, see benchmarks/collapse.py
 STILL = 0.5  # of the dimensions
 FEW = 0.5  # of the clusters
 ONE = 0.9  # of the pictures, in one cluster
 STEPS = 100  # that a loss must stay at chance
 NEAR = 0.01  # of chance: what is above it by more learns something, if not what it should
+LEARNED = 1e-3  # of chance, and three standard errors: what is below it by more comes down
 
 Signs = Mapping[str, float]
 
@@ -197,7 +198,8 @@ def stuck(guard: Guard) -> str | None:
     if not guard.chance or len(guard.losses) < STEPS:
         return None
     mean, error = fmean(guard.losses), stdev(guard.losses) / STEPS**0.5
-    if abs(mean - guard.chance) > NEAR * guard.chance or mean < guard.chance - 3 * error:
+    learned = guard.chance - mean > max(3 * error, LEARNED * guard.chance)
+    if learned or abs(mean - guard.chance) > NEAR * guard.chance:
         return None
     return (
         f"nothing is learned: over {STEPS} steps the loss is {mean:.3f}, and {guard.chance:.3f} is chance; try another "
