@@ -49,7 +49,7 @@ def test_label_free_uses_a_fixed_subset() -> None:
     rows = np.random.default_rng(0).normal(size=(3000, 8)).astype(np.float32)
     measured = geometry.label_free(rows)
     assert (measured["rows"], measured["width"]) == (2048, 8)
-    told = {"rows", "width", "rankme", "participation", "uniformity", "mean_cos", "std"}
+    told = {"rows", "width", "rankme", "participation", "intrinsic_dimension", "uniformity", "mean_cos", "std"}
     assert set(measured) == told, "8 dimensions are too few for a power law"
     assert set(geometry.label_free(rows.reshape(-1, 40))) == told | {"alpha_req"}
     assert set(geometry.label_free(rows[:1])) == {"rows", "width", "rankme"}

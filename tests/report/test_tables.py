@@ -29,7 +29,7 @@ def test_an_evaluation_in_a_pipe_is_plain_lines(capsys: pytest.CaptureFixture[st
         "the same network, untrained\t50.0 %  48.0 to 52.0",
         "without labels\tthis run\tthe same network, untrained",
         "effective rank (RankMe)\t97.31\t4",
-        "LiDAR\t-\t3.5",
+        "LiDAR (where pictures are enough)\t-\t3.5",
         "Training helped.",
     ]
 

@@ -73,7 +73,7 @@ def subset(count: int, limit: int = ROWS) -> np.ndarray:
 def label_free(features: Float[np.ndarray, "N D"]) -> dict[str, float | int]:
     """What one cloud's rows say, at most 2,048 evenly spaced ones, with the shape that the numbers depend on.
 
-    `alpha_req` is left out where too few directions are in use to fit it.
+    `alpha_req` and `intrinsic_dimension` are left out where there is too little to fit them to.
     """
     rows = features[subset(len(features))]
     measured: dict[str, float | int] = {"rows": len(rows), "width": rows.shape[1], "rankme": rankme(rows)}
@@ -81,6 +81,7 @@ def label_free(features: Float[np.ndarray, "N D"]) -> dict[str, float | int]:
         return measured
     values = spectrum.variances(rows)
     found = {"alpha_req": spectrum.alpha_req(values), "participation": spectrum.participation(values)}
+    found |= {"intrinsic_dimension": spectrum.intrinsic_dimension(rows)}
     found |= {"uniformity": uniformity(rows), "mean_cos": mean_cosine(rows), "std": feature_std(rows)}
     return measured | {name: value for name, value in found.items() if value is not None}
 
