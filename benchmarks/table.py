@@ -16,6 +16,7 @@ from typing import Any
 import cards
 import collapse
 import end_to_end
+import evaluation
 import killsweep
 import monitors
 import quality
@@ -44,6 +45,7 @@ def views(results: dict[str, Any]) -> str:
 
 TABLES = {
     "end_to_end": end_to_end.table,
+    "evaluation": evaluation.table,
     "killsweep": killsweep.table,
     "cards": cards.table,
     "collapse": collapse.table,

@@ -73,8 +73,17 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "use_all": "Train on the test part too. Every later number of this run then says so.",
     "force": "Go on where a check would stop.",
     "quiet": "Print nothing but errors.",
+    "finetune": "Also train the whole network with 1, 10 and 100 % of the labels, from this run's encoder and from "
+    "scratch (it says how many minutes that takes).",
+    "finetune_for": "How long each training of --finetune is: 500steps (the default), 30epochs, 50kimages; 10m is for "
+    "all together.",
+    "dense": "Also measure where things are, by patches: a folder of masks named as the pictures, or a table with the "
+    "columns path and mask. One class number for each pixel, 255 for none.",
     "json": "Also write the numbers into this file.",
     "patches": "Keep one vector for each patch, not only one for each picture.",
+    "drop_leaks": "Leave test pictures that have a copy or their group in the training part out of every number.",
+    "identity_column": "The table's column that retrieval looks for in place of the label, such as one of products.",
+    "across_column": "The table's column, such as one of cameras: only pictures of another value of it are searched.",
     "label_column": "The table's column of labels; an empty cell is a picture without a label.",
     "group_column": "The table's column of groups: pictures that must not be split between train and test.",
     "split_column": "The table's column that says train or test.",

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from selfsight.report import closeness, downstream
 from selfsight.report.scores import agreements, contenders, named, trusted, unlabelled
 from selfsight.report.words import NAMES, conclusions, interval, percent, plain, said
 
@@ -43,6 +44,9 @@ def evaluation(numbers: Mapping[str, Any]) -> None:
     if tasks:
         rows = [(NAMES.get(n, n), *(_score(scores.get(task)) for task in tasks)) for n, scores in scored.items()]
         _table(["encoder", *(named(task) for task in tasks)], rows)
+    heads, rows = closeness.brief(numbers)
+    if rows:
+        _table(heads, rows)
     whose, free = unlabelled(numbers)
     if free:
         told = {name: said(NAMES.get(name, name), numbers.get("kind")) for name in free}
@@ -51,8 +55,16 @@ def evaluation(numbers: Mapping[str, Any]) -> None:
     if known := agreements(numbers):
         heads = ["score without labels", "ranks this run's looks as labels do", "95 % interval"]
         _table(heads, [(NAMES.get(name, name), *row) for name, row in known.items()])
-    for note in [*(numbers.get("notes") or []), trusted(numbers)]:
-        _line(note) if note else None
+    for part in downstream.parts(numbers):
+        _line(part.title)
+        cells = [(name, *(" ".join(filter(None, cell)) for cell in row)) for name, row in part.rows]
+        _table(part.heads, cells)
+        for sentence in part.sentences:
+            _line(sentence)
+    leaks = (numbers.get("leaks") or {}).get("sentence")
+    for note in (leaks, closeness.weakest(numbers), *(numbers.get("notes") or []), trusted(numbers)):
+        if note:
+            _line(note)
     for conclusion, _ in conclusions(numbers.get("verdict")):
         _line(conclusion)
 
@@ -88,7 +100,7 @@ def methods(described: Sequence[Mapping[str, Any]]) -> None:
         return
     one = described[0]
     _line(f"{one['story']}\n")
-    rows = [(s["name"], s["type"].removesuffix(" | None"), _default(s["default"]), s["note"]) for s in one["settings"]]
+    rows = [(s["name"], s["type"], _default(s["default"]), s["note"]) for s in one["settings"]]
     _table(["--set", "type", "default", "meaning and source"], rows)
 
 
