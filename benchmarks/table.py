@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import cards
+import collapse
 import coverage
 import end_to_end
+import evaluation
 import killsweep
+import monitors
 import neighbours
 import quality
 import start_up
@@ -25,7 +28,7 @@ import vdvs
 
 RESULTS = Path(__file__).with_name("results")
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGES = (DOCS / "benchmarks.md", DOCS / "which-method.md")
+PAGES = (DOCS / "benchmarks.md", DOCS / "which-method.md", DOCS / "guard.md")
 PLACE = re.compile(r"(<!-- figures of (\w+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 
@@ -44,10 +47,13 @@ def views(results: dict[str, Any]) -> str:
 
 TABLES = {
     "end_to_end": end_to_end.table,
+    "evaluation": evaluation.table,
     "killsweep": killsweep.table,
     "cards": cards.table,
     "coverage": coverage.table,
     "neighbours": neighbours.table,
+    "collapse": collapse.table,
+    "monitors": monitors.table,
     "quality": quality.table,
     "start_up": start_up.table,
     "vdvs": vdvs.table,

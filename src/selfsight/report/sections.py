@@ -7,11 +7,12 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from selfsight.report import downstream
+from selfsight.report import closeness, downstream
 from selfsight.report.contents import Contents, Entry
 from selfsight.report.curves import chart
 from selfsight.report.html import element, safe
-from selfsight.report.scores import contenders, named, whiskers
+from selfsight.report.parts import Part
+from selfsight.report.scores import agreements, contenders, named, trusted, unlabelled, whiskers
 from selfsight.report.words import MEANINGS, NAMES, conclusions, interval, percent, plain, said
 
 CURVES = (  # key in metrics.jsonl, title, what it says
@@ -19,7 +20,10 @@ CURVES = (  # key in metrics.jsonl, title, what it says
     ("quality", "Quality", "nearest neighbours on held-out training pictures"),
     ("rankme", "Effective rank", "how many directions the embedding uses"),
     ("mean_cos", "Mean cosine", "near 1, all pictures look the same to the encoder"),
+    ("lidar_32", "LiDAR", "how many of 32 directions tell pictures apart better than views of one"),
+    ("sign.directions", "Directions", "effective rank about the mean, as the guard sees it; a fall is a collapse"),
 )
+MOST = 100  # warnings that are shown
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
 
@@ -30,6 +34,21 @@ def verdict(run: Contents) -> str:
     return "".join(element("p", safe(words), names="verdict helped" if helped else "verdict") for words, helped in said)
 
 
+def warnings(run: Contents) -> str:
+    """What the guard said while training, and steps that were left out."""
+    rows = [(line["step"], str(line["sentence"])) for line in run.metrics if "sentence" in line]
+    rows += [
+        (line["step"], f"{line.get('tensor', 'the loss')} was not finite; the step changed nothing")
+        for line in run.metrics
+        if line.get("skipped")
+    ]
+    if not rows:
+        return ""
+    body = [element("tr", f"<td>{safe(str(step))}</td><td>{safe(words)}</td>") for step, words in sorted(rows)[:MOST]]
+    words = "What was found while training, at the step where it was seen."
+    return _section("Warnings", words, _card(_table(["step", "what, and a remedy"], body)))
+
+
 def facts(run: Contents) -> str:
     """The handful of values that people ask for first."""
     recipe = {name: value for name, value, _ in run.recipe}
@@ -38,6 +57,8 @@ def facts(run: Contents) -> str:
     if run.metrics:
         last = run.metrics[-1]
         shown += [(name, plain(last[name])) for name in ("epoch", "step") if name in last]
+    kept = [line["step"] for line in run.metrics if line.get("kept")]
+    shown += [("encoder of step", plain(kept[-1]))] if kept else []
     rates = sorted(float(entry["images_per_second"]) for entry in run.timing if entry.get("images_per_second"))
     if rates:
         shown.append((f"{run.kind}/s", f"{rates[len(rates) // 2]:.0f}"))
@@ -57,7 +78,9 @@ def numbers(run: Contents) -> str:
     figure = _key([named(task) for task in drawn]) + whiskers(scored, drawn)
     table = _table(heads, rows)
     words = "Accuracy on the test part, with 95 % intervals, beside what was not trained here."
-    notes = "".join(element("p", safe(note), names="note") for note in run.evaluation.get("notes") or [])
+    leaked = (run.evaluation.get("leaks") or {}).get("sentence")
+    told = [*([leaked] if leaked else []), *(run.evaluation.get("notes") or [])]
+    notes = "".join(element("p", safe(note), names="note") for note in told)
     return _section("Numbers", words, _card(figure) + "<br>" + _card(table) + notes) + _label_free(run)
 
 
@@ -75,17 +98,24 @@ def _score_row(name: str, scores: Mapping[str, Any], tasks: Sequence[str]) -> st
     return element("tr", cells, names="own" if name == "trained" else "")
 
 
+def closer(run: Contents) -> str:
+    """Retrieval, clustering and the weakest classes."""
+    return "".join(_part(part, run.kind) for part in closeness.parts(run.evaluation))
+
+
 def further(run: Contents) -> str:
-    """What was measured because it was asked for: a table each, and what it says."""
-    found = ""
-    for part in downstream.parts(run.evaluation):
-        rows = [
-            element("tr", element("td", safe(name)) + "".join(map(_two_sizes, cells)), names="" if place else "own")
-            for place, (name, cells) in enumerate(part.rows)
-        ]
-        notes = "".join(element("p", safe(sentence), names="note") for sentence in part.sentences)
-        found += _section(part.title, part.words, _card(_table(part.heads, rows)) + notes)
-    return found
+    """What was measured because it was asked for."""
+    return "".join(_part(part, run.kind) for part in downstream.parts(run.evaluation))
+
+
+def _part(part: Part, kind: str | None) -> str:
+    """A table, and what it says."""
+    rows = [
+        element("tr", element("td", safe(name)) + "".join(map(_two_sizes, cells)), names="own" if own else "")
+        for own, (name, cells) in zip([part.own, *[False] * len(part.rows)], part.rows, strict=False)
+    ]
+    notes = "".join(element("p", safe(said(sentence, kind)), names="note") for sentence in part.sentences)
+    return _section(part.title, said(part.words, kind), _card(_table(part.heads, rows)) + notes)
 
 
 def _two_sizes(cell: tuple[str, str]) -> str:
@@ -93,16 +123,45 @@ def _two_sizes(cell: tuple[str, str]) -> str:
     return element("td", safe(large) + (f"<small>{safe(small)}</small>" if small else ""), names="number")
 
 
+def hard(run: Contents) -> str:
+    """Test pictures that are named wrongly for sure, and the training pictures that misled."""
+    words = "On the left test pictures whose nearest training pictures, beside them, most clearly say the wrong thing."
+    rows = [element("div", _neighbour_row(row), names="row") for row in run.hard]
+    body = _key(["the same label", "another label"]) + "".join(rows)
+    return _section("Hard cases", said(words, run.kind), _card(body)) if rows else ""
+
+
+def leaks(run: Contents) -> str:
+    """Test pictures that the training part gives away."""
+    words = "On the left test pictures, beside each the training picture that is the same or nearly so."
+    rows = [element("div", _neighbour_row(row), names="row") for row in run.leaks]
+    return _section("Leaks", said(words, run.kind), _card("".join(rows))) if rows else ""
+
+
 def _label_free(run: Contents) -> str:
-    values = {key: value for key, value in dict(run.evaluation.get("label_free") or {}).items() if _is_number(value)}
-    cells = [
-        element("div", element("dt", safe(said(NAMES.get(key, key), run.kind))) + element("dd", safe(plain(value))))
-        for key, value in values.items()
-    ]
-    if not cells:
+    whose, values = unlabelled(run.evaluation)
+    if not values:
         return ""
-    words = "What can be said without labels: how much of its space the embedding uses, and how it is spread."
-    return _section("Without labels", words, element("dl", "".join(cells), names="facts"))
+    rows = []
+    for name, row in values.items():
+        told = element("td", safe(said(NAMES.get(name, name), run.kind)))
+        cells = "".join(element("td", safe("-" if one is None else plain(one)), names="number") for one in row)
+        rows.append(element("tr", told + cells))
+    words = "What can be said without labels: how much of its space an embedding uses, and how it is spread."
+    table = _card(_table(["", *(NAMES.get(name, name) for name in whose)], rows))
+    return _section("Without labels", words, table + _trust(run))
+
+
+def _trust(run: Contents) -> str:
+    """How far to trust these, where labels say."""
+    known = [
+        element("tr", f"<td>{safe(NAMES.get(name, name))}</td>" + "".join(element("td", safe(v)) for v in row))
+        for name, row in agreements(run.evaluation).items()
+    ]
+    heads = ["", "ranks the looks of this run as labels do (Spearman)", "95 % interval"]
+    sentence = trusted(run.evaluation)
+    words = element("p", safe(sentence), names="note") if sentence else ""
+    return ("<br>" + _card(_table(heads, known)) if known else "") + words
 
 
 def curves(run: Contents) -> str:
@@ -164,6 +223,10 @@ def _picture(entry: Entry, names: str, score: str) -> str:
     source = f"data:image/{kind};base64,{image}" if _BASE64.fullmatch(image) else ""
     label = f"<bdi><b>{safe(entry['label'])}</b></bdi>" if entry.get("label") is not None else ""
     last = safe(str(entry.get("name") or "").rsplit("/", 1)[-1])  # the narrow column's worth; the rest is the title
+    if entry.get("said") is not None:
+        label += f"<bdi>said: {safe(entry['said'])}</bdi><bdi>{safe(percent(entry['confidence']))} of the votes</bdi>"
+    if entry.get("as") is not None:
+        label += f"<bdi>{safe(entry['as'])}</bdi>"
     text = f'{label}<bdi title="{name}">{last}</bdi>{safe(score)}'
     if entry.get("text"):
         return element("figure", element("p", safe(entry["text"])) + text, names=f"page {names}")
@@ -190,7 +253,8 @@ def bad_files(run: Contents) -> str:
 
 
 SECTIONS: tuple[Callable[[Contents], str], ...] = (
-    verdict, facts, numbers, further, curves, views, outputs, neighbours, recipe, bad_files,
+    verdict, warnings, facts, numbers, further, closer, leaks, hard, curves, views, outputs, neighbours, recipe,
+    bad_files,
 )  # fmt: skip
 
 

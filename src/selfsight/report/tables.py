@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from selfsight.report import downstream
-from selfsight.report.scores import contenders, named
+from selfsight.report import closeness, downstream
+from selfsight.report.scores import agreements, contenders, named, trusted, unlabelled
 from selfsight.report.words import NAMES, conclusions, interval, percent, plain, said
 
 Row = Sequence[object]
@@ -44,18 +44,27 @@ def evaluation(numbers: Mapping[str, Any]) -> None:
     if tasks:
         rows = [(NAMES.get(n, n), *(_score(scores.get(task)) for task in tasks)) for n, scores in scored.items()]
         _table(["encoder", *(named(task) for task in tasks)], rows)
-    free = {name: value for name, value in dict(numbers.get("label_free") or {}).items() if name != "two_views"}
+    heads, rows = closeness.brief(numbers)
+    if rows:
+        _table(heads, rows)
+    whose, free = unlabelled(numbers)
     if free:
         told = {name: said(NAMES.get(name, name), numbers.get("kind")) for name in free}
-        _table(["without labels", "value"], [(told[name], plain(value)) for name, value in free.items()])
+        values = [(told[name], *("-" if one is None else plain(one) for one in row)) for name, row in free.items()]
+        _table(["without labels", *(NAMES.get(name, name) for name in whose)], values)
+    if known := agreements(numbers):
+        heads = ["score without labels", "ranks this run's looks as labels do", "95 % interval"]
+        _table(heads, [(NAMES.get(name, name), *row) for name, row in known.items()])
     for part in downstream.parts(numbers):
         _line(part.title)
         cells = [(name, *(" ".join(filter(None, cell)) for cell in row)) for name, row in part.rows]
         _table(part.heads, cells)
         for sentence in part.sentences:
             _line(sentence)
-    for note in numbers.get("notes") or []:
-        _line(note)
+    leaks = (numbers.get("leaks") or {}).get("sentence")
+    for note in (leaks, closeness.weakest(numbers), *(numbers.get("notes") or []), trusted(numbers)):
+        if note:
+            _line(note)
     for conclusion, _ in conclusions(numbers.get("verdict")):
         _line(conclusion)
 

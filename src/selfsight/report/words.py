@@ -19,11 +19,15 @@ NAMES = {
     "two_views": "found by another view",
     "rows": "pictures measured",
     "width": "numbers per picture",
-    "alignment": "alignment",
-    "uniformity": "uniformity",
-    "mean_cos": "mean cosine",
-    "mean_cosine": "mean cosine",
-    "std": "spread (std)",
+    "lidar": "LiDAR (where pictures are enough)",
+    "lidar_32": "LiDAR in 32 directions",
+    "alpha_req": "alpha-ReQ (best near 1)",
+    "participation": "participation ratio",
+    "intrinsic_dimension": "intrinsic dimension (TwoNN)",
+    "alignment": "alignment (less is closer)",
+    "uniformity": "uniformity (less is better)",
+    "mean_cos": "mean cosine (less is better)",
+    "std": "spread (std x sqrt(d))",
 }
 MEANINGS = {
     "untrained": "random weights: what the architecture alone gives",
@@ -65,8 +69,8 @@ def plain(value: object) -> str:
 
 
 def conclusions(verdict: object) -> list[tuple[str, bool]]:
-    """What can be said: of naming classes where there are labels, and of telling pictures apart."""
-    parts = [verdict, verdict.get("retrieval")] if isinstance(verdict, Mapping) else []
+    """What can be said: of naming classes, of telling pictures apart, of finding what was sought."""
+    parts = [verdict, verdict.get("retrieval"), verdict.get("identity")] if isinstance(verdict, Mapping) else []
     return [(words, helped) for words, helped in map(sentence, parts) if words]
 
 

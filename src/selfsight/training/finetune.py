@@ -35,7 +35,11 @@ from selfsight.views.recipes import multi_view
 __all__ = ["RATES", "Tuned", "choose", "state_digest", "tune", "work"]
 
 TRAINING = Training("adamw", weight_decay=0.05)  # betas 0.9 and 0.999: MAE, table 9
-RATES = (3e-4, 1e-3, 1e-4)  # on a tie the first; 1e-3 is MAE's at 1024 pictures, small batches and trained weights want less
+RATES = (
+    3e-4,
+    1e-3,
+    1e-4,
+)  # on a tie the first; 1e-3 is MAE's at 1024 pictures, small batches and trained weights want less
 HEAD = 10.0  # its rate beside the encoder's: it starts at nothing (SwAV's eval_semisup.py has 20, at 10 % of labels)
 WARMUP = 0.05  # share of the steps: MAE, 5 epochs of 100
 VIEWS = "crop-flip"
