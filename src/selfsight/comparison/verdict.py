@@ -1,0 +1,141 @@
+"""The verdict in plain words, from simultaneous intervals alone: nothing is said that they do not show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from selfsight.evaluation.contest import Gap
+
+Gaps = Mapping[tuple[str, str], Gap]
+
+CALLED = {
+    "raw_pixels": "raw pixels",
+    "simple_statistics": "simple statistics",
+    "bag_of_words": "a bag of words",
+    "pretrained": "the pretrained weights",
+}
+UNTRAINED, SUPERVISED = "untrained", "supervised"
+
+
+def order(gaps: Gaps, ranked: Sequence[str]) -> str:
+    """Who is ahead: `ranked` are methods, best first; `gaps` has each pair once."""
+    best, top = ranked[0], [ranked[0]]
+    for name in ranked[1:]:
+        if not any(gap(gaps, one, name).shown for one in top):
+            top.append(name)
+    rest = [name for name in ranked if name not in top]
+    if len(top) == 1:
+        return f"{best} is better than {listed(rest)}"
+    tied = f"{listed(top)} are tied"
+    if not rest:
+        return tied
+    beaten = [name for name in rest if all(gap(gaps, one, name).better for one in top)]
+    partly = [name for name in rest if name not in beaten]
+    parts = [tied]
+    if beaten:
+        parts.append(f"{both(top)} beat {listed(beaten)}")
+    if partly:
+        parts.append(f"{best} beats {listed(partly)}")
+    return "; ".join(parts)
+
+
+def beside(gaps: Gaps, ranked: Sequence[str], baselines: Iterable[str]) -> list[str]:
+    """What the methods beat, and what they do not: baselines that the same methods beat are told together."""
+    together: dict[tuple[str, ...], list[str]] = {}
+    told = []
+    for other in baselines:
+        winners = tuple(name for name in ranked if gap(gaps, name, other).better)
+        together.setdefault(winners, []).append(CALLED[other])
+        losers = [name for name in ranked if gap(gaps, name, other).worse]
+        if losers:
+            told.append(f"{listed(losers)} {'is' if len(losers) == 1 else 'are'} worse than {CALLED[other]}")
+    beaten = []
+    for winners, others in together.items():
+        if not winners:
+            beaten.append(f"none is shown to beat {listed(others, 'or')}")
+        elif len(winners) == len(ranked):
+            beaten.append(f"{both(winners)} beat {listed(others)}")
+        else:
+            beaten.append(f"{listed(winners)} {'beats' if len(winners) == 1 else 'beat'} {listed(others)}")
+    return beaten + told
+
+
+def learned_nothing(gaps: Gaps, ranked: Sequence[str]) -> str | None:
+    """Methods that are not above their own untrained network."""
+    idle = [name for name in ranked if not gap(gaps, name, UNTRAINED).better]
+    if not idle:
+        return None
+    its = "its own untrained network" if len(idle) == 1 else "their own untrained networks"
+    return f"{listed(idle)} learned nothing here (not shown to be above {its})"
+
+
+def against_labels(gaps: Gaps, ranked: Sequence[str]) -> str:
+    """The linear probes of the methods beside the same network trained from scratch with all labels."""
+    groups = {
+        "better than": [name for name in ranked if gap(gaps, SUPERVISED, name).better],
+        "tied with": [name for name in ranked if not gap(gaps, SUPERVISED, name).shown],
+        "worse than": [name for name in ranked if gap(gaps, SUPERVISED, name).worse],
+    }
+    told = " and ".join(f"{words} {listed(names)}" for words, names in groups.items() if names)
+    return f"Trained from scratch with all the labels, a network is {told} (with a linear probe on all the labels)"
+
+
+def pretrain(gaps: Gaps, counts: Mapping[str, int], method: str) -> str:
+    """Should one pre-train at all? By number of labels: `gaps` are named `method@budget`, `supervised@budget`, ..."""
+    found = {name: gap(gaps, f"{method}@{name}", f"{SUPERVISED}@{name}") for name in counts}
+    wins = [counts[name] for name, one in found.items() if one.better]
+    losses = [counts[name] for name, one in found.items() if one.worse]
+    open_ = [counts[name] for name, one in found.items() if not one.shown]
+    what = f"frozen features of {method}"
+    if wins:
+        said = f"Yes, with few labels: with {numbers(wins)} labels {what} beat training from scratch"
+        said = said if losses or open_ else f"Yes: at every number of labels tried {what} beat training from scratch"
+    else:
+        said = f"It is not shown to pay here: at no number of labels do {what} beat training from scratch"
+    if losses:
+        said += f"; with {numbers(losses)} training from scratch is better"
+    if open_ and wins:
+        said += f"; with {numbers(open_)} no difference is shown"
+    return f"{said}. {_cheaper(gaps, counts, method)}".strip()
+
+
+def _cheaper(gaps: Gaps, counts: Mapping[str, int], method: str) -> str:
+    """What would do as well without any training here."""
+    told = []
+    for other in ("simple_statistics", "pretrained"):
+        pairs = {name: gaps.get((f"{method}@{name}", f"{other}@{name}")) for name in counts}
+        wins = [counts[name] for name, one in pairs.items() if one is not None and one.better]
+        losses = [counts[name] for name, one in pairs.items() if one is not None and one.worse]
+        if all(one is None for one in pairs.values()):
+            continue
+        if losses:
+            told.append(f"{CALLED[other]} are better with {numbers(losses)} labels")
+        if wins:
+            told.append(f"{method} beats {CALLED[other]} with {numbers(wins)} labels")
+        if not wins and not losses:
+            told.append(f"{CALLED[other]}, which need no training here, are not shown to be worse")
+    return f"Beside it: {'; '.join(told)}." if told else ""
+
+
+def gap(gaps: Gaps, first: str, second: str) -> Gap:
+    """The comparison of two rows, whichever way round it was made."""
+    if (first, second) in gaps:
+        return gaps[first, second]
+    other = gaps[second, first]
+    low, high = other.interval
+    return Gap(first, second, -other.difference, (-high, -low), other.shown)
+
+
+def listed(names: Sequence[str], last: str = "and") -> str:
+    """a, b and c."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
+
+
+def both(names: Sequence[str]) -> str:
+    """All of several that were named before."""
+    return {1: names[0], 2: "both"}.get(len(names), "all")
+
+
+def numbers(counts: Sequence[int]) -> str:
+    """9, 45 and 90; thousands with a comma."""
+    return listed([f"{count:,}" for count in counts])
