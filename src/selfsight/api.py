@@ -160,6 +160,8 @@ def evaluate(
     *,
     json: Path | None = None,
     pretrained: str | None = None,
+    finetune: bool = False,
+    finetune_for: str | None = None,
     label_column: str | None = None,
     group_column: str | None = None,
     split_column: str | None = None,
@@ -176,7 +178,7 @@ def evaluate(
     from selfsight.evaluation.measure import measured
     from selfsight.evaluation.protocol import RIVALS, START
     from selfsight.evaluation.unseen import unseen
-    from selfsight.training import session
+    from selfsight.training import further, session
     from selfsight.training.build import rivals
 
     its = Run(run)
@@ -184,6 +186,7 @@ def evaluate(
     manifest = session.manifest_for(its.folder, its.recipe, given(data) if data is not None else None, columns)
     manifest, notes = unseen(manifest, Manifest.load(its.folder / "manifest.parquet"))
     encoders = {"encoder": its.embedder(), **rivals(its.recipe, its.folder, pretrained)}
+    more = further.asked(its, manifest, encoders, finetune=finetune, length=finetune_for)
     pixels = its.recipe.pixels
     found, neighbours = measured(
         encoders,
@@ -194,7 +197,7 @@ def evaluate(
         high=pixels["high"],
         rivals=(*RIVALS, START) if its.recipe.weights or its.recipe.pretrained else RIVALS,
     )
-    found["notes"] = notes + found["notes"]
+    found |= {"notes": notes + found["notes"], **more()}
     if its.recipe.use_all:
         found["verdict"]["sentence"] += " The run was trained on its test part too (--use-all): see the notes."
     content = json_format.dumps(found, indent=1).encode()

@@ -70,6 +70,10 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "use_all": "Train on the test part too. Every later number of this run then says so.",
     "force": "Go on where a check would stop.",
     "quiet": "Print nothing but errors.",
+    "finetune": "Also train the whole network with 1, 10 and 100 % of the labels, from this run's encoder and from "
+    "scratch (it says how many minutes that takes).",
+    "finetune_for": "How long each training of --finetune is: 500steps (the default), 30epochs, 50kimages; 10m is for "
+    "all together.",
     "json": "Also write the numbers into this file.",
     "patches": "Keep one vector for each patch, not only one for each picture.",
     "label_column": "The table's column of labels; an empty cell is a picture without a label.",

@@ -27,9 +27,13 @@ class Few:
 
 
 def drawn(
-    labels: Int[np.ndarray, "N"], groups: Int[np.ndarray, "N"], shots: int, generator: np.random.Generator
+    labels: Int[np.ndarray, "N"],
+    groups: Int[np.ndarray, "N"],
+    shots: int | Int[np.ndarray, "C"],
+    generator: np.random.Generator,
 ) -> Int[np.ndarray, "S"]:
-    """Rows of at most `shots` pictures per class, from as many different groups as there are (sorted).
+    """Rows of at most `shots` pictures per class (or of each class its own), from as many different groups as there are
+    (sorted).
 
     A person who labels five pictures does not label five crops of one: a group gives its second picture only when
     every group of the class has given its first.
@@ -41,7 +45,8 @@ def drawn(
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
     rows = rows[np.lexsort((rank[rows], turn, labels[rows]))]
-    return np.sort(rows[_position(labels[rows][None]) < shots])
+    wanted = shots if isinstance(shots, int) else shots[labels[rows]]
+    return np.sort(rows[_position(labels[rows][None]) < wanted])
 
 
 def _position(keys: Int[np.ndarray, "F N"]) -> Int[np.ndarray, "N"]:

@@ -7,6 +7,7 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from selfsight.report import downstream
 from selfsight.report.contents import Contents, Entry
 from selfsight.report.curves import chart
 from selfsight.report.html import element, safe
@@ -72,6 +73,24 @@ def _score_row(name: str, scores: Mapping[str, Any], tasks: Sequence[str]) -> st
         )
         cells += element("td", text, names="number")
     return element("tr", cells, names="own" if name == "trained" else "")
+
+
+def further(run: Contents) -> str:
+    """What was measured because it was asked for: a table each, and what it says."""
+    found = ""
+    for part in downstream.parts(run.evaluation):
+        rows = [
+            element("tr", element("td", safe(name)) + "".join(map(_two_sizes, cells)), names="" if place else "own")
+            for place, (name, cells) in enumerate(part.rows)
+        ]
+        notes = "".join(element("p", safe(sentence), names="note") for sentence in part.sentences)
+        found += _section(part.title, part.words, _card(_table(part.heads, rows)) + notes)
+    return found
+
+
+def _two_sizes(cell: tuple[str, str]) -> str:
+    large, small = cell
+    return element("td", safe(large) + (f"<small>{safe(small)}</small>" if small else ""), names="number")
 
 
 def _label_free(run: Contents) -> str:
@@ -171,7 +190,7 @@ def bad_files(run: Contents) -> str:
 
 
 SECTIONS: tuple[Callable[[Contents], str], ...] = (
-    verdict, facts, numbers, curves, views, outputs, neighbours, recipe, bad_files,
+    verdict, facts, numbers, further, curves, views, outputs, neighbours, recipe, bad_files,
 )  # fmt: skip
 
 

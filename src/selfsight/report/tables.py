@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from selfsight.report import downstream
 from selfsight.report.scores import contenders, named
 from selfsight.report.words import NAMES, conclusions, interval, percent, plain, said
 
@@ -47,6 +48,12 @@ def evaluation(numbers: Mapping[str, Any]) -> None:
     if free:
         told = {name: said(NAMES.get(name, name), numbers.get("kind")) for name in free}
         _table(["without labels", "value"], [(told[name], plain(value)) for name, value in free.items()])
+    for part in downstream.parts(numbers):
+        _line(part.title)
+        cells = [(name, *(" ".join(filter(None, cell)) for cell in row)) for name, row in part.rows]
+        _table(part.heads, cells)
+        for sentence in part.sentences:
+            _line(sentence)
     for note in numbers.get("notes") or []:
         _line(note)
     for conclusion, _ in conclusions(numbers.get("verdict")):

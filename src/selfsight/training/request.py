@@ -81,11 +81,11 @@ def configured(request: Request) -> dict[str, Any]:
     return {name: checked(name, value, RECIPE[name]) for name, value in entries.items()}
 
 
-def parse_length(text: str) -> tuple[float, str]:
+def parse_length(text: str, flag: str = "--for") -> tuple[float, str]:
     """(number, unit) of 10m, 2000steps, 30epochs, 500kimages; RecipeError otherwise."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(k|M)?(m|min|h|s|steps?|epochs?|images?)", text.strip())
     if not match or float(match[1]) <= 0:
-        raise RecipeError(f"--for {text!r} is not a length; write 10m, 2h, 2000steps, 30epochs or 500kimages")
+        raise RecipeError(f"{flag} {text!r} is not a length; write 10m, 2h, 2000steps, 30epochs or 500kimages")
     number = float(match[1]) * {None: 1, "k": 1e3, "M": 1e6}[match[2]]
     if match[3] in MINUTES:
         return number * MINUTES[match[3]], "minutes"

@@ -1,0 +1,268 @@
+"""What a start is worth when labels are few: fine-tuned with 1, 10 and 100 % of them, beside the same network from
+scratch and what needs no training of a network (methods.md C2: stratified draws with fixed seeds, repeated).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from selfsight import checkpoints
+from selfsight.data.cache import ROOM
+from selfsight.data.manifest import Manifest
+from selfsight.data.pictures import Pictures
+from selfsight.embedding import progress
+from selfsight.errors import DataError, RecipeError
+from selfsight.evaluation import few, intervals, linear
+from selfsight.evaluation.kinds import kind_of
+from selfsight.evaluation.measure import features
+from selfsight.evaluation.protocol import ENCODER
+from selfsight.evaluation.task import Task, pose
+from selfsight.nn.embedder import Embedder
+from selfsight.nn.encoder import Encoder
+from selfsight.recipe import Recipe
+from selfsight.training import finetune
+from selfsight.training.data import format_of
+from selfsight.training.finetune import RATES, Lesson, choose, state_digest, train
+from selfsight.training.progress import clock
+from selfsight.training.request import parse_length
+
+__all__ = ["LENGTH", "check", "measured"]
+
+SHARES = (0.01, 0.1, 1.0)  # of the labelled training pictures
+DRAWS = 3  # of each share below the whole, methods.md C2
+BATCH = 64  # what two cores do in a fraction of a second; the labels of 1 % rarely fill more
+LENGTH = "500steps"  # the same for every start and share
+SCRATCH = "untrained"
+FROZEN = "frozen"  # the run's encoder as it is, under a linear probe
+TIMED = 4  # steps
+
+Say = Callable[[str], None]
+Tell = Callable[[], None]
+
+
+class Fit(NamedTuple):
+    """The rate of a training, and the class it gives to each test picture."""
+
+    lr: float
+    predictions: Int[np.ndarray, "Q"]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Labelled training pictures, as places in the task's training part."""
+
+    share: float
+    number: int
+    places: Int[np.ndarray, "S"]
+
+
+@dataclass(frozen=True)
+class Fits:
+    """The trainings of a table, one for each start and draw. What is finished is kept in `folder`."""
+
+    pictures: Pictures
+    rows: Int[np.ndarray, "N"]  # of the manifest; those of the task count in them
+    task: Task
+    recipe: Recipe
+    folder: Path
+    steps: int = TIMED
+
+    def lesson(self, drawn: Drawn) -> Lesson:
+        """What a start learns from this draw."""
+        rows, labels = self.rows[self.task.train[drawn.places]], self.task.train_labels[drawn.places]
+        shown = {"size": self.recipe.size, "precision": self.recipe.precision}
+        return Lesson(self.pictures, rows, labels, steps=self.steps, batch=BATCH, seed=drawn.number, **shown)
+
+    def fit(self, name: str, start: Encoder, drawn: Drawn, lr: float | None, tell: Tell) -> Fit:
+        """From an earlier start of the same command, or trained now."""
+        lesson, test = self.lesson(drawn), self.rows[self.task.test]
+        file = self.folder / f"{name}-{drawn.share:g}-{drawn.number}.json"
+        key = self.key(start, lesson, test, lr)
+        with suppress(OSError, ValueError, KeyError):
+            kept = json.loads(file.read_bytes())
+            if kept["key"] == key:
+                return Fit(kept["lr"], np.array(kept["predictions"]))
+        rate = lr or choose(start, lesson, self.task.train_groups[drawn.places], tell)
+        found = Fit(rate, train(start, lesson, rate, tell).predict(self.pictures, test))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        kept = {"key": key, "lr": found.lr, "predictions": found.predictions.tolist()}
+        checkpoints.replace_file(file, json.dumps(kept).encode())
+        return found
+
+    def key(self, start: Encoder, lesson: Lesson, test: Int[np.ndarray, "Q"], lr: float | None) -> str:
+        """A digest of everything that a fit depends on."""
+        digests = [self.pictures.manifest.digests[row] for row in (*lesson.rows, *test)]
+        settings = [lesson.size, lesson.steps, lesson.batch, lesson.precision, lesson.seed, lr]
+        facts = [state_digest(start), digests, lesson.labels.tolist(), settings]
+        return sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def check(manifest: Manifest, encoder: Embedder, length: str) -> None:
+    """DataError or RecipeError where there is nothing to fine-tune, before anything takes time."""
+    parse_length(length, "--finetune-for")
+    if not isinstance(encoder, Encoder):
+        raise RecipeError(f"--finetune trains encoders of pictures, and this run learned from {encoder.kind}")
+    task = pose(manifest.labels, manifest.groups, manifest.test, manifest.classes)
+    if isinstance(task, str):
+        raise DataError(
+            f"--finetune has nothing to learn or to be measured on. {task} Give other DATA, or leave it out"
+        )
+
+
+def measured(
+    encoders: Mapping[str, Embedder],
+    manifest: Manifest,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    length: str = LENGTH,
+    say: Say = lambda sentence: None,
+) -> dict[str, Any]:
+    """The table as JSON: for each share every start and every plain row, with intervals and the encoder's lead.
+
+    `encoders` are "encoder" and what it is measured beside; "untrained" is where scratch starts. Trainings that are
+    finished stay in `folder`. `say` hears what is to come and how long it takes.
+    """
+    before = {name: state_digest(one) for name, one in encoders.items()}
+    pictures = Pictures(manifest, format_of(recipe), max_bad=1.0, room=ROOM)
+    plain = kind_of(manifest.kind, recipe.pixels["low"], recipe.pixels["high"]).plain
+    known, its = np.flatnonzero(~manifest.test), {FROZEN: encoders[ENCODER]}
+    frozen, rows = features(its, pictures, manifest.every_row(), known, plain, size=recipe.size)
+    task = pose(manifest.labels[rows], manifest.groups[rows], manifest.test[rows], manifest.classes)
+    if isinstance(task, str):
+        raise DataError(f"--finetune has nothing to learn or to be measured on among what can be read. {task}")
+    draws, starts = list(drawn(task)), {name: one for name, one in encoders.items() if isinstance(one, Encoder)}
+    fits = Fits(pictures, rows, task, recipe, folder)
+    fits = replace(fits, steps=steps_of(length, fits, starts, draws, say))
+    started = time.monotonic()
+    named = trained(fits, starts, draws)
+    seconds = round(time.monotonic() - started, 1)
+    if before != {name: state_digest(one) for name, one in encoders.items()}:
+        raise AssertionError("fine-tuning changed an encoder that it was to copy")
+    return {"steps": fits.steps, "batch": BATCH, "seconds": seconds, **table(task, draws, named, frozen)}
+
+
+def drawn(task: Task) -> Iterator[Drawn]:
+    """The draws: of each class its share, at least one picture, from as many groups as there are. No draw twice.
+
+    A share that comes to no more pictures than the one before is left out.
+    """
+    each, before = np.bincount(task.train_labels), 0
+    for share in SHARES:
+        wanted = np.maximum(1, np.round(share * each).astype(np.int64))
+        if int(wanted.sum()) == before:
+            continue
+        before = int(wanted.sum())
+        for number in range(DRAWS if before < len(task.train) else 1):
+            generator = np.random.default_rng((0, number))
+            yield Drawn(share, number, few.drawn(task.train_labels, task.train_groups, wanted, generator))
+
+
+def steps_of(length: str, fits: Fits, starts: Mapping[str, Encoder], draws: list[Drawn], say: Say) -> int:
+    """Steps of each training, and a sentence on how long all of them take; the speed is that of a few steps."""
+    number, unit = parse_length(length, "--finetune-for")
+    stamps: list[float] = []
+    train(starts[ENCODER], fits.lesson(draws[-1]), RATES[0], lambda: stamps.append(time.monotonic()))
+    pace = (stamps[-1] - stamps[0]) / (len(stamps) - 1)  # seconds a step
+    if unit == "minutes":  # of all together
+        steps = number * 60 / (pace * work(1000, draws) * len(starts)) * 1000
+    else:
+        steps = {"steps": number, "epochs": number * len(draws[-1].places) / BATCH, "images": number / BATCH}[unit]
+    steps = max(1, round(steps))
+    say(
+        f"Fine-tuning: {len(draws) * len(starts)} trainings of {steps} steps of {BATCH} pictures, and the choice of "
+        f"their rates: about {clock(pace * work(steps, draws) * len(starts))}. What is finished is kept: the same "
+        "command goes on there."
+    )
+    return steps
+
+
+def work(steps: int, draws: list[Drawn]) -> int:
+    """Steps that one start makes in all draws; the rate is chosen on the first of each share."""
+    return sum(finetune.work(steps, len(one.places), chosen=one.number > 0) for one in draws)
+
+
+def trained(fits: Fits, starts: Mapping[str, Encoder], draws: list[Drawn]) -> dict[str, list[Fit]]:
+    """Every start on every draw."""
+    named: dict[str, list[Fit]] = {name: [] for name in starts}
+    steps = count(1)
+    with progress.line("fine-tuning", work(fits.steps, draws) * len(starts)) as tell:
+        for one in draws:
+            for name, start in starts.items():
+                lr = named[name][-1].lr if one.number else None  # the first draw of a share chooses
+                named[name].append(fits.fit(name, start, one, lr, lambda: tell(next(steps))))
+    return named
+
+
+def table(
+    task: Task,
+    draws: list[Drawn],
+    named: Mapping[str, list[Fit]],
+    frozen: Mapping[str, Float[np.ndarray, "N _"]],
+) -> dict[str, Any]:
+    """Accuracies with intervals by share and row, and what they say of the run beside training from scratch."""
+    large = linear.is_large((rows.shape[1] for rows in frozen.values()), len(task.classes))
+    shares: dict[str, Any] = {}
+    for share in dict.fromkeys(one.share for one in draws):
+        of_share = [(place, one) for place, one in enumerate(draws) if one.share == share]
+        right = {
+            name: np.stack([fits[place].predictions == task.test_labels for place, _ in of_share])
+            for name, fits in named.items()
+        }
+        right |= {
+            name: np.stack([probed(rows, task, one, large) for _, one in of_share]) for name, rows in frozen.items()
+        }
+        rows = {name: row(found, right[ENCODER], task) for name, found in right.items()}
+        for name, fits in named.items():
+            rows[name]["lr"] = fits[of_share[0][0]].lr
+        shares[f"{share:g}"] = {"labels": len(of_share[0][1].places), "draws": len(of_share), "rows": rows}
+    return {"shares": shares, "majority": task.majority, **conclusion(shares, task)}
+
+
+def probed(features: Float[np.ndarray, "N _"], task: Task, one: Drawn, large: bool) -> Bool[np.ndarray, "Q"]:
+    """Which test pictures a linear probe of these labels names rightly, the features being as they are."""
+    train = task.train[one.places], task.train_labels[one.places], task.train_groups[one.places]
+    near = (features[train[0]], *train[1:])
+    return linear.measure(*near, features[task.test], task.test_labels, large=large).correct
+
+
+def row(right: Bool[np.ndarray, "R Q"], own: Bool[np.ndarray, "R Q"], task: Task) -> dict[str, Any]:
+    """Mean over draws with its interval by group, the draws' standard deviation, and the encoder's lead."""
+    mean, lead = right.mean(axis=0), own.mean(axis=0)
+    found: dict[str, Any] = {
+        "accuracy": float(mean.mean()),
+        "interval": list(intervals.of_share(mean, task.test_groups)),
+        "spread": float(right.mean(axis=1).std(ddof=1)) if len(right) > 1 else 0.0,
+    }
+    if right is not own:
+        found["difference"] = float(lead.mean() - mean.mean())
+        found["difference_interval"] = list(intervals.of_difference(lead, mean, task.test_groups))
+    return found
+
+
+def conclusion(shares: Mapping[str, Any], task: Task) -> dict[str, Any]:
+    """Whether starting from the run was shown to help, share by share, in one sentence."""
+    if len(np.unique(task.test_groups)) < intervals.FEWEST:
+        return {"helped": {}, "sentence": "There are too few test groups to say whether starting from this run helps."}
+    helped = {share: found["rows"][SCRATCH]["difference_interval"][0] > 0 for share, found in shares.items()}
+    parts = []
+    for share, found in shares.items():
+        scratch = found["rows"][SCRATCH]
+        low, high = scratch["difference_interval"]
+        says = "helps" if helped[share] else "is not shown to help"
+        parts.append(
+            f"with {100 * float(share):g} % of the labels ({found['labels']}) it {says} "
+            f"({scratch['difference']:+.3f}, 95 % interval {low:+.3f} to {high:+.3f})"
+        )
+    return {"helped": helped, "sentence": f"Starting from this run instead of from scratch: {'; '.join(parts)}."}

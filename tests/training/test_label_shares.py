@@ -1,0 +1,137 @@
+"""`evaluate --finetune` by its command: the table, that it goes on where it stopped, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import selfsight
+from selfsight import cli
+from selfsight.evaluation import intervals
+from selfsight.evaluation.task import Task
+from selfsight.report import page
+from selfsight.report.contents import read
+from selfsight.training import finetune, label_shares
+from selfsight.training.finetune import state_digest
+
+TINY = {"encoder": "test_resnet", "size": 32, "batch": 16, "precision": "fp32", "threads": 1, "length": "1steps"}
+
+
+@pytest.fixture(scope="module")
+def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> selfsight.Run:
+    folder = tmp_path_factory.mktemp("finetuned")
+    return selfsight.train(photos, **TINY, out=folder / "run", quiet=True)
+
+
+def test_the_command_shows_the_table_and_goes_on(
+    run: selfsight.Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = state_digest(run.encoder())
+    command = ["evaluate", str(run.folder), "--finetune-for", "4steps"]
+    assert cli.main(command) == 0
+    said = capsys.readouterr()
+    assert "Fine-tuning: 14 trainings of 4 steps of 64 pictures" in said.err
+    assert "this run, fine-tuned" in said.out
+    assert "Starting from this run instead of from scratch: with 1 % of the labels (2)" in said.out
+    first = json.loads((run.folder / "evaluation.json").read_bytes())["finetune"]
+    assert [one["labels"] for one in first["shares"].values()] == [2, 5, 51]
+    assert [one["draws"] for one in first["shares"].values()] == [3, 3, 1]
+    for one in first["shares"].values():
+        assert list(one["rows"]) == ["encoder", "untrained", "frozen", "raw_pixels", "simple_statistics"]
+        for name, row in one["rows"].items():
+            assert row["interval"][0] <= row["accuracy"] <= row["interval"][1]
+            assert ("difference" in row) == (name != "encoder")
+    assert state_digest(run.encoder()) == before
+
+    trainings: list[float] = []
+    real = finetune.train
+    monkeypatch.setattr(label_shares, "train", lambda *given: trainings.append(0) or real(*given))
+    (run.folder / "finetune" / "encoder-0.1-1.json").unlink()
+    assert cli.main(command) == 0
+    again = json.loads((run.folder / "evaluation.json").read_bytes())["finetune"]
+    assert len(trainings) == 2  # to see how fast it is, and the one that was missing
+    assert again["shares"] == first["shares"]
+    assert "Fine-tuning" in page.page(read(run.folder))
+
+
+def test_other_weights_are_trained_anew(run: selfsight.Run, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    encoder = run.encoder()
+    manifest = run_manifest(run)
+    options = {"length": "1steps"}
+    first = label_shares.measured({"encoder": encoder, "untrained": encoder}, manifest, run.recipe, kept, **options)
+    stamps = {file.name: file.read_bytes() for file in kept.iterdir()}
+    for parameter in (other := run.encoder()).parameters():
+        parameter.data += 0.01
+    label_shares.measured({"encoder": other, "untrained": encoder}, manifest, run.recipe, kept, **options)
+    changed = {file.name.split("-")[0] for file in kept.iterdir() if file.read_bytes() != stamps[file.name]}
+    assert changed == {"encoder"}
+    for one in first["shares"].values():  # the same start twice is the same training
+        assert one["rows"]["untrained"]["difference"] == 0
+
+
+def run_manifest(run: selfsight.Run) -> label_shares.Manifest:
+    return label_shares.Manifest.load(run.folder / "manifest.parquet")
+
+
+def test_draws_are_stratified_and_repeat_themselves() -> None:
+    labels = np.repeat([0, 1, 2], [200, 90, 4])
+    task = Task(
+        np.arange(294), np.arange(3), labels, np.arange(3), np.arange(294) // 2, np.arange(3), ("a", "b", "c"), ()
+    )
+    draws = list(label_shares.drawn(task))
+    assert [(one.share, one.number) for one in draws] == [
+        (0.01, 0),
+        (0.01, 1),
+        (0.01, 2),
+        (0.1, 0),
+        (0.1, 1),
+        (0.1, 2),
+        (1.0, 0),
+    ]
+    counts = {one.share: np.bincount(labels[one.places]).tolist() for one in draws}
+    assert counts == {0.01: [2, 1, 1], 0.1: [20, 9, 1], 1.0: [200, 90, 4]}
+    assert not np.array_equal(draws[0].places, draws[1].places)
+    assert all(np.array_equal(one.places, two.places) for one, two in zip(draws, label_shares.drawn(task), strict=True))
+    assert len(np.unique(draws[3].places // 2)) == len(draws[3].places)  # no two of a group while others have none
+
+
+def test_few_test_groups_say_nothing() -> None:
+    count = intervals.FEWEST - 1
+    task = Task(
+        np.arange(4),
+        np.arange(9),
+        np.arange(4) % 2,
+        np.arange(9) % 2,
+        np.arange(4),
+        np.arange(9) % count,
+        ("a", "b"),
+        (),
+    )
+    assert label_shares.conclusion({}, task)["helped"] == {}
+
+
+def test_lengths(run: selfsight.Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["evaluate", str(run.folder), "--finetune-for", "soon"]) == 2
+    assert "--finetune-for 'soon' is not a length" in capsys.readouterr().err
+
+
+def test_no_labels_are_refused_first(
+    run: selfsight.Run, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    for number, file in enumerate(sorted(photos.rglob("*.png"))[:20]):
+        shutil.copy(file, plain / f"{number}.png")
+    assert cli.main(["evaluate", str(run.folder), str(plain), "--finetune"]) == 2
+    assert "--finetune has nothing to learn or be measured on. The pictures have no labels." in capsys.readouterr().err
+
+
+def test_documents_are_refused(documents: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = selfsight.train(documents, size=16, batch=16, length="1steps", out=tmp_path / "run", quiet=True)
+    assert cli.main(["evaluate", str(run.folder), "--finetune"]) == 2
+    assert "--finetune trains encoders of pictures, and this run learned from documents" in capsys.readouterr().err
