@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,14 +49,16 @@ class Asked:
         return self.encoder or Counter(usual).most_common(1)[0][0]
 
 
-def named(listed: str | list[str] | None) -> list[str]:
+def named(listed: str | Sequence[str] | None) -> list[str]:
     """The methods of `a,b,...` or of a list; RecipeError for fewer than two, for an unknown one, for mixed kinds."""
     several = listed.split(",") if isinstance(listed, str) else list(listed or [])
     names = [name.strip() for name in several if name.strip()]
     kinds = {name: methods.get(name).kind for name in names}  # RecipeError for an unknown one
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise RecipeError(f"--methods names {twice[0]!r} twice; name it once, and see --seeds to train it several times")
+        raise RecipeError(
+            f"--methods names {twice[0]!r} twice; name it once, and see --seeds to train it several times"
+        )
     if len(names) < 2:
         told = f"only {names[0]!r} is named" if names else "none is named"
         raise RecipeError(

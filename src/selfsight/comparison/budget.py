@@ -23,7 +23,7 @@ FILE = "plans.json"
 
 @dataclass(frozen=True)
 class Share:
-    """A method's part: the recipe of its runs but for the seed, and the seconds that one of them is expected to take."""
+    """A method's part: the recipe of its runs but for the seed, and the seconds that one of them should take."""
 
     recipe: Recipe
     seconds: float
@@ -74,9 +74,7 @@ def seeded(recipe: Recipe, seed: int) -> Recipe:
     return replace(recipe, seed=seed, before=seeded(recipe.before, seed) if recipe.before else None)
 
 
-def _planned(
-    name: str, asked: Asked, shared: str, manifest: Manifest, workers: int
-) -> tuple[Share, dict[str, str]]:
+def _planned(name: str, asked: Asked, shared: str, manifest: Manifest, workers: int) -> tuple[Share, dict[str, str]]:
     """The plan with the encoder for all; where the method cannot use that, with its own."""
     request = Request(
         asked.data, name, shared, size=asked.size, length=asked.length, seed=0, threads=asked.threads,

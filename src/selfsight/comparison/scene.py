@@ -63,12 +63,12 @@ class Scene:
     def known(self) -> Int[np.ndarray, "T"]:
         """Training rows: all where there is no other."""
         every = self.manifest.every_row()
-        return every if self.manifest.test.all() else np.flatnonzero(~self.manifest.test)
+        return every if self.manifest.test.all() else every[~self.manifest.test]
 
     @cached_property
     def test(self) -> Bool[np.ndarray, "N"]:
         """Of `rows`."""
-        return self.manifest.test[self.rows]
+        return np.asarray(self.manifest.test[self.rows])
 
     @cached_property
     def task(self) -> Task | str:
@@ -98,7 +98,7 @@ class Scene:
         `shown`: keep what it finds nearest to a few pictures, the same for all rows.
         """
         if (found := self.kept(name)) is not None:
-            return found
+            return dict(found)
         size = self.recipe.size
         one = encoder.eval() if trained else measure.with_statistics(encoder, self.pictures, self.known, size)
         features, rows = embed(one, self.pictures, self.rows, size=size)
@@ -112,7 +112,7 @@ class Scene:
 
     def of_plain(self, encoder: Embedder) -> dict[str, Outcome]:
         """The rows that need no training, measured once; `encoder` only draws views as for all others."""
-        found = self.kept("plain")
+        found: dict[str, Outcome] | None = self.kept("plain")
         if found is None:
             pairs = self.pairs({"encoder": encoder}, self.kind.plain)
             found = {name: self.of_features(features, pairs[name]) for name, features in self.plain.items()}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -15,10 +16,10 @@ from selfsight.evaluation.task import Task
 from selfsight.nn.encoder import Encoder
 from selfsight.recipe import Recipe
 from selfsight.training.build import encoder_of
-from selfsight.training.finetune import Tuned, tune, work
+from selfsight.training.finetune import RATES, Tuned, tune, work
 from selfsight.training.request import parse_length
 
-TIMED = (1, 2, 6)  # steps: the first warms up, the others differ by bare steps
+TIMED = 4  # steps, the first of which warms up
 PASSES = 200  # over few labels, at most: more only learns them by heart
 REPEATED = 3  # draws of labels, where they fit one batch; larger ones cost a whole budget each
 
@@ -27,13 +28,13 @@ NAME = "supervised"
 
 @dataclass(frozen=True)
 class Scratch:
-    """Supervised training of the network of `recipe`, whose steps are the budget where `seconds` is None."""
+    """Supervised training of the network of `recipe`."""
 
     scene: Scene
     task: Task
     recipe: Recipe
     steps: int  # that the budget pays for, with those that choose the rate
-    second: float  # that a step takes; 0 where it was not measured
+    second: float  # that a step of the recipe's batch takes
 
     def jobs(self, seeds: int) -> Iterator[tuple[str, Labels, int]]:
         """Everything to be trained: (name, labels, which draw of them, also the seed), all labels first."""
@@ -50,11 +51,10 @@ class Scratch:
         extra = work(most, labels.count) / most  # choosing the rate is paid from the same budget
         return max(1, round(most / extra)), batch
 
-    def seconds(self, seeds: int) -> float:
-        """That all jobs are expected to take; 0 where speed was not measured."""
-        each = [(labels, *self.length(labels)) for _, labels, _ in self.jobs(seeds)]
-        share = self.second / self.recipe.batch
-        return sum(work(steps, labels.count) * batch * share for labels, steps, batch in each)
+    def seconds(self, jobs: Iterable[tuple[str, Labels, int]]) -> float:
+        """That these jobs are expected to take."""
+        each = [(labels, *self.length(labels)) for _, labels, _ in jobs]
+        return sum(work(steps, labels.count) * batch * self.second / self.recipe.batch for labels, steps, batch in each)
 
     def result(self, name: str, labels: Labels, draw: int) -> Outcome:
         """Train and name the test pictures, or take what was measured."""
@@ -75,14 +75,14 @@ class Scratch:
         return outcome
 
 
-def learned(scratch: Scratch, chosen: Int[np.ndarray, "S"], steps: int, batch: int, seed: int) -> Tuned:
+def learned(scratch: Scratch, chosen: Int[np.ndarray, "S"], steps: int, batch: int, seed: int, **options: Any) -> Tuned:
     """A network after so many steps on the chosen labels."""
     task, recipe = scratch.task, scratch.recipe
     encoder = encoder_of(replace(recipe, seed=seed), untrained=True)
     assert isinstance(encoder, Encoder)  # the labels of documents are not learned from
     rows, labels, groups = scratch.scene.rows[task.train[chosen]], task.train_labels[chosen], task.train_groups[chosen]
-    options = {"size": recipe.size, "steps": steps, "batch": batch, "seed": seed}
-    return tune(encoder, scratch.scene.pictures, rows, labels, groups=groups, precision=recipe.precision, **options)
+    options |= {"size": recipe.size, "steps": steps, "batch": batch, "seed": seed, "precision": recipe.precision}
+    return tune(encoder, scratch.scene.pictures, rows, labels, groups=groups, **options)
 
 
 def prepared(scene: Scene, task: Task, recipe: Recipe, length: str) -> Scratch:
@@ -101,11 +101,7 @@ def prepared(scene: Scene, task: Task, recipe: Recipe, length: str) -> Scratch:
 
 def timed(scene: Scene, task: Task, recipe: Recipe) -> float:
     """Seconds of a step of the recipe's batch."""
-    bare, times = Scratch(scene, task, recipe, 1, 0.0), []
-    chosen = np.arange(min(len(task.train), recipe.batch))
-    for steps in TIMED:
-        began = time.perf_counter()
-        learned(bare, chosen, steps, recipe.batch, 0)
-        times.append(time.perf_counter() - began)
-    made = work(TIMED[-1], len(chosen)) - work(TIMED[-2], len(chosen))
-    return max(1e-4, (times[-1] - times[-2]) / made)
+    stamps: list[float] = []
+    options = {"lr": RATES[0], "tell": lambda: stamps.append(time.monotonic())}
+    learned(Scratch(scene, task, recipe, 1, 0.0), np.arange(len(task.train)), TIMED, recipe.batch, 0, **options)
+    return max(1e-4, (stamps[-1] - stamps[0]) / (len(stamps) - 1))

@@ -15,6 +15,15 @@ from selfsight.evaluation.contest import Gap, Right
 from selfsight.evaluation.task import Task
 from selfsight.evaluation.trust import rank_agreement
 
+LESS = ("uniformity", "mean_cos", "alignment")  # of which less is better
+TOGETHER = (
+    "All {} differences were looked at together, with intervals that are wider for it: the chance that any of these "
+    "claims is only luck is 5 %."
+)
+ONCE = (
+    "Each method was trained once: the intervals know the luck of the test pictures, not that of the start. --seeds 3 "
+    "trains each three times, and goes on from what is here."
+)
 KNN, LINEAR, VIEWS = "knn", "linear", "two_views"
 
 
@@ -138,7 +147,7 @@ class Table:
         for name, outcomes in self.drawn.items():
             right[f"{verdict.SUPERVISED}@{name}"] = read([one["right"][LINEAR] for one in outcomes])
         best = max(self.methods, key=lambda row: _mean(row, LINEAR)).name
-        others = [name for name in (verdict.SUPERVISED, "simple_statistics", "pretrained")]
+        others = (verdict.SUPERVISED, "simple_statistics", "pretrained")
         mine = [row.name for row in self.methods]
         pairs = [(f"{one}@{name}", f"{other}@{name}") for one in mine for other in others for name in counts]
         pairs = [pair for pair in pairs if pair[0] in right and pair[1] in right]
@@ -154,24 +163,17 @@ class Table:
 
     def trust(self, question: str) -> dict[str, Any]:
         """How each label-free score ranks the runs, beside how well they do."""
-        runs = [(one["label_free"], _share(one["right"][question])) for row in self.methods for one in row.outcomes]
-        names = [name for name in (runs[0][0] if runs else ()) if name not in ("rows", "width")]
-        if len(runs) < 3:
-            return {}
-        quality = [right for _, right in runs]
-        return {name: _agreement([free[name] for free, _ in runs], quality) for name in names}
+        runs = [one for row in self.methods for one in row.outcomes]
+        quality = [_share(one["right"][question]) for one in runs]
+        names = [name for name in (runs[0]["label_free"] if runs else ()) if name not in ("rows", "width")]
+        scores = {name: [one["label_free"][name] * (-1 if name in LESS else 1) for one in runs] for name in names}
+        return {name: _agreement(scores[name], quality) for name in names}
 
     def notes(self, comparisons: int) -> list[str]:
         """What people should know before they rely on it."""
-        told = [
-            f"All {comparisons} differences were looked at together, with intervals that are wider for it: the chance "
-            "that any of these claims is only luck is 5 %."
-        ]
+        told = [TOGETHER.format(comparisons)]
         if max((len(row.outcomes) for row in self.methods), default=0) == 1:
-            told.append(
-                "Each method was trained once: the intervals know the luck of the test pictures, not that of the "
-                "start. --seeds 3 trains each three times, and goes on from what is here."
-            )
+            told.append(ONCE)
         task = self.scene.task
         return told + (list(task.notes) if isinstance(task, Task) else [task])
 
@@ -195,6 +197,6 @@ def _told(gap: Gap) -> dict[str, Any]:
     }
 
 
-def _agreement(scores: Sequence[float], quality: Sequence[float]) -> dict[str, Any]:
-    found = rank_agreement(np.array(scores), np.array(quality))
-    return dict(found) if isinstance(found, Mapping) else dict(vars(found))
+def _agreement(scores: Sequence[float], quality: Sequence[float]) -> dict[str, Any] | None:
+    """None where a score of a collapsed run is no number."""
+    return rank_agreement(scores, quality) if np.isfinite([*scores, *quality]).all() else None

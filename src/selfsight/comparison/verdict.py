@@ -26,17 +26,11 @@ def order(gaps: Gaps, ranked: Sequence[str]) -> str:
     rest = [name for name in ranked if name not in top]
     if len(top) == 1:
         return f"{best} is better than {listed(rest)}"
-    tied = f"{listed(top)} are tied"
-    if not rest:
-        return tied
-    beaten = [name for name in rest if all(gap(gaps, one, name).better for one in top)]
-    partly = [name for name in rest if name not in beaten]
-    parts = [tied]
-    if beaten:
-        parts.append(f"{both(top)} beat {listed(beaten)}")
-    if partly:
-        parts.append(f"{best} beats {listed(partly)}")
-    return "; ".join(parts)
+    together: dict[tuple[str, ...], list[str]] = {}
+    for name in rest:
+        together.setdefault(tuple(one for one in top if gap(gaps, one, name).better), []).append(name)
+    beaten = [f"{subject(winners, top)} {listed(others)}" for winners, others in together.items()]
+    return "; ".join([f"{listed(top)} are tied", *beaten])
 
 
 def beside(gaps: Gaps, ranked: Sequence[str], baselines: Iterable[str]) -> list[str]:
@@ -51,12 +45,10 @@ def beside(gaps: Gaps, ranked: Sequence[str], baselines: Iterable[str]) -> list[
             told.append(f"{listed(losers)} {'is' if len(losers) == 1 else 'are'} worse than {CALLED[other]}")
     beaten = []
     for winners, others in together.items():
-        if not winners:
-            beaten.append(f"none is shown to beat {listed(others, 'or')}")
-        elif len(winners) == len(ranked):
-            beaten.append(f"{both(winners)} beat {listed(others)}")
+        if winners:
+            beaten.append(f"{subject(winners, ranked)} {listed(others)}")
         else:
-            beaten.append(f"{listed(winners)} {'beats' if len(winners) == 1 else 'beat'} {listed(others)}")
+            beaten.append(f"none is shown to beat {listed(others, 'or')}")
     return beaten + told
 
 
@@ -131,9 +123,12 @@ def listed(names: Sequence[str], last: str = "and") -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 
-def both(names: Sequence[str]) -> str:
-    """All of several that were named before."""
-    return {1: names[0], 2: "both"}.get(len(names), "all")
+def subject(winners: Sequence[str], named: Sequence[str]) -> str:
+    """Those who beat: "both beat" where these are all that were named before."""
+    if len(winners) == 1:
+        return f"{winners[0]} beats"
+    everyone = len(winners) == len(named)
+    return f"{('both' if len(named) == 2 else 'all') if everyone else listed(winners)} beat"
 
 
 def numbers(counts: Sequence[int]) -> str:

@@ -37,21 +37,18 @@ def budgets(task: Task, seed: int = 0) -> list[Labels]:
     sizes = np.bincount(task.train_labels)
     asked = [(f"{shots} a class", np.minimum(shots, sizes)) for shots in SHOTS]
     asked += [(f"{share:.0%}", np.maximum(1, np.round(share * sizes).astype(int))) for share in SHARES]
-    found = {int(each.sum()): (name, each) for name, each in asked if each.sum() < sizes.sum()}
+    found: dict[int, tuple[str, Int[np.ndarray, "C"]]] = {}
+    for name, each in asked:
+        if each.sum() < sizes.sum():
+            found.setdefault(int(each.sum()), (name, each))
     kept = [Labels(name, tuple(_draws(task, each, seed))) for _, (name, each) in sorted(found.items())]
     return [*kept, Labels("100%", (np.arange(len(task.train)),))]
 
 
 def _draws(task: Task, each: Int[np.ndarray, "C"], seed: int) -> Iterator[Int[np.ndarray, "S"]]:
-    """So many pictures of each class, from as many groups as there are (`few.drawn`)."""
+    """So many pictures of each class, again and again."""
     for draw in range(DRAWS):
-        generator = np.random.default_rng((seed, draw))
-        chosen = []
-        for number, shots in enumerate(each):
-            rows = np.flatnonzero(task.train_labels == number)
-            own = few.drawn(task.train_labels[rows], task.train_groups[rows], int(shots), generator)
-            chosen.append(rows[own])
-        yield np.sort(np.concatenate(chosen))
+        yield few.drawn(task.train_labels, task.train_groups, each, np.random.default_rng((seed, draw)))
 
 
 def frozen(
