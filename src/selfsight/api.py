@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json as json_format
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from selfsight import checkpoints
-from selfsight.errors import RecipeError, RunError
-from selfsight.recipe import Columns
+from selfsight.comparison import compare
+from selfsight.errors import RunError
+from selfsight.recipe import Columns, Data, given
 from selfsight.runs import RunCheck, RunFolder
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from selfsight.nn.encoder import Encoder
 
 __all__ = ["Run", "RunCheck", "classify", "compare", "embed", "evaluate", "inspect", "methods", "train"]
-
-Data = str | Path | Sequence[str | Path]
 
 
 class Run(RunFolder):
@@ -209,49 +208,6 @@ def evaluate(
     return found
 
 
-def compare(
-    data: Data,
-    *,
-    methods: Sequence[str] | str | None = None,
-    length: str | None = None,
-    seeds: int = 1,
-    encoder: str | None = None,
-    size: int | None = None,
-    pretrained: str | None = None,
-    threads: int | None = None,
-    workers: int | None = None,
-    device: str | None = None,
-    out: Path | None = None,
-    json: Path | None = None,
-    quiet: bool = False,
-    label_column: str = "label",
-    group_column: str = "group",
-    split_column: str = "split",
-    shared_labels: bool = False,
-) -> dict[str, Any]:
-    """Find out which method suits these pictures: the same budget for each, one table, one verdict in plain words.
-
-    Beside the methods stand what needs no training and, where there are labels, the same network trained from scratch
-    with them. Differences are claimed only when their interval, which is wider for many comparisons, lies off 0. The
-    same command again goes on where it stopped; a method that fails costs its own line. RecipeError for fewer than two
-    methods or no budget, RunError when the folder was begun with other settings or pictures.
-    """
-    from selfsight.comparison import compare as made
-    from selfsight.comparison.asked import Asked, named
-    from selfsight.training import session
-
-    if length is None:
-        raise RecipeError(
-            "each method needs the same budget; say how long with --for, such as 10m, 2000steps, 500kimages"
-        )
-    columns = Columns(label_column, group_column, split_column, shared_labels)
-    asked = Asked(given(data), named(methods), length, seeds, encoder, size, pretrained, threads, device, columns)
-    found = made(asked, out, workers=session.WORKERS if workers is None else workers, quiet=quiet)
-    if json is not None:
-        checkpoints.replace_file(Path(json), json_format.dumps(found, indent=1).encode())
-    return found
-
-
 def embed(
     run: str | Path,
     data: Data,
@@ -322,9 +278,3 @@ def changed(columns: Columns, label: str | None, group: str | None, split: str |
     return Columns(
         label or columns.label, group or columns.group, split or columns.split, shared or columns.shared_labels
     )
-
-
-def given(data: Data) -> list[str]:
-    """DATA as a list of absolute addresses; what is no path, such as s3://..., stays for `source.find` to answer."""
-    several = [data] if isinstance(data, str | Path) else list(data)
-    return [str(one) if "://" in str(one) else str(Path(one).absolute()) for one in several]

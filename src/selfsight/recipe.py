@@ -5,7 +5,7 @@ It is resolved once, before the first step, and kept as `recipe.yaml` with the r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ import yaml
 
 from selfsight.errors import RecipeError, RunError, unknown
 
-__all__ = ["Columns", "Recipe"]
+__all__ = ["Columns", "Data", "Recipe", "given"]
+
+Data = str | Path | Sequence[str | Path]
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,12 @@ class Recipe:
         if not different:
             return None
         return "; ".join(f"{name} was {mine[name]!r} and is now {theirs[name]!r}" for name in different[:3])
+
+
+def given(data: Data) -> list[str]:
+    """DATA as a list of absolute addresses; what is no path, such as s3://..., stays for `source.find` to answer."""
+    several = [data] if isinstance(data, str | Path) else list(data)
+    return [str(one) if "://" in str(one) else str(Path(one).absolute()) for one in several]
 
 
 def read_config(file: Path) -> dict[str, Any]:

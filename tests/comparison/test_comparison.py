@@ -149,9 +149,7 @@ def test_an_interrupt_stops_all_and_the_same_call_goes_on(
 def test_without_labels_another_view_is_found(photos: Path, tmp_path: Path) -> None:
     listing = tmp_path / "pictures.txt"
     listing.write_text("".join(f"{file}\n" for file in sorted(photos.rglob("*.png"))))
-    found = selfsight.compare(
-        listing, methods=["simclr", "rotation"], length="2steps", out=tmp_path / "out", **SMALL
-    )
+    found = selfsight.compare(listing, methods=["simclr", "rotation"], length="2steps", out=tmp_path / "out", **SMALL)
     assert found["question"] == "two_views"
     assert found["efficiency"] is None
     assert "supervised" not in rows(found)

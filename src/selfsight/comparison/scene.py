@@ -29,6 +29,7 @@ Outcome = dict[str, Any]
 """One row for one seed, as JSON: `right` {question: bits}, `few` {budget: [bits of each draw]}, `label_free`, ..."""
 Views = tuple[Float[np.ndarray, "M D"], Float[np.ndarray, "M D"]]
 
+CHEAPEST = "simple_statistics"  # the row without training whose label efficiency is told
 SHOWN = 4  # questions whose neighbours are kept to be looked at
 
 
@@ -104,7 +105,7 @@ class Scene:
         features, rows = embed(one, self.pictures, self.rows, size=size)
         if len(rows) != len(self.rows):
             raise DataError("some pictures can no longer be read; see that they stay as they are, and start again")
-        outcome = self.of_features(features, self.pairs({"encoder": one})["encoder"])
+        outcome = self.of_features(features, self.pairs({"encoder": one})["encoder"], few=trained)
         if shown:
             self.show(name, features)
         self.keep(name, outcome)
@@ -115,7 +116,8 @@ class Scene:
         found: dict[str, Outcome] | None = self.kept("plain")
         if found is None:
             pairs = self.pairs({"encoder": encoder}, self.kind.plain)
-            found = {name: self.of_features(features, pairs[name]) for name, features in self.plain.items()}
+            plain = self.plain.items()
+            found = {name: self.of_features(rows, pairs[name], few=name == CHEAPEST) for name, rows in plain}
             for name, features in self.plain.items():
                 self.show(name, features)
             self.keep("plain", found)
@@ -137,8 +139,8 @@ class Scene:
         """Groups of the pictures that two views were drawn of."""
         return self.manifest.groups[np.array(self.kept("views"), np.int64)]
 
-    def of_features(self, features: Float[np.ndarray, "N D"], views: Views) -> Outcome:
-        """Everything that is measured of a row."""
+    def of_features(self, features: Float[np.ndarray, "N D"], views: Views, *, few: bool) -> Outcome:
+        """Everything that is measured of a row; with `few` also what it names with few labels."""
         right = {"two_views": retrieval.two_views(*views)}
         free = geometry.label_free(features) | {"alignment": geometry.alignment(*views)}
         outcome: Outcome = {"label_free": free, "few": {}}
@@ -150,8 +152,8 @@ class Scene:
             probe = linear.measure(*known, features[task.test], task.test_labels, large=large)
             right |= {"knn": near.correct, "linear": probe.correct}
             outcome |= {"chosen": {"k": near.k, "temperature": near.temperature, "decay": probe.decay}}
-            drawn = efficiency.frozen(features, task, self.budgets[:-1], large=large)
-            drawn[self.budgets[-1].name] = probe.correct[None]  # all labels: the linear probe itself
+            drawn = efficiency.frozen(features, task, self.budgets[:-1], large=large) if few else {}
+            drawn |= {self.budgets[-1].name: probe.correct[None]} if few else {}  # all labels: the linear probe
             outcome["few"] = {name: [bits(draw) for draw in draws] for name, draws in drawn.items()}
         return outcome | {"right": {question: bits(one) for question, one in right.items()}}
 

@@ -21,7 +21,7 @@ from selfsight.training.request import parse_length
 
 TIMED = 4  # steps, the first of which warms up
 PASSES = 200  # over few labels, at most: more only learns them by heart
-REPEATED = 3  # draws of labels, where they fit one batch; larger ones cost a whole budget each
+REPEATED = 3  # draws of labels, where all together fit one batch; of more labels each costs a whole budget
 
 NAME = "supervised"
 
@@ -41,7 +41,7 @@ class Scratch:
         for seed in range(seeds):
             yield f"{NAME}-{seed}", self.scene.budgets[-1], seed
         for labels in self.scene.budgets[:-1]:
-            for draw in range(REPEATED if labels.count <= self.recipe.batch else 1):
+            for draw in range(REPEATED if REPEATED * labels.count <= self.recipe.batch else 1):
                 yield f"{NAME}-{labels.count}-{draw}", labels, draw
 
     def length(self, labels: Labels) -> tuple[int, int]:

@@ -157,6 +157,8 @@ class Table:
             line, budget = name.split("@")
             interval = list(contest.of_row(one, self.task.test_groups))
             rows.setdefault(line, []).append({"budget": budget, "accuracy": float(one.mean()), "interval": interval})
+        for scores in rows.values():
+            scores.sort(key=lambda score: counts[score["budget"]])
         budgets = [{"name": name, "labels": count} for name, count in counts.items()]
         told = verdict.pretrain(gaps, counts, best) if self.drawn else ""
         return {"budgets": budgets, "rows": rows, "comparisons": [_told(g) for g in gaps.values()], "sentence": told}

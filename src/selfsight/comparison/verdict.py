@@ -34,22 +34,21 @@ def order(gaps: Gaps, ranked: Sequence[str]) -> str:
 
 
 def beside(gaps: Gaps, ranked: Sequence[str], baselines: Iterable[str]) -> list[str]:
-    """What the methods beat, and what they do not: baselines that the same methods beat are told together."""
-    together: dict[tuple[str, ...], list[str]] = {}
-    told = []
+    """What the methods beat, and what beats them: baselines of which the same is true are told together."""
+    together: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
     for other in baselines:
         winners = tuple(name for name in ranked if gap(gaps, name, other).better)
-        together.setdefault(winners, []).append(CALLED[other])
-        losers = [name for name in ranked if gap(gaps, name, other).worse]
-        if losers:
-            told.append(f"{listed(losers)} {'is' if len(losers) == 1 else 'are'} worse than {CALLED[other]}")
-    beaten = []
-    for winners, others in together.items():
+        losers = tuple(name for name in ranked if gap(gaps, name, other).worse)
+        together.setdefault((winners, losers), []).append(CALLED[other])
+    told = []
+    for (winners, losers), others in together.items():
         if winners:
-            beaten.append(f"{subject(winners, ranked)} {listed(others)}")
-        else:
-            beaten.append(f"none is shown to beat {listed(others, 'or')}")
-    return beaten + told
+            told.append(f"{subject(winners, ranked)} {listed(others)}")
+        elif len(losers) < len(ranked):
+            told.append(f"none is shown to beat {listed(others, 'or')}")
+        if losers:
+            told.append(f"{subject(losers, ranked, ('is', 'are'))} worse than {listed(others)}")
+    return told
 
 
 def learned_nothing(gaps: Gaps, ranked: Sequence[str]) -> str | None:
@@ -79,9 +78,11 @@ def pretrain(gaps: Gaps, counts: Mapping[str, int], method: str) -> str:
     losses = [counts[name] for name, one in found.items() if one.worse]
     open_ = [counts[name] for name, one in found.items() if not one.shown]
     what = f"frozen features of {method}"
-    if wins:
-        said = f"Yes, with few labels: with {numbers(wins)} labels {what} beat training from scratch"
-        said = said if losses or open_ else f"Yes: at every number of labels tried {what} beat training from scratch"
+    if len(wins) == len(counts):
+        said = f"Yes: at every number of labels tried {what} beat training from scratch"
+    elif wins:
+        few = ", with few labels" if losses and max(wins) < min(losses) else ""
+        said = f"Yes{few}: with {numbers(wins)} labels {what} beat training from scratch"
     else:
         said = f"It is not shown to pay here: at no number of labels do {what} beat training from scratch"
     if losses:
@@ -123,12 +124,12 @@ def listed(names: Sequence[str], last: str = "and") -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 
-def subject(winners: Sequence[str], named: Sequence[str]) -> str:
-    """Those who beat: "both beat" where these are all that were named before."""
-    if len(winners) == 1:
-        return f"{winners[0]} beats"
-    everyone = len(winners) == len(named)
-    return f"{('both' if len(named) == 2 else 'all') if everyone else listed(winners)} beat"
+def subject(those: Sequence[str], named: Sequence[str], verbs: tuple[str, str] = ("beats", "beat")) -> str:
+    """Who does something: "both beat" where these are all that were named before."""
+    if len(those) == 1:
+        return f"{those[0]} {verbs[0]}"
+    everyone = len(those) == len(named)
+    return f"{('both' if len(named) == 2 else 'all') if everyone else listed(those)} {verbs[1]}"
 
 
 def numbers(counts: Sequence[int]) -> str:

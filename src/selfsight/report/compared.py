@@ -92,14 +92,14 @@ def table(found: Found) -> tuple[list[str], list[list[tuple[str, str]]]]:
         for name in ("rankme", "uniformity", "alignment", "std")
         if any(name in row["label_free"] for row in found["rows"])
     ]
-    heads = ["", *(named(one) for one in asked), *(NAMES.get(name, name) for name in free), "seconds", "pictures seen"]
+    heads = ["", *(named(one) for one in asked), "seconds", "pictures seen", *(NAMES.get(name, name) for name in free)]
     return [said(head, found["kind"]) for head in heads], [
         [
             (label(row), row.get("note") or MEANINGS.get(row["name"], "")),
             *(_score(row.get(one)) for one in asked),
-            *((plain(row["label_free"].get(name, "")), "") for name in free),
             (f"{row['seconds']:,.0f}" if "seconds" in row else "", ""),
             (f"{row['pictures_seen']:,}" if "pictures_seen" in row else "", ""),
+            *((plain(row["label_free"].get(name, "")), "") for name in free),
         ]
         for row in found["rows"]
     ]
@@ -129,7 +129,7 @@ def curves(found: Found) -> str:
     drawing = several(lines, title="Quality against time", x="seconds")
     words = "What the monitor saw while training: nearest neighbours on held-out training pictures"
     words += "." if found["task"] else ", or how often another view was found, as there are no labels."
-    body = _card(colours(list(found["curves"])) + drawing)
+    body = _card(colours(list(found["curves"])) + drawing, "card wide")
     return _section("Quality against time", said(words, found["kind"]), body) if drawing else ""
 
 
@@ -156,12 +156,15 @@ def efficiency(found: Found) -> str:
         cells = element("td", safe(called(name)))
         cells += "".join(element("td", _cell(_score(scores.get(budget))), names="number") for budget in places)
         rows.append(element("tr", cells))
-    words = "A linear classifier on frozen features, beside the same network trained from scratch on the same labels."
+    words = (
+        "A linear classifier on frozen features, beside the same network trained from scratch on the same labels, "
+        "within the same budget and at most 200 times over them. Few labels are drawn several times."
+    )
     names = [line[0] for line in lines]
     return _section(
         "Is it worth training without labels?",
         words,
-        _card(colours(names) + drawing) + "<br>" + _card(_table(heads, rows)),
+        _card(colours(names) + drawing, "card wide") + "<br>" + _card(_table(heads, rows)),
     )
 
 
