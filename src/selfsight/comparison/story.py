@@ -20,12 +20,13 @@ from selfsight.comparison.table import Row, Table
 from selfsight.data import source
 from selfsight.data.manifest import Manifest, scan
 from selfsight.data.pictures import Pictures
-from selfsight.errors import Interrupted, RecipeError, SelfsightError
+from selfsight.errors import Interrupted, RecipeError, SelfsightError, TrainingError
 from selfsight.evaluation.task import Task
 from selfsight.nn import families
+from selfsight.nn.encoder import Encoder
+from selfsight.recipe import Recipe
 from selfsight.report import compared
-from selfsight.training import session
-from selfsight.training.build import from_elsewhere
+from selfsight.training import build, session
 from selfsight.training.data import format_of
 from selfsight.training.progress import clock
 from selfsight.training.request import Request
@@ -65,9 +66,12 @@ class Comparison:
         taught = None
         if isinstance(scene.task, Task) and recipe is not None and self.asked.kind == "pictures":
             taught = scratch.prepared(scene, scene.task, recipe, self.asked.length)
+        given = None if self.asked.pretrained is None else from_elsewhere(self.asked.pretrained, scene.recipe)
         self.tell_time(parts, taught)
         rows, untrained = self.methods(parts, scene)
-        rows += list(self.baselines(scene, parts, untrained))
+        if not rows:
+            raise TrainingError(f"no method has a result; the first: {next(iter(self.failed.values()))}")
+        rows += list(self.baselines(scene, parts, untrained, given))
         drawn = self.supervised(taught, rows) if taught else {}
         found = self.told(Table(scene, rows, untrained, drawn), parts)
         with session.room_in(self.folder):
@@ -116,8 +120,8 @@ class Comparison:
                 try:
                     self.train(run)
                     own, start = measured(scene, run, shown=seed == 0)
-                except Interrupted:
-                    raise
+                except Interrupted as error:
+                    raise Interrupted("stopped and saved; the same command goes on from here", error.signal) from error
                 except Exception as error:  # noqa: BLE001 - whatever it is, it is this method's and no other's
                     self.failed[name] = told = sentence(error)
                     self.say(f"{name}, seed {seed}, has no result: {told}")
@@ -147,7 +151,11 @@ class Comparison:
         return told
 
     def baselines(
-        self, scene: Scene, parts: Mapping[str, Share], untrained: Mapping[str, list[Outcome]]
+        self,
+        scene: Scene,
+        parts: Mapping[str, Share],
+        untrained: Mapping[str, list[Outcome]],
+        given: Encoder | None,
     ) -> Iterator[Row]:
         """What stands beside the methods; equal for all runs, so measured once. Untrained ones once for each start."""
         starts: dict[str, list[Outcome]] = {}
@@ -157,15 +165,11 @@ class Comparison:
         for encoder, outcomes in starts.items():
             if outcomes:
                 yield Row("untrained", "baseline", outcomes, {"encoder": encoder})
-        run = next(run for name in parts for run in runs(self.folder, name, 1))
-        if not (run / "untrained").is_dir():
-            return
-        for name, outcome in scene.of_plain(families.load(run / "untrained")).items():
+        first = next(name for name, outcomes in untrained.items() if outcomes)
+        run = next(run for run in runs(self.folder, first, self.asked.seeds) if finished(run))
+        for name, outcome in scene.of_plain(families.load(run / "encoder")).items():
             yield Row(name, "baseline", [outcome])
-        if self.asked.pretrained is not None:
-            recipe = scene.recipe
-            scale = {key: recipe.pixels[key] for key in ("channels", "low", "high")}
-            given = from_elsewhere(self.asked.pretrained, recipe.size, scale)
+        if given is not None:
             outcome = scene.of_encoder("pretrained", given, shown=True)
             yield Row("pretrained", "baseline", [outcome], {"encoder": self.asked.pretrained})
 
@@ -219,6 +223,12 @@ def measured(scene: Scene, run: Path, *, shown: bool) -> tuple[Outcome, Outcome]
     start = f"untrained-{sha256(b''.join(file.read_bytes() for file in files)).hexdigest()[:16]}"
     own = scene.of_encoder(run.name, families.load(run / "encoder"), shown=shown)
     return own, scene.of_encoder(start, families.load(run / "untrained"), trained=False)
+
+
+def from_elsewhere(name: str, recipe: Recipe) -> Encoder:
+    """The published encoder to stand beside the methods."""
+    scale = {key: recipe.pixels[key] for key in ("channels", "low", "high")}
+    return build.from_elsewhere(name, recipe.size, scale)
 
 
 def sentence(error: Exception) -> str:

@@ -77,6 +77,7 @@ class Table:
             "comparisons": [_told(gap) for gap in gaps.values()],
             "verdict": {"sentence": self.said(gaps, question), "leads": self.leads(question)},
             "efficiency": self.efficiency(),
+            "free_order": self.free_order(),
             "trust": self.trust(question),
             "notes": self.notes(len(gaps)),
         }
@@ -125,6 +126,8 @@ class Table:
         parts += verdict.beside(plain, ranked, others)
         idle = verdict.learned_nothing(plain, ranked)
         told = ["; ".join([*parts, idle] if idle else parts) + "."]
+        if question == VIEWS:
+            told.append(verdict.without_labels(ranked, self.leads(question), self.free_order()))
         probes = {(a, b.split("/")[-1]): gap for (a, b), gap in gaps.items() if b.startswith(LINEAR)}
         if probes:
             told.append(verdict.against_labels(probes, ranked) + ".")
@@ -134,6 +137,15 @@ class Table:
         """How often each method is first when test pictures and seeds are drawn again."""
         right = {row.name: read([one["right"][question] for one in row.outcomes]) for row in self.methods}
         return contest.leading(right, self.groups(question)) if right else {}
+
+    def free_order(self) -> dict[str, list[str]]:
+        """The methods, best first, as each label-free score has them (mean over seeds)."""
+        free = {row.name: [one["label_free"] for one in row.outcomes] for row in self.methods}
+        scores = [name for name in next(iter(free.values()), [{}])[0] if name not in ("rows", "width")]
+        return {
+            score: sorted(free, key=lambda name: -np.mean([_signed(score, one) for one in free[name]]))
+            for score in scores
+        }
 
     def efficiency(self) -> dict[str, Any] | None:
         """Accuracy by number of labels: frozen features beside training from scratch."""
@@ -167,9 +179,9 @@ class Table:
         """How each label-free score ranks the runs, beside how well they do."""
         runs = [one for row in self.methods for one in row.outcomes]
         quality = [_share(one["right"][question]) for one in runs]
-        names = [name for name in (runs[0]["label_free"] if runs else ()) if name not in ("rows", "width")]
-        scores = {name: [one["label_free"][name] * (-1 if name in LESS else 1) for one in runs] for name in names}
-        return {name: _agreement(scores[name], quality) for name in names}
+        orders = self.free_order()
+        scores = {name: [_signed(name, one["label_free"]) for one in runs] for name in orders}
+        return {name: _agreement(scores[name], quality) for name in orders}
 
     def notes(self, comparisons: int) -> list[str]:
         """What people should know before they rely on it."""
@@ -183,6 +195,11 @@ class Table:
 def _mean(row: Row, question: str) -> float:
     right = row.right(question)
     return float(right.mean()) if right is not None else 0.0
+
+
+def _signed(score: str, free: Mapping[str, float]) -> float:
+    """Such that more is better."""
+    return -free[score] if score in LESS else free[score]
 
 
 def _share(bits: str) -> float:

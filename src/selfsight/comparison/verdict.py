@@ -71,6 +71,17 @@ def against_labels(gaps: Gaps, ranked: Sequence[str]) -> str:
     return f"Trained from scratch with all the labels, a network is {told} (with a linear probe on all the labels)"
 
 
+def without_labels(ranked: Sequence[str], leads: Mapping[str, float], orders: Mapping[str, Sequence[str]]) -> str:
+    """How sure the order is where nothing but another view could be asked for."""
+    first, by_rank = max(leads, key=lambda name: leads[name]), orders.get("rankme", [""])[0]
+    also = "also " if by_rank == ranked[0] else ""
+    return (
+        "There are no labels, so this is how often a picture is found by another view of it, which says little of what "
+        f"else an encoder knows: {first} is first in {leads[first]:.0%} of the draws of other pictures like these; by "
+        f"effective rank it is {also}{by_rank}, a hint and no more."
+    )
+
+
 def pretrain(gaps: Gaps, counts: Mapping[str, int], method: str) -> str:
     """Should one pre-train at all? By number of labels: `gaps` are named `method@budget`, `supervised@budget`, ..."""
     found = {name: gap(gaps, f"{method}@{name}", f"{SUPERVISED}@{name}") for name in counts}

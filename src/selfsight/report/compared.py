@@ -193,19 +193,20 @@ def _points(bounds: Sequence[float]) -> str:
 
 
 def trust(found: Found) -> str:
-    """How far label-free scores ranked the runs as their quality does."""
-    told = {name: one for name, one in found["trust"].items() if one and one.get("spearman") is not None}
-    if not told:
-        return ""
+    """How scores that need no labels order the methods, and how far that is as their quality does."""
     rows = []
-    for name, one in told.items():
-        low, high = one["interval"]
-        value = element("td", f"{one['spearman']:+.2f}<small>{low:+.2f} to {high:+.2f}</small>", names="number")
-        rows.append(element("tr", element("td", safe(said(NAMES.get(name, name), found["kind"]))) + value))
+    for name, order in found["free_order"].items():
+        one = found["trust"].get(name) or {}
+        value = "too few runs to say" if one.get("spearman") is None else f"{one['spearman']:+.2f}"
+        bounds = "<small>{:+.2f} to {:+.2f}</small>".format(*one["interval"]) if one.get("interval") else ""
+        cells = element("td", safe(said(NAMES.get(name, name), found["kind"]))) + element("td", safe(", ".join(order)))
+        rows.append(element("tr", cells + element("td", safe(value) + bounds, names="number")))
     words = (
-        "Whether scores that need no labels rank these runs as their quality does: 1 the same order, -1 the opposite."
+        "How they order the methods, the best first, and whether the runs are ranked as by quality: 1 the same order, "
     )
-    return _section("Can label-free scores be trusted here?", words, _card(_table(["score", "rank agreement"], rows)))
+    words += "-1 the opposite. Across methods such scores are known to err."
+    heads = ["score", "order of the methods", "rank agreement over runs"]
+    return _section("Scores that need no labels", words, _card(_table(heads, rows))) if rows else ""
 
 
 def beside(found: Found, neighbours: Mapping[str, list[Any]]) -> str:
