@@ -9,14 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import write_pictures
+from PIL import Image
 
 import selfsight
 from selfsight import cli
 from selfsight.comparison import budget, scratch, story
+from selfsight.comparison.asked import Asked
+from selfsight.comparison.scene import bits, read
+from selfsight.data import source
+from selfsight.data.manifest import scan
 from selfsight.errors import Interrupted, RunError
+from selfsight.evaluation import measure
 from selfsight.methods import rotation
 from selfsight.recipe import Recipe
-from selfsight.report import compared, tables
+from selfsight.report import tables
+from selfsight.training import autotune
 from selfsight.training.length import chain
 
 SMALL: dict[str, Any] = {"encoder": "test_resnet", "size": 32, "threads": 1, "workers": 0, "quiet": True}
@@ -70,7 +77,7 @@ def test_runs_are_ordinary_and_of_the_same_steps(made: dict[str, Any]) -> None:
         assert (run.folder / "report.html").is_file()
 
 
-def test_the_same_call_is_done_at_once_and_a_seed_more_goes_on(
+def test_the_same_call_is_done_at_once_and_another_budget_refused(
     made: dict[str, Any], photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = Path(made["out"])
@@ -79,9 +86,8 @@ def test_the_same_call_is_done_at_once_and_a_seed_more_goes_on(
         pytest.fail("what is there is not made again")
 
     with monkeypatch.context() as patched:
-        for room, name in ((story.session, "train"), (budget, "plan"), (scratch, "tune"), (story.families, "load")):
-            if name != "load":
-                patched.setattr(room, name, never)
+        for room, name in ((story.session, "train"), (budget, "plan"), (scratch, "tune"), (measure, "embed")):
+            patched.setattr(room, name, never)
         again = selfsight.compare(photos, methods="simclr,rotation", length="6steps", seeds=2, out=out, **SMALL)
     assert again["rows"] == made["rows"]
     assert again["verdict"] == made["verdict"]
@@ -126,9 +132,12 @@ def test_a_method_that_fails_costs_its_own_line(
     assert shown.err.index("about") < shown.err.index("simclr, seed 0")
 
 
-def test_an_interrupt_stops_all_and_the_same_call_goes_on(
+def test_without_labels_another_view_is_found_and_an_interrupt_stops_all(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Stopped in its second run, the same call goes on; nothing is written before the end."""
+    listing = tmp_path / "pictures.txt"
+    listing.write_text("".join(f"{file}\n" for file in sorted(photos.rglob("*.png"))))
     train = story.session.train
 
     def stopped(request: Any, folder: Path, **options: Any) -> Any:
@@ -136,46 +145,42 @@ def test_an_interrupt_stops_all_and_the_same_call_goes_on(
             raise Interrupted("stopped", 2)
         return train(request, folder, **options)
 
-    asked = {"methods": ["simclr", "rotation"], "length": "96images", "out": tmp_path / "out", **SMALL}
+    asked = {"methods": ["simclr", "rotation"], "length": "32images", "out": tmp_path / "out", **SMALL}
     with monkeypatch.context() as patched:
         patched.setattr(story.session, "train", stopped)
-        with pytest.raises(Interrupted):
-            selfsight.compare(photos, **asked)
+        with pytest.raises(Interrupted, match="the same command goes on"):
+            selfsight.compare(listing, **asked)
     assert not (tmp_path / "out" / "compare.json").exists()
-    found = selfsight.compare(photos, **asked)
-    assert {row["pictures_seen"] for row in found["rows"] if row["role"] == "method"} == {96}
-
-
-def test_without_labels_another_view_is_found(photos: Path, tmp_path: Path) -> None:
-    listing = tmp_path / "pictures.txt"
-    listing.write_text("".join(f"{file}\n" for file in sorted(photos.rglob("*.png"))))
-    found = selfsight.compare(listing, methods=["simclr", "rotation"], length="2steps", out=tmp_path / "out", **SMALL)
+    found = selfsight.compare(listing, **asked)
+    assert {row["pictures_seen"] for row in found["rows"] if row["role"] == "method"} == {32}
     assert found["question"] == "two_views"
     assert found["efficiency"] is None
     assert "supervised" not in rows(found)
     assert "no labels" in " ".join(found["notes"])
     assert "of the draws of other pictures like these" in found["verdict"]["sentence"]
     assert set(found["free_order"]["rankme"]) == {"simclr", "rotation"}
-    page = (tmp_path / "out" / "compare.html").read_text()
-    assert "found by another view" in page
+    assert "found by another view" in (tmp_path / "out" / "compare.html").read_text()
     tables.show("compare", found)
 
 
-def test_steps_are_shared_with_what_is_trained_before(photos: Path, tmp_path: Path) -> None:
+def test_steps_are_shared_with_what_is_trained_before(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A method with a stage before it has no more steps in all than the others."""
-    asked = story.Asked([str(photos)], ["beit", "simclr"], "12steps", size=32, threads=1)
-    manifest = story.scan(story.source.find([str(photos)]))
+    monkeypatch.setattr(autotune, "measure", lambda *_, **__: autotune.Speed("fp32", False, 0.5, 1e8, "as if"))
+    asked = Asked([str(photos)], ["beit", "simclr"], "12steps", size=32, threads=1)
+    manifest = scan(source.find([str(photos)]))
     parts = dict(budget.shares(asked, "test_resnet", manifest, tmp_path, 0))
-    assert sum(stage.steps for stage in chain(parts["beit"].recipe)) in (11, 12, 13)
-    assert parts["simclr"].recipe.steps == 12
-    assert parts["beit"].recipe.encoder != "test_resnet", "a transformer of its own"
-    assert Recipe.from_yaml(tmp_path / "runs" / "beit-0" / "recipe.yaml") == parts["beit"].recipe
+    beit, simclr = (part for part in parts.values() if isinstance(part, budget.Share))
+    assert [stage.steps for stage in chain(beit.recipe)] == [8, 4]
+    assert (simclr.recipe.steps, simclr.seconds) == (12, 6.0)
+    assert beit.recipe.encoder != "test_resnet", "a transformer of its own"
+    assert Recipe.from_yaml(tmp_path / "runs" / "beit-0" / "recipe.yaml") == beit.recipe
+    assert budget.seeded(beit.recipe, 3).before.seed == 3
 
 
 def write_grey(folder: Path) -> Path:
     """The pictures of the tests without their colours."""
-    from PIL import Image
-
     write_pictures(folder)
     for file in folder.rglob("*.png"):
         Image.open(file).convert("L").save(file)
@@ -184,8 +189,4 @@ def write_grey(folder: Path) -> Path:
 
 def test_bits_are_read_as_they_were_written() -> None:
     right = np.array([True, False, True])
-    assert story.Scene.__module__
-    from selfsight.comparison.scene import bits, read
-
     np.testing.assert_array_equal(read([bits(right)]), right[None].astype(float))
-    assert compared.colour(8) == 1

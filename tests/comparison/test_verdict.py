@@ -78,6 +78,8 @@ def test_whether_to_train_without_labels_at_all() -> None:
         "Yes, with few labels: with 9 and 300 labels frozen features of a beat training from scratch; with 3,000 "
         "training from scratch is better."
     )
+    idle = verdict.pretrain(made(1, 1, 0), counts, "a", idle=True)
+    assert idle.startswith("a is not shown to have learned anything, so nothing speaks for training it; yet with 9 and")
     assert verdict.pretrain(made(1, 1, 1), counts, "a").startswith("Yes: at every number of labels tried")
     assert verdict.pretrain(made(0, 0, -1), counts, "a").startswith("It is not shown to pay here")
     plain = {(f"a@{name}", f"simple_statistics@{name}"): Gap("", "", -0.2, (0, 0), True) for name in counts}

@@ -30,20 +30,20 @@ def equals(
     return rows, groups
 
 
-@pytest.mark.parametrize(("seeds", "luck", "most"), [(1, 0.0, 0.085), (3, 0.3, 0.085)])
+@pytest.mark.parametrize(("seeds", "luck", "most"), [(1, 0.0, 0.09), (3, 0.3, 0.09)])
 def test_a_family_of_equals_is_rarely_told_apart(
     seeds: int, luck: float, most: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fifteen comparisons of equals: one false claim or more in 5 % of the tables, where intervals of one comparison
-    each would bring it in many more. 400 tables: 5 % has a standard error of 1.1 %."""
-    monkeypatch.setattr(contest, "RESAMPLES", 400)
+    each would bring it in many more. 250 tables: 5 % has a standard error of 1.4 %."""
+    monkeypatch.setattr(contest, "RESAMPLES", 300)
     generator = np.random.default_rng(1)
     ours, plain = [], []
-    for _ in range(400):
+    for _ in range(250):
         rows, groups = equals(generator, seeds, luck)
         found = contest.compared(rows, pairs_of(rows), groups)
         ours.append(any(gap.shown for gap in found))
-        if len(plain) < 60:
+        if len(plain) < 50:
             means = {name: right.mean(axis=0) for name, right in rows.items()}
             single = [intervals.of_difference(means[gap.first], means[gap.second], groups) for gap in found]
             plain.append(any(low > 0 or high < 0 for low, high in single))

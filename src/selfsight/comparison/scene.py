@@ -56,9 +56,12 @@ class Scene:
     @cached_property
     def rows(self) -> Int[np.ndarray, "N"]:
         """Rows of the manifest that can be read; features of all encoders are of these."""
-        with measure.readable(self.manifest, "if they were moved, give their new place as DATA"):
-            read = [int(row) for row in self.manifest.every_row() if self.pictures.read(int(row))[1] == row]
-        return np.array(read, np.int64)
+        unread = self.kept("unread")
+        if unread is None:
+            with measure.readable(self.manifest, "if they were moved, give their new place as DATA"):
+                unread = [int(row) for row in self.manifest.every_row() if self.pictures.read(int(row))[1] != row]
+            self.keep("unread", unread)
+        return np.setdiff1d(self.manifest.every_row(), np.array(unread, np.int64))
 
     @cached_property
     def known(self) -> Int[np.ndarray, "T"]:

@@ -10,15 +10,17 @@ import numpy as np
 
 from selfsight.comparison import verdict
 from selfsight.comparison.scene import Outcome, Scene, read
-from selfsight.evaluation import contest
+from selfsight.evaluation import contest, measure
 from selfsight.evaluation.contest import Gap, Right
 from selfsight.evaluation.task import Task
 from selfsight.evaluation.trust import rank_agreement
 
+SHAPE = ("rows", "width")  # no scores
+BEST_AT_ONE = "alpha_req"  # Agrawal et al. 2022
 LESS = ("uniformity", "mean_cos", "alignment")  # of which less is better
 TOGETHER = (
     "All {} differences were looked at together, with intervals that are wider for it: the chance that any of these "
-    "claims is only luck is 5 %."
+    "claims is only luck is 5 %. Those by number of labels are a family of their own."
 )
 ONCE = (
     "Each method was trained once: the intervals know the luck of the test pictures, not that of the start. --seeds 3 "
@@ -76,10 +78,10 @@ class Table:
             "rows": [self.row(row) for row in self.rows],
             "comparisons": [_told(gap) for gap in gaps.values()],
             "verdict": {"sentence": self.said(gaps, question), "leads": self.leads(question)},
-            "efficiency": self.efficiency(),
+            "efficiency": self.efficiency(gaps),
             "free_order": self.free_order(),
             "trust": self.trust(question),
-            "notes": self.notes(len(gaps)),
+            "notes": self.notes(len(gaps)) + measure.unread(self.scene.manifest, self.scene.rows),
         }
 
     def row(self, row: Row) -> dict[str, Any]:
@@ -92,8 +94,7 @@ class Table:
                 each = right.mean(axis=1).tolist()
                 told[question] = {"accuracy": float(right.mean()), "interval": list(interval), "each": each}
         free = [one["label_free"] for one in row.outcomes if "label_free" in one]
-        names = free[0] if free else {}
-        return told | {"label_free": {name: float(np.mean([one[name] for one in free])) for name in names}}
+        return told | {"label_free": {name: float(np.mean([one[name] for one in free])) for name in scores_of(free)}}
 
     def gaps(self, question: str) -> dict[tuple[str, str], Gap]:
         """Every comparison that the verdict may speak of, as one family."""
@@ -141,13 +142,14 @@ class Table:
     def free_order(self) -> dict[str, list[str]]:
         """The methods, best first, as each label-free score has them (mean over seeds)."""
         free = {row.name: [one["label_free"] for one in row.outcomes] for row in self.methods}
-        scores = [name for name in next(iter(free.values()), [{}])[0] if name not in ("rows", "width")]
-        return {
-            score: sorted(free, key=lambda name: -np.mean([_signed(score, one) for one in free[name]]))
-            for score in scores
-        }
+        found = {}
+        for score in scores_of([one for several in free.values() for one in several]):
+            if score not in SHAPE:
+                means = [float(np.mean([_signed(score, one) for one in several])) for several in free.values()]
+                found[score] = [name for _, name in sorted(zip(means, free, strict=True), reverse=True)]
+        return found
 
-    def efficiency(self) -> dict[str, Any] | None:
+    def efficiency(self, known: Mapping[tuple[str, str], Gap]) -> dict[str, Any] | None:
         """Accuracy by number of labels: frozen features beside training from scratch."""
         if self.task is None or not self.methods:
             return None
@@ -172,7 +174,9 @@ class Table:
         for scores in rows.values():
             scores.sort(key=lambda score: counts[score["budget"]])
         budgets = [{"name": name, "labels": count} for name, count in counts.items()]
-        told = verdict.pretrain(gaps, counts, best) if self.drawn else ""
+        idle = not known[best, f"{verdict.UNTRAINED}/{best}"].better
+        counts = {name: count for name, count in counts.items() if name in self.drawn}
+        told = verdict.pretrain(gaps, counts, best, idle=idle) if counts else ""
         return {"budgets": budgets, "rows": rows, "comparisons": [_told(g) for g in gaps.values()], "sentence": told}
 
     def trust(self, question: str) -> dict[str, Any]:
@@ -197,8 +201,15 @@ def _mean(row: Row, question: str) -> float:
     return float(right.mean()) if right is not None else 0.0
 
 
+def scores_of(several: Sequence[Mapping[str, float]]) -> list[str]:
+    """The scores that all of them have: some can be left out, of a collapsed encoder."""
+    return [name for name in (several[0] if several else ()) if all(name in one for one in several)]
+
+
 def _signed(score: str, free: Mapping[str, float]) -> float:
     """Such that more is better."""
+    if score == BEST_AT_ONE:
+        return -abs(free[score] - 1.0)
     return -free[score] if score in LESS else free[score]
 
 

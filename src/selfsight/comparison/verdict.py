@@ -82,18 +82,24 @@ def without_labels(ranked: Sequence[str], leads: Mapping[str, float], orders: Ma
     )
 
 
-def pretrain(gaps: Gaps, counts: Mapping[str, int], method: str) -> str:
-    """Should one pre-train at all? By number of labels: `gaps` are named `method@budget`, `supervised@budget`, ..."""
+def pretrain(gaps: Gaps, counts: Mapping[str, int], method: str, *, idle: bool = False) -> str:
+    """Should one pre-train at all? By number of labels: `gaps` are named `method@budget`, `supervised@budget`, ...
+
+    An `idle` method is not above its own untrained network: then its features may be good, but were not learned.
+    """
     found = {name: gap(gaps, f"{method}@{name}", f"{SUPERVISED}@{name}") for name in counts}
     wins = [counts[name] for name, one in found.items() if one.better]
     losses = [counts[name] for name, one in found.items() if one.worse]
     open_ = [counts[name] for name, one in found.items() if not one.shown]
     what = f"frozen features of {method}"
+    few = wins and losses and max(wins) < min(losses)
+    lead = "Yes, with few labels:" if few else "Yes:"
+    if idle:
+        lead = f"{method} is not shown to have learned anything, so nothing speaks for training it; yet"
     if len(wins) == len(counts):
-        said = f"Yes: at every number of labels tried {what} beat training from scratch"
+        said = f"{lead} at every number of labels tried {what} beat training from scratch"
     elif wins:
-        few = ", with few labels" if losses and max(wins) < min(losses) else ""
-        said = f"Yes{few}: with {numbers(wins)} labels {what} beat training from scratch"
+        said = f"{lead} with {numbers(wins)} labels {what} beat training from scratch"
     else:
         said = f"It is not shown to pay here: at no number of labels do {what} beat training from scratch"
     if losses:

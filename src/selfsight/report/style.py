@@ -77,6 +77,6 @@ details summary { cursor: pointer; color: var(--soft); margin: 14px 0 10px; }
 @media (max-width: 520px) { main { padding: 28px 16px 48px; } .sides .row { flex-wrap: wrap; overflow: visible; }
   .sides .row > b { flex-basis: 100%; } .sides .row figure, .sides .row figure:first-child { flex-basis: 52px; }
   .sides .row img { width: 52px; height: 52px; } .sides .row figure bdi { display: none; } }
-.wide svg { max-width: 780px; }
+.wide svg { max-width: 780px; } td:first-child small { white-space: normal; max-width: 34ch; }
 @media print { body { background: #fff; } .card, .verdict, .facts { break-inside: avoid; } }
 """
