@@ -166,7 +166,7 @@ def main() -> None:
         data = asked.data.absolute()
         if "fashion_mnist" in asked.tasks:
             quality.export_fashion(data)
-        chosen = asked.methods or methods.names()
+        chosen = asked.methods or [name for name in methods.names() if methods.get(name).kind == "pictures"]
         made = {(one["task"], one["method"], one["length"], one["seed"]) for one in results["rows"]}
         for seed, length, task, method in product(asked.seeds, asked.lengths, asked.tasks, chosen):
             key = (task, method, length, seed)

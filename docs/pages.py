@@ -82,10 +82,10 @@ def seen(name: str) -> list[str]:
 
 def settings(rows: list[dict[str, Any]]) -> str:
     """A row for each setting: its default, and what its file says of it."""
-    lines = ["| `--set` | default | |", "|---|---|---|"]
+    lines = ["| `--set` | kind | default | |", "|---|---|---|---|"]
     for row in rows:
         default = "automatic" if row["default"] is None else f"`{row['default']}`"
-        lines.append(f"| `{row['name']}` | {default} | {row['note'].replace('|', '/')} |")
+        lines.append(f"| `{row['name']}` | {row['type']} | {default} | {row['note'].replace('|', '/')} |")
     return "\n".join(lines)
 
 
@@ -125,6 +125,8 @@ def card(name: str) -> str:
 
 def draw(name: str) -> None:
     """What the method sees of a few of the demo's pictures, as a sheet."""
+    from PIL import Image
+
     import selfsight
     from selfsight.demo import unpack
 
@@ -132,7 +134,7 @@ def draw(name: str) -> None:
         pictures = unpack(Path(scratch) / "pictures")
         options = {"size": SIDE, "batch": 32, "length": "1steps", "precision": "fp32", "quiet": True}
         run = selfsight.train(pictures, method=name, out=Path(scratch) / "run", **options)
-        (HERE / "methods" / f"{name}.png").write_bytes((run.folder / "views.png").read_bytes())
+        Image.open(run.folder / "views.png").quantize(256).save(HERE / "methods" / f"{name}.png", optimize=True)
 
 
 def written() -> dict[Path, str]:
@@ -148,7 +150,8 @@ def main() -> None:
     parser.add_argument("--pictures", nargs="*", metavar="METHOD", help="draw the sheets of these methods, or of all")
     asked = parser.parse_args()
     (HERE / "methods").mkdir(exist_ok=True)
-    for name in () if asked.pictures is None else asked.pictures or names():
+    seeing = [name for name in names() if methods.get(name).kind == "pictures"]
+    for name in () if asked.pictures is None else asked.pictures or seeing:
         draw(name)
     pages = written()
     stale = [file.name for file, text in pages.items() if not file.exists() or file.read_text("utf-8") != text]

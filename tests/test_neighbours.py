@@ -1,5 +1,7 @@
 """The one nearest-neighbour function against a slow twin."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -55,3 +57,25 @@ def test_a_row_of_zeros_is_no_nan() -> None:
 def test_an_impossible_k_is_refused(k: int, exclude_self: bool) -> None:
     with pytest.raises(ValueError, match=f"k = {k} neighbours"):
         nearest(np.eye(4), np.eye(4), k, exclude_self=exclude_self)
+
+
+@pytest.mark.parametrize("k", [1, 7, 20])
+def test_equals_faiss(k: int) -> None:
+    with warnings.catch_warnings(action="ignore"):  # of its wrapper's types
+        faiss = pytest.importorskip("faiss")
+    generator = np.random.default_rng(0)
+    queries, gallery = (unit(generator.normal(size=(count, 16)).astype(np.float32)) for count in (50, 300))
+    index = faiss.IndexFlatIP(16)
+    index.add(gallery)
+    expected_scores, expected = index.search(queries, k)
+    scores, indices = nearest(queries, gallery, k)
+    np.testing.assert_array_equal(indices, expected)
+    np.testing.assert_allclose(scores, expected_scores, atol=1e-6)
+
+
+def test_many_equal_rows_are_found_in_their_order() -> None:
+    """A collapsed encoder: every cosine is 1, whatever the chunks."""
+    rows = np.ones((40, 4), np.float32)
+    _, indices = nearest(rows, rows, 3, exclude_self=True, chunk=7)
+    assert indices[0].tolist() == [1, 2, 3]
+    assert indices[39].tolist() == [0, 1, 2]

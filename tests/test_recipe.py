@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from selfsight.errors import RecipeError, RunError
-from selfsight.recipe import Columns, Recipe, read_config
+from selfsight.recipe import Columns, Count, Decay, Part, Portion, Positive, Recipe, kinds_of, read_config, spelled
 
 RECIPE = Recipe(
     data=["/pictures/of mine # 1", "/bilder/äöü"],
@@ -134,3 +135,27 @@ def test_a_config_is_some_entries_or_none(tmp_path: Path) -> None:
     assert read_config(tmp_path / "c.yaml") == {}
     with pytest.raises(RecipeError, match="cannot be read"):
         read_config(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("kind", "told", "good", "bad"),
+    [
+        (Count | None, "int from 1 on", 1, 0),
+        (Positive, "float above 0", 1e-9, 0.0),
+        (Portion, "float from 0 to 1", 1.0, 1.1),
+        (Part, "float above 0 to 1", 1.0, 0.0),
+        (Decay, "float from 0 to 0.9999", 0.0, 1.0),
+    ],
+)
+def test_a_kind_knows_its_numbers(kind: Any, told: str, good: float, bad: float) -> None:
+    _, limits = kinds_of(kind)
+    assert limits is not None
+    assert good in limits
+    assert bad not in limits
+    assert spelled(kind) == told
+
+
+def test_a_kind_without_limits_allows_all() -> None:
+    assert kinds_of(dict[str, Any]) == ([dict], None)
+    assert kinds_of(int | None) == ([int, type(None)], None)
+    assert spelled(float | None) == "float"

@@ -161,6 +161,7 @@ def evaluate(
     pretrained: str | None = None,
     finetune: bool = False,
     finetune_for: str | None = None,
+    dense: Path | None = None,
     label_column: str | None = None,
     group_column: str | None = None,
     split_column: str | None = None,
@@ -185,7 +186,7 @@ def evaluate(
     manifest = session.manifest_for(its.folder, its.recipe, given(data) if data is not None else None, columns)
     manifest, notes = unseen(manifest, Manifest.load(its.folder / "manifest.parquet"))
     encoders = {"encoder": its.embedder(), **rivals(its.recipe, its.folder, pretrained)}
-    more = further.asked(its, manifest, encoders, finetune=finetune, length=finetune_for)
+    more = further.asked(its, manifest, encoders, finetune=finetune, length=finetune_for, dense=dense)
     pixels = its.recipe.pixels
     found, neighbours = measured(
         encoders,

@@ -82,6 +82,8 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "scratch (it says how many minutes that takes).",
     "finetune_for": "How long each training of --finetune is: 500steps (the default), 30epochs, 50kimages; 10m is for "
     "all together.",
+    "dense": "Also measure where things are, by patches: a folder of masks named as the pictures, or a table with the "
+    "columns path and mask. One class number for each pixel, 255 for none.",
     "json": "Also write the numbers into this file.",
     "patches": "Keep one vector for each patch, not only one for each picture.",
     "label_column": "The table's column of labels; an empty cell is a picture without a label.",

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 SMALLEST_NORM = 1e-12  # methods.md 0: a row of zeros stays zeros, its cosine with everything is 0
+TILE = 2**24  # cosines held at once: 64 MiB of float32, small beside the rows and large enough for the processor
 
 
 def unit(rows: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
@@ -22,12 +23,13 @@ def nearest(
     k: int,
     *,
     exclude_self: bool = False,
-    chunk: int = 1024,
+    chunk: int | None = None,
 ) -> tuple[Float[np.ndarray, "Q k"], Int[np.ndarray, "Q k"]]:
     """The k rows of the gallery with the largest cosine to each query, best first.
 
     Rows are brought to length one here. Equal scores are ordered by the lower index. With `exclude_self`, queries and
-    gallery are the same rows, and row i is no neighbour of query i. Memory is O(chunk x N).
+    gallery are the same rows, and row i is no neighbour of query i. Memory is O(chunk x N); by default a chunk of
+    queries fills 64 MiB of float32 cosines.
     Returns cosines (Q, k) in the inputs' dtype and indices (Q, k) int64.
     Raises ValueError when k is below 1 or above the number of rows there are to find.
     """
@@ -36,10 +38,13 @@ def nearest(
         raise ValueError(f"k = {k} neighbours asked for, but there are {available} rows to find them among")
     columns = torch.from_numpy(unit(gallery)).T
     rows = torch.from_numpy(unit(queries))
+    chunk = min(chunk or max(1, TILE // len(gallery)), len(queries))
+    tile = torch.empty(chunk, len(gallery), dtype=rows.dtype)  # once: the system clears every page that it gives
     scores = np.empty((len(queries), k), dtype=queries.dtype)
     indices = np.empty((len(queries), k), dtype=np.int64)
     for start in range(0, len(queries), chunk):
-        cosines = rows[start : start + chunk] @ columns  # (chunk, N)
+        part = rows[start : start + chunk]
+        cosines = torch.mm(part, columns, out=tile[: len(part)])  # (chunk, N)
         if exclude_self:
             own = torch.arange(len(cosines))
             cosines[own, own + start] = -torch.inf
@@ -49,13 +54,15 @@ def nearest(
 
 
 def _largest(cosines: Float[Tensor, "Q N"], k: int) -> tuple[Float[Tensor, "Q k"], Int[Tensor, "Q k"]]:
-    """`topk` with a stated order: it leaves open which of several equal scores it returns."""
-    _, where = cosines.topk(k, dim=1)
-    where = where.sort(dim=1).values  # by index, so that the stable sort below settles ties
-    best = cosines.gather(1, where)
-    torn = (cosines >= best.amin(dim=1, keepdim=True)).sum(dim=1) > k  # equal scores on both sides of the cut
+    """`topk` with a stated order: it leaves open which of several equal scores it returns, and in which order."""
+    best, where = cosines.topk(min(k + 1, cosines.shape[1]), dim=1)  # one more, to see equal scores on both sides
+    equal = best[:, 1:] == best[:, :-1]
+    torn = equal[:, k - 1] if equal.shape[1] == k else torch.zeros(len(best), dtype=torch.bool)
+    best, where = best[:, :k].contiguous(), where[:, :k].contiguous()
     if torn.any():
-        where[torn] = cosines[torn].sort(dim=1, descending=True, stable=True).indices[:, :k].sort(dim=1).values
-        best = cosines.gather(1, where)
-    best, order = best.sort(dim=1, descending=True, stable=True)
-    return best, where.gather(1, order)
+        where[torn] = cosines[torn].sort(dim=1, descending=True, stable=True).indices[:, :k]
+    if (tied := equal.any(dim=1)).any():
+        places = where[tied].sort(dim=1).values  # by index, so that the stable sort settles ties
+        best[tied], order = cosines[tied].gather(1, places).sort(dim=1, descending=True, stable=True)
+        where[tied] = places.gather(1, order)
+    return best, where

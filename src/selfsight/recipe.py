@@ -7,16 +7,61 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 import yaml
 
 from selfsight.errors import RecipeError, RunError, unknown
 
-__all__ = ["Columns", "Data", "Recipe", "given"]
+__all__ = ["Columns", "Data", "Recipe", "Within", "given", "kinds_of", "spelled"]
+__all__ += ["Amount", "Count", "Decay", "Part", "Portion", "Positive", "Several", "Whole"]
+
+
+@dataclass(frozen=True)
+class Within:
+    """Which numbers a value may be. It stands behind the kind: `Annotated[float, Within(0, 1)]`."""
+
+    low: float
+    high: float = inf
+    above: bool = False  # the low end itself is left out
+
+    def __contains__(self, number: float) -> bool:
+        return self.low <= number <= self.high and not (self.above and number == self.low)
+
+    def __str__(self) -> str:
+        end = f" to {self.high:g}" if self.high < inf else "" if self.above else " on"
+        return f"{'above' if self.above else 'from'} {self.low:g}{end}"
+
 
 Data = str | Path | Sequence[str | Path]
+Whole = Annotated[int, Within(0)]
+Count = Annotated[int, Within(1)]
+Several = Annotated[int, Within(2)]
+Amount = Annotated[float, Within(0)]
+Positive = Annotated[float, Within(0, above=True)]
+Portion = Annotated[float, Within(0, 1)]
+Part = Annotated[float, Within(0, 1, above=True)]
+Decay = Annotated[float, Within(0, 0.9999)]  # of a running mean, which must move
+
+
+def kinds_of(annotation: Any) -> tuple[list[Any], Within | None]:
+    """The kinds that an annotation allows, and the numbers: of `Count | None`, [int, NoneType] and 1 or more."""
+    parts = [annotation] if get_origin(annotation) in (Annotated, dict, list, tuple) else get_args(annotation)
+    found, limits = [], None
+    for part in parts or [annotation]:
+        if get_origin(part) is Annotated:
+            part, limits = get_args(part)
+        found.append(get_origin(part) or part)
+    return found, limits
+
+
+def spelled(annotation: Any) -> str:
+    """A kind in the user's words, such as `int from 1 on`."""
+    kinds, limits = kinds_of(annotation)
+    names = " or ".join(kind.__name__ for kind in kinds if kind is not type(None))
+    return f"{names} {limits}" if limits else names
 
 
 @dataclass(frozen=True)
@@ -46,19 +91,19 @@ class Recipe:
     batch: int  # global
     micro_batch: int  # on one device
     length: str  # as asked: 10m, 2000steps, 30epochs, 500kimages
-    steps: int  # what that came to
+    steps: Whole  # what that came to; 0 in a --config: take them from the length
     seed: int
     # optimization
     optimizer: str
-    lr: float  # the peak rate, as used
-    momentum: float
-    weight_decay: float
-    warmup: float  # share of the steps
-    clip: float | None
+    lr: Positive  # the peak rate, as used
+    momentum: Portion
+    weight_decay: Amount
+    warmup: Portion  # share of the steps
+    clip: Positive | None
     # machine
     precision: str  # fp32 or bf16
     channels_last: bool
-    threads: int
+    threads: Count
     device: str
     world: int
     # data
@@ -71,9 +116,9 @@ class Recipe:
     weights: str | None = None
     pretrained: bool = False
     # looking on
-    monitor_points: int = 10
-    monitor_pictures: int = 500
-    beta2: float = 0.999  # of AdamW, whose beta1 is `momentum`
+    monitor_points: Count = 10
+    monitor_pictures: Several = 500
+    beta2: Annotated[float, Within(0, 0.99999)] = 0.999  # of AdamW, whose beta1 is `momentum`
     # a method trained to its end first
     before: Recipe | None = None
 

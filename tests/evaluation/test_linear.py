@@ -112,3 +112,13 @@ def test_ten_thousand_rows_take_less_than_twenty_seconds() -> None:
     assert time.perf_counter() - start < 20
     assert measured.converged
     assert 0.5 < measured.accuracy < 0.99  # neither trivial nor noise
+
+
+def test_axes_are_those_of_the_covariance_where_pictures_are_fewer_than_numbers() -> None:
+    rows = (np.random.default_rng(0).normal(size=(20, 50)) * np.linspace(3, 0.1, 50)).astype(np.float32)
+    rows -= rows.mean(axis=0)
+    kept = linear.axes(rows)
+    expected = np.linalg.eigh(rows.T @ rows)[1][:, -19:]  # 20 centred pictures vary along 19
+    assert kept.shape == (50, 19)
+    np.testing.assert_allclose(np.abs((kept * expected).sum(axis=0)), 1, atol=1e-4)
+    np.testing.assert_allclose(kept.T @ kept, np.eye(19), atol=1e-5)

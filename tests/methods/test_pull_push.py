@@ -14,7 +14,7 @@ from selfsight.errors import RecipeError
 from selfsight.losses.pull_push import PAIRS, PUSHES, literal, pull, push
 from selfsight.methods.base import Epoch, Facts, Prepared
 from selfsight.methods.pull_push import PullPush
-from selfsight.training.values import checked
+from selfsight.training.values import checked, kinds_of_settings
 
 
 def made(**settings: object) -> PullPush:
@@ -121,7 +121,7 @@ def test_impossible_settings_are_refused(settings: dict[str, object]) -> None:
 
 def test_a_batch_without_positives_is_refused() -> None:
     with pytest.raises(RecipeError, match="a whole number from 2 on"):
-        checked("samples", 1, int)
+        checked("samples", 1, kinds_of_settings(PullPush)["samples"])
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])

@@ -23,7 +23,7 @@ from selfsight.losses.exponential import REDUCTIONS
 from selfsight.methods.base import Batch, Facts
 from selfsight.methods.vdvs import VDVS
 from selfsight.nn.encoder import Encoder
-from selfsight.training.values import checked
+from selfsight.training.values import checked, kinds_of_settings
 
 SIZE = 32
 
@@ -91,7 +91,7 @@ def test_unknown_variants_and_widened_maps_are_refused() -> None:
     with pytest.raises(RecipeError, match="use 'paper'"):
         made("vdvs", variant="repo", encoder="mobilenetv3_small_050")
     with pytest.raises(RecipeError, match="whole number from 2 on"):
-        checked("num_crops", 1, int)
+        checked("num_crops", 1, kinds_of_settings(VDVS)["num_crops"])
 
 
 def by_hand(method: VDVS, batch: Batch) -> tuple[float, float]:

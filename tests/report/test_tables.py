@@ -55,14 +55,14 @@ def test_findings_name_a_few_and_count_the_rest(capsys: pytest.CaptureFixture[st
 
 
 def test_methods_are_a_table_and_one_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
-    setting = {"name": "temperature", "type": "float | None", "default": None, "note": "tau, B.7"}
+    setting = {"name": "temperature", "type": "float above 0", "default": None, "note": "tau"}
     one = {"name": "simclr", "idea": "agree", "story": "SimCLR: agree.", "settings": [setting]}
     tables.show("methods", [one, one | {"name": "other"}])
     assert capsys.readouterr().out.splitlines()[:2] == ["simclr\tagree", "other\tagree"]
     tables.show("methods", [one])
     assert (
         capsys.readouterr().out
-        == "SimCLR: agree.\n\n--set\ttype\tdefault\tmeaning and source\ntemperature\tfloat\tautomatic\ttau, B.7\n"
+        == "SimCLR: agree.\n\n--set\ttype\tdefault\tmeaning and source\ntemperature\tfloat above 0\tautomatic\ttau\n"
     )
 
 

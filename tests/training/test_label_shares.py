@@ -38,7 +38,7 @@ def test_the_command_shows_the_table_and_goes_on(
     assert "this run, fine-tuned" in said.out
     assert "Starting from this run instead of from scratch: with 1 % of the labels (2)" in said.out
     first = json.loads((run.folder / "evaluation.json").read_bytes())["finetune"]
-    assert [one["labels"] for one in first["shares"].values()] == [2, 5, 51]
+    assert [one["labels"] for one in first["shares"].values()] == [2, 6, 56]
     assert [one["draws"] for one in first["shares"].values()] == [3, 3, 1]
     for one in first["shares"].values():
         assert list(one["rows"]) == ["encoder", "untrained", "frozen", "raw_pixels", "simple_statistics"]
@@ -128,10 +128,17 @@ def test_no_labels_are_refused_first(
     for number, file in enumerate(sorted(photos.rglob("*.png"))[:20]):
         shutil.copy(file, plain / f"{number}.png")
     assert cli.main(["evaluate", str(run.folder), str(plain), "--finetune"]) == 2
-    assert "--finetune has nothing to learn or be measured on. The pictures have no labels." in capsys.readouterr().err
+    assert (
+        "--finetune has nothing to learn or to be measured on. The pictures have no labels." in capsys.readouterr().err
+    )
 
 
 def test_documents_are_refused(documents: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = selfsight.train(documents, size=16, batch=16, length="1steps", out=tmp_path / "run", quiet=True)
-    assert cli.main(["evaluate", str(run.folder), "--finetune"]) == 2
-    assert "--finetune trains encoders of pictures, and this run learned from documents" in capsys.readouterr().err
+    short = {"method": "context", "encoder": "words256", "size": 16, "batch": 16, "length": "1steps", "threads": 1}
+    run = selfsight.train(documents, **short, precision="fp32", out=tmp_path / "run", quiet=True)
+    for flag, said in (
+        (["--finetune"], "--finetune trains encoders of pictures, and this run learned from documents"),
+        (["--dense", str(tmp_path)], "--dense asks where things are in pictures; this run learned from documents"),
+    ):
+        assert cli.main(["evaluate", str(run.folder), *flag]) == 2
+        assert said in capsys.readouterr().err

@@ -73,11 +73,16 @@ def principal(
 
 def axes(train: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "D E"]:
     """The principal axes that `principal` keeps, the largest last."""
-    covariance = (train.T @ train).astype(np.float64) / len(train)
-    variances, vectors = np.linalg.eigh(covariance)
+    count, width = train.shape
+    small = count < width  # then the same axes come from the smaller matrix of products: u of X X' is X'u of X'X
+    wide = train.astype(np.float64) if small else train
+    products = wide @ wide.T if small else (train.T @ train).astype(np.float64)
+    variances, vectors = np.linalg.eigh(products / count)  # the smallest first
     varied = int((variances > ROUNDING * max(float(variances[-1]), ROUNDING)).sum())
-    kept: np.ndarray = vectors[:, len(vectors) - min(varied, AXES) :].astype(np.float32)  # eigh: the smallest first
-    return kept
+    first = len(vectors) - min(varied, AXES)
+    if not small:
+        return np.asarray(vectors[:, first:], dtype=np.float32)
+    return np.asarray(wide.T @ (vectors[:, first:] / np.sqrt(variances[first:] * count)), dtype=np.float32)
 
 
 def fit(

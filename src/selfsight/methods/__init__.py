@@ -6,10 +6,11 @@ import inspect
 import pkgutil
 import re
 from importlib import import_module
-from typing import Any
+from typing import Any, get_type_hints
 
 from selfsight.errors import RecipeError, unknown
 from selfsight.methods.base import Method
+from selfsight.recipe import spelled
 
 __all__ = ["Method", "describe", "get", "names", "settings"]
 
@@ -43,8 +44,9 @@ def describe(name: str) -> dict[str, Any]:
     story = inspect.getdoc(import_module(kind.__module__)) or ""
     source = inspect.getsource(kind.__init__)
     notes = {m[1]: m[2] for m in re.finditer(r"^\s+(\w+): .*,\s+# (.*)$", source, re.MULTILINE)}
+    hints = get_type_hints(kind.__init__, include_extras=True)
     rows = [
-        {"name": key, "type": str(p.annotation), "default": p.default, "note": notes.get(key, "")}
+        {"name": key, "type": spelled(hints[key]), "default": p.default, "note": notes.get(key, "")}
         for key, p in settings(kind).items()
     ]
     return {"name": name, "idea": inspect.getdoc(kind) or "", "story": story, "settings": rows}

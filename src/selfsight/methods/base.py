@@ -22,7 +22,11 @@ from torch import Tensor, nn
 
 from selfsight.data import order
 from selfsight.nn.encoder import Encoder
+from selfsight.recipe import Amount, Count, Decay, Part, Portion, Positive, Several, Whole, Within
 from selfsight.views.draw import Views
+
+__all__ = ["Batch", "Epoch", "Facts", "Group", "Method", "Prepared", "Projections", "Terms", "Training"]
+__all__ += ["Amount", "Count", "Decay", "Part", "Portion", "Positive", "Several", "Whole", "Within"]
 
 Batch = dict[str, Tensor]
 """Named tensors (B, ...): pictures as the views made them, and the integer facts index, label, position."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import log
-from typing import Any, final
+from typing import Annotated, Any, final
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from selfsight import distributed
 from selfsight.errors import RecipeError, unknown
 from selfsight.losses.code_usage import entropy
 from selfsight.losses.masked_codes import masked_cross_entropy
-from selfsight.methods.base import Batch, Facts, Method, Prepared, Projections, Terms, Training
+from selfsight.methods.base import Batch, Count, Facts, Method, Prepared, Projections, Several, Terms, Training, Within
 from selfsight.nn import patches, tokenizers
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.hidden import HiddenPatches, hidden_places
@@ -39,9 +39,9 @@ class BEiT(Method):
         *,
         before: Method | None = None,
         tokenizer: str = "vq",  # vq, dvae (the paper's), vqkd: trained first; kmeans is not; docs/decisions.md says why
-        codes: int | None = None,  # V; paper 8192, here 1024 for small views and fewer for few pictures
-        share: float = 0.4,  # of the patches, hidden at most; paper 0.4, its code 75 of 196
-        block: int | None = None,  # area of the smallest block, patches; released code 16, here 4 for small views
+        codes: Several | None = None,  # V; paper 8192, here 1024 for small views and fewer for few pictures
+        share: Annotated[float, Within(0, 0.9, above=True)] = 0.4,  # hidden at most; paper 0.4, code 75 of 196
+        block: Count | None = None,  # area of the smallest block, patches; released code 16, here 4 for small views
         exact: bool = False,  # hide the whole share; the released code often stops a little earlier
         augmentation: str = "zoom-flip",  # name of a view recipe
     ) -> None:

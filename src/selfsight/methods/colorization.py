@@ -18,7 +18,7 @@ import torch
 from selfsight import distributed
 from selfsight.errors import DataError, RecipeError
 from selfsight.losses.soft_cross_entropy import soft_cross_entropy
-from selfsight.methods.base import Batch, Facts, Method, Prepared, Projections, Terms, Training
+from selfsight.methods.base import Batch, Count, Facts, Method, Part, Positive, Prepared, Projections, Terms, Training
 from selfsight.nn.colour_bins import ColourBins, rebalanced
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.upsampler import Upsampler
@@ -36,12 +36,12 @@ class Colorization(Method):
         self,
         encoder: Encoder,
         *,
-        neighbours: int = 5,  # bins that share a colour; paper 5, released code 10
+        neighbours: Count = 5,  # bins that share a colour; paper 5, released code 10
         spacing: int = 10,  # of the bins, units of a and b; paper 10 (313 bins), 20 is coarser (78 bins)
-        uniform: float = 0.5,  # lambda: share of the uniform distribution in the prior, paper; 1 weighs all alike
-        hidden: int = 256,  # channels of the decoder; paper's last layers 256
-        resolution: int | None = None,  # side of the grid of colours, at least; paper a quarter of the view
-        temperature: float = 0.38,  # T of the annealed mean in outputs.png, paper section 2.3
+        uniform: Part = 0.5,  # lambda: share of the uniform distribution in the prior, paper; 1 weighs all alike
+        hidden: Count = 256,  # channels of the decoder; paper's last layers 256
+        resolution: Count | None = None,  # side of the grid of colours, at least; paper a quarter of the view
+        temperature: Positive = 0.38,  # T of the annealed mean in outputs.png, paper section 2.3
         augmentation: str = "crop-flip",  # name of a view recipe; paper: crops of 176 px and flips
     ) -> None:
         super().__init__(encoder)

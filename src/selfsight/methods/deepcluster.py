@@ -2,9 +2,8 @@
 
 Caron, Bojanowski, Joulin & Douze 2018, "Deep Clustering for Unsupervised Learning of Visual Features", arXiv
 1807.05520, with the released code. `nmi` compares a clustering with the one before and rises towards 0.8 in a healthy
-run; few `clusters` in use or a `largest` share near 1 are the trivial solution. Where clusters would follow colour
-alone, `augmentation="simclr"` makes colour useless. The paper's fixed Sobel filters, which do the same, are left out:
-the encoder that is kept takes a picture's own channels and would have to be fed with edges ever after.
+run; few `clusters` or a `largest` share near 1 are the trivial solution. Where clusters follow colour alone,
+`augmentation="simclr"` makes it useless; so do the paper's Sobel filters, which would have to be kept ever after.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from selfsight.losses.cluster_prediction import cluster_prediction
 from selfsight.losses.precision import unit
 from selfsight.methods.base import Batch, Epoch, Facts, Group, Method, Projections, Terms, Training
 from selfsight.nn.encoder import Encoder
+from selfsight.recipe import Count, Positive, Several
 from selfsight.views.draw import Views
 from selfsight.views.recipes import multi_view
 
@@ -41,10 +41,10 @@ class DeepCluster(Method):
         self,
         encoder: Encoder,
         *,
-        clusters: int | None = None,  # K; code 10000 = 10 x the classes of ImageNet, here at most 500 up to 96 px
-        components: int | None = None,  # of the PCA, at most half of the encoder's width; code 256
-        reassign: int | None = None,  # epochs from one clustering to the next; code 1
-        head_rate: float | None = None,  # times the rate, of the head; code 1, here 10 as momentum where steps are few
+        clusters: Several | None = None,  # K; code 10000 = 10 x the classes of ImageNet, here at most 500 up to 96 px
+        components: Count | None = None,  # of the PCA, at most half of the encoder's width; code 256
+        reassign: Count | None = None,  # epochs from one clustering to the next; code 1
+        head_rate: Positive | None = None,  # times the rate, of the head; code 1, here momentum where steps are few
         augmentation: str = "zoom-flip",  # name of a view recipe; code: crop and flip
         count: int | None = None,  # training pictures, always automatic
     ) -> None:

@@ -1,8 +1,7 @@
 """DeepCluster-v2: cluster what the network made of the pictures in the last epoch; predict the clusters from new views.
 
 Caron, Misra, Mairal, Goyal, Bojanowski & Joulin 2020 (SwAV), arXiv 2006.09882, and the released code. Nothing is
-extracted anew: the projections of both views are kept as they are made, and the centroids of their clusters are the
-frozen prototypes of the next epoch. `nmi`, `clusters` and `largest` are DeepCluster's.
+extracted anew: projections of both views are kept as they are made; their clusters' centroids are the next prototypes.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from selfsight.methods.base import Batch, Epoch, Facts, Method, Prepared, Projec
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
 from selfsight.nn.memory import Memory
+from selfsight.recipe import Count, Positive, Several
 from selfsight.views.draw import Views
 from selfsight.views.recipes import multi_view
 
@@ -42,10 +42,10 @@ class DeepClusterV2(Method):
         self,
         encoder: Encoder,
         *,
-        clusters: int | None = None,  # K of each clustering; code and solo-learn 3000
-        clusterings: int = 3,  # H, independent; code 3
-        width: int = 128,  # of the projection, code
-        temperature: float = 0.1,  # code
+        clusters: Several | None = None,  # K of each clustering; code and solo-learn 3000
+        clusterings: Count = 3,  # H, independent; code 3
+        width: Count = 128,  # of the projection, code
+        temperature: Positive = 0.1,  # code
         skip_first: bool = False,  # no clusters in the first epoch, as in solo-learn; code: of the untrained network
         augmentation: str = "symmetric",  # name of a view recipe; solo-learn's; code: and 4 small crops
         count: int | None = None,  # training pictures, always automatic

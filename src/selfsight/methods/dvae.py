@@ -20,7 +20,7 @@ from selfsight.errors import RecipeError
 from selfsight.losses.code_usage import divergence_from_even, entropy
 from selfsight.losses.precision import full
 from selfsight.losses.reconstruction import error_and_power
-from selfsight.methods.base import Batch, Facts, Method, Projections, Terms, Training
+from selfsight.methods.base import Amount, Batch, Count, Facts, Method, Positive, Projections, Several, Terms, Training
 from selfsight.nn.decoder import Decoder
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.gumbel import gumbel
@@ -39,10 +39,10 @@ class DVAE(Method):
         self,
         encoder: Encoder,
         *,
-        codes: int | None = None,  # V; paper 8192, here 1024 for small views and fewer for few pictures
-        width: int = 128,  # of a code's vector, ours; the paper's decoder begins with 128
-        temperature: float = 0.1,  # of the mixture at its sharpest, from 1 by a cosine over the first half; paper 1/16
-        beta: float = 1e-3,  # of KL(codes || even use), ramped up over the first tenth; beside an error of 1 at first
+        codes: Several | None = None,  # V; paper 8192, here 1024 for small views and fewer for few pictures
+        width: Count = 128,  # of a code's vector, ours; the paper's decoder begins with 128
+        temperature: Positive = 0.1,  # of the mixture in the end, from 1 by a cosine over the first half; paper 1/16
+        beta: Amount = 1e-3,  # of KL(codes || even use), ramped up over the first tenth; beside an error of 1 at first
         augmentation: str = "zoom-flip",  # name of a view recipe
     ) -> None:
         super().__init__(pooled(encoder))

@@ -15,7 +15,7 @@ from torch import nn
 
 from selfsight.errors import RecipeError, unknown
 from selfsight.losses.classification import classification
-from selfsight.methods.base import Batch, Facts, Method, Projections, Terms, Training
+from selfsight.methods.base import Batch, Facts, Method, Part, Portion, Projections, Terms, Training, Whole
 from selfsight.nn.contrast import standardised
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
@@ -39,9 +39,9 @@ class Jigsaw(Method):
         tiles: int = 3,  # along a side: 3 (paper) or 2
         permutations: int | None = None,  # P; published 64, 100 and 1000 of 3 x 3; all 24 of 2 x 2
         criterion: str = "min",  # greedy by the least distance; the paper's "mean" lets near twins in
-        grey: float = 0.3,  # chance that a picture is made grey, released port
-        tile_share: float = 0.75,  # side of a tile in its cell: 64 of 85 pixels (port); the paper's text 64 of 75
-        shift: int = 0,  # most pixels that each channel of a tile is moved by; paper 2
+        grey: Portion = 0.3,  # chance that a picture is made grey, released port
+        tile_share: Part = 0.75,  # side of a tile in its cell: 64 of 85 pixels (port); the paper's text 64 of 75
+        shift: Whole = 0,  # most pixels that each channel of a tile is moved by; paper 2
     ) -> None:
         super().__init__(encoder)
         if permutations is None:

@@ -19,7 +19,7 @@ from selfsight import distributed
 from selfsight.errors import RecipeError
 from selfsight.losses.info_nce import info_nce
 from selfsight.losses.precision import unit
-from selfsight.methods.base import Batch, Facts, Method, Projections, Terms, Training
+from selfsight.methods.base import Batch, Count, Facts, Method, Portion, Positive, Projections, Terms, Training
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
 from selfsight.nn.queue import Queue, affordable
@@ -41,11 +41,11 @@ class MoCo(Method):
         *,
         version: int = 2,  # 1: linear head, 2: F -> F -> width
         symmetric: bool = False,  # both views are queries, mean of the two losses (papers: no; lightly CIFAR: yes)
-        width: int = 128,  # of the projection, both papers
-        negatives: int | None = None,  # K; papers 65536, CIFAR 4096
-        momentum: float | None = None,  # m of the teacher; papers 0.999, CIFAR 0.99
-        temperature: float | None = None,  # tau; v1 0.07, v2 0.2, CIFAR 0.1
-        splits: int | None = None,  # groups of the split batch norm, which `encoder` is converted to; 1 is plain
+        width: Count = 128,  # of the projection, both papers
+        negatives: Count | None = None,  # K; papers 65536, CIFAR 4096
+        momentum: Portion | None = None,  # m of the teacher; papers 0.999, CIFAR 0.99
+        temperature: Positive | None = None,  # tau; v1 0.07, v2 0.2, CIFAR 0.1
+        splits: Count | None = None,  # groups of the split batch norm, which `encoder` is converted to; 1 is plain
         augmentation: str | None = None,  # name of a view recipe
     ) -> None:
         super().__init__(encoder)

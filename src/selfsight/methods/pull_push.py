@@ -2,9 +2,8 @@
 
 With labels the identities are the classes, and each batch draws P of them with K pictures each. Without labels every
 picture is an identity of its own and its K views are the samples. Nothing is published on it; the text it comes from
-asks two questions. Inner product or distance? For unit vectors |a - b|^2 = 2 - 2 a.b, so the two order pairs alike, and
-what differs is the size of the gradient. Push to 0 or to -1? A mean of -1 between P > 2 identities cannot be had: the
-least is -1 / (P - 1), and identities that lie on top of each other at two poles reach it too. Here it is a hinge at 0.
+asks two questions. Inner product or distance? For unit vectors |a - b|^2 = 2 - 2 a.b: both order pairs alike, only the
+gradient's size differs. Push to 0 or to -1? Between P > 2 identities the least mean is -1 / (P - 1). Here: hinge at 0.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from selfsight.losses import pull_push as formulas
 from selfsight.methods.base import Batch, Epoch, Facts, Method, Prepared, Projections, Terms, Training
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
+from selfsight.recipe import Amount, Count, Several
 from selfsight.views.draw import Views
 from selfsight.views.recipes import multi_view
 
@@ -35,11 +35,11 @@ class PullPush(Method):
         encoder: Encoder,
         *,
         identity: str | None = None,  # what is alike: "classes" (labels), or "views" of one picture
-        samples: int | None = None,  # K of each identity in a batch; classes 4, views 2
+        samples: Several | None = None,  # K of each identity in a batch; classes 4, views 2
         push: str = "hinge",  # max(0, s), or squared_hinge, linear (s), minus_one (1 + s); literal: the text's own code
         push_pairs: str = "all",  # of all samples, or of the first or the centroid of each identity
-        pull_margin: float = 0.0,  # pairs with s above 1 - this are close enough
-        width: int = 128,  # of the projection
+        pull_margin: Amount = 0.0,  # pairs with s above 1 - this are close enough
+        width: Count = 128,  # of the projection
         augmentation: str = "supcon",  # name of a view recipe
     ) -> None:
         super().__init__(encoder)

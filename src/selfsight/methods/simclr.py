@@ -17,7 +17,7 @@ from selfsight import distributed
 from selfsight.errors import RecipeError, unknown
 from selfsight.losses.nt_xent import nt_xent
 from selfsight.losses.precision import unit
-from selfsight.methods.base import Batch, Facts, Method, Projections, Terms, Training
+from selfsight.methods.base import Batch, Count, Facts, Method, Positive, Projections, Terms, Training
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
 from selfsight.views.draw import Views
@@ -35,8 +35,8 @@ class SimCLR(Method):
         self,
         encoder: Encoder,
         *,
-        temperature: float | None = None,  # tau; README: 0.5 on CIFAR-10, 0.1 on ImageNet
-        width: int = 128,  # of the projection, paper section 3
+        temperature: Positive | None = None,  # tau; README: 0.5 on CIFAR-10, 0.1 on ImageNet
+        width: Count = 128,  # of the projection, paper section 3
         head: str = "paper",  # or "lightly": 512 wide, a full batch norm at its end
         augmentation: str | None = None,  # name of a view recipe
     ) -> None:

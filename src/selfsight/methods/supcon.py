@@ -17,7 +17,7 @@ from selfsight import distributed
 from selfsight.errors import RecipeError, unknown
 from selfsight.losses.precision import unit
 from selfsight.losses.supcon import FORMS, sup_con
-from selfsight.methods.base import Batch, Facts, Method, Prepared, Projections, Terms, Training
+from selfsight.methods.base import Batch, Count, Facts, Method, Positive, Prepared, Projections, Terms, Training
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
 from selfsight.views.draw import Views
@@ -37,9 +37,9 @@ class SupCon(Method):
         encoder: Encoder,
         *,
         num_views: int = 2,  # drawn of each picture, paper section 3.1
-        temperature: float = TEMPERATURE,  # tau; the code's CIFAR-10 recipe and the paper's ImageNet one
-        base_temperature: float | None = None,  # multiplies the loss by tau / this; code: 0.07
-        width: int = 128,  # of the projection, paper section 3.1
+        temperature: Positive = TEMPERATURE,  # tau; the code's CIFAR-10 recipe and the paper's ImageNet one
+        base_temperature: Positive | None = None,  # multiplies the loss by tau / this; code: 0.07
+        width: Count = 128,  # of the projection, paper section 3.1
         head: str = "mlp",  # F -> F -> width as in the code, or "linear": F -> width
         form: str = "outside",  # of the loss: outside, as the paper advises, inside, or sum-in-log as in solo-learn
         contrast_mode: str = "all",  # every view is an anchor, or "one": the first of each picture

@@ -26,7 +26,7 @@ from selfsight.losses.boxes import answers
 from selfsight.losses.exponential import REDUCTIONS, content_blind
 from selfsight.losses.vector_difference import vector_difference
 from selfsight.losses.vector_sum import vector_sum
-from selfsight.methods.base import Batch, Facts, Method, Prepared, Projections, Terms, Training
+from selfsight.methods.base import Amount, Batch, Count, Facts, Method, Prepared, Projections, Several, Terms, Training
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.pooling import mean_plus_max
 from selfsight.views.boxed import BoxedCrops, boxed_crops, doubts
@@ -45,11 +45,11 @@ class VDVS(Method):
         *,
         variant: str = "paper",  # half-size crops; "repo": the released geometry, rotation, pooling, and 0 for IoU 1
         reduction: str = "mean",  # or "sum", or "literal": the published line, weighs pairs 441 to 1
-        difference_weight: float = 1.0,  # article: 1
-        sum_weight: float = 1.0,  # article: 1
+        difference_weight: Amount = 1.0,  # article: 1
+        sum_weight: Amount = 1.0,  # article: 1
         normalize_before_sum: bool = False,  # article and code sum embeddings as they are
-        num_crops: int | None = None,  # K; article's figure 3, code 7
-        width: int | None = None,  # of the projection; code 1024
+        num_crops: Several | None = None,  # K; article's figure 3, code 7
+        width: Count | None = None,  # of the projection; code 1024
         augmentation: str | None = None,  # name of a view recipe, drawn once for a picture and its crops
     ) -> None:
         super().__init__(encoder)

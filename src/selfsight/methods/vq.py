@@ -25,6 +25,7 @@ from selfsight.nn.decoder import Decoder
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.patches import patchify, pooled
 from selfsight.nn.tokenizers import LearnedTokenizer, affordable, counted, drawn, looked_at, rows_of
+from selfsight.recipe import Amount, Count, Decay, Several
 from selfsight.views.draw import Views
 from selfsight.views.recipes import multi_view
 
@@ -37,10 +38,10 @@ class VQ(Method):
         self,
         encoder: Encoder,
         *,
-        codes: int | None = None,  # V; BEiT 8192, here 1024 for small views and fewer for few pictures
-        width: int = 32,  # of a vector; BEiT v2, whose ablation prefers few
-        decay: float = 0.99,  # of the codebook's running means, appendix A.1
-        beta: float = 0.25,  # of the commitment, section 3.2
+        codes: Several | None = None,  # V; BEiT 8192, here 1024 for small views and fewer for few pictures
+        width: Count = 32,  # of a vector; BEiT v2, whose ablation prefers few
+        decay: Decay = 0.99,  # of the codebook's running means, appendix A.1
+        beta: Amount = 0.25,  # of the commitment, section 3.2
         augmentation: str = "zoom-flip",  # name of a view recipe
     ) -> None:
         super().__init__(pooled(encoder))

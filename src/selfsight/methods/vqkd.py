@@ -1,8 +1,7 @@
 """VQ-KD: each patch is given the nearest of V directions, from which a teacher's view of the patch is told.
 
 Peng, Dong, Bao, Ye & Wei 2022, "BEiT v2: Masked Image Modeling with Vector-Quantized Visual Tokenizers", arXiv
-2208.06366, and the released code. The paper's teachers, CLIP and DINO, have seen other pictures; here the teacher is an
-encoder that another method of this toolkit trains before, on your own.
+2208.06366, with the code. Its teachers, CLIP and DINO, saw other pictures; ours another method trains first, on yours.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from selfsight.nn.heads import mlp
 from selfsight.nn.patches import pooled
 from selfsight.nn.teacher import Still
 from selfsight.nn.tokenizers import LearnedTokenizer, affordable, counted, looked_at, rows_of
+from selfsight.recipe import Amount, Count, Decay, Several
 from selfsight.views.draw import Views
 from selfsight.views.recipes import multi_view
 
@@ -38,10 +38,10 @@ class VQKD(Method):
         *,
         before: Method | None = None,
         teacher: str = "simclr",  # method that trains the teacher; paper: CLIP, DINO, which saw other pictures
-        codes: int | None = None,  # V; paper 8192, here 1024 for small views and fewer for few pictures
-        width: int = 32,  # of a direction, paper section 2.1
-        decay: float = 0.99,  # of the codebook, released code
-        beta: float = 1.0,  # of the commitment, released code
+        codes: Several | None = None,  # V; paper 8192, here 1024 for small views and fewer for few pictures
+        width: Count = 32,  # of a direction, paper section 2.1
+        decay: Decay = 0.99,  # of the codebook, released code
+        beta: Amount = 1.0,  # of the commitment, released code
         augmentation: str = "zoom-flip",  # name of a view recipe
     ) -> None:
         super().__init__(pooled(encoder))

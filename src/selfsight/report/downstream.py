@@ -18,6 +18,8 @@ ROWS = {  # of fine-tuning: what was trained of it
     "simple_statistics": "simple statistics, linear probe",
 }
 
+SHOWN = 20  # classes in a sentence
+
 
 @dataclass(frozen=True)
 class Part:
@@ -34,6 +36,8 @@ def parts(evaluation: Mapping[str, Any]) -> Iterator[Part]:
     """Every part that was asked for."""
     if evaluation.get("finetune"):
         yield finetuned(evaluation["finetune"])
+    if evaluation.get("dense"):
+        yield dense(evaluation["dense"])
 
 
 def finetuned(found: Mapping[str, Any]) -> Part:
@@ -56,9 +60,29 @@ def finetuned(found: Mapping[str, Any]) -> Part:
     return Part("Fine-tuning", words, ["", *heads], rows, [found["sentence"]])
 
 
-def score(one: Mapping[str, Any]) -> tuple[str, str]:
+def dense(found: Mapping[str, Any]) -> Part:
+    """mIoU of patches by neighbours and by a linear probe, and by how much this run is better."""
+    rows = []
+    for name, row in found["rows"].items():
+        cells = [cell for task in ("knn", "linear") for cell in (score(row[task], "miou"), lead(row[task]))]
+        across = " x ".join(str(side) for side in row["grid"])
+        rows.append((NAMES.get("trained" if name == "encoder" else name, name), [(across, ""), *cells]))
+    rows.append((NAMES["majority"], [("", ""), (percent(found["majority"]), ""), *[("", "")] * 3]))
+    better = "this run is better by"
+    heads = ["", "patches", "mIoU, nearest patches", better, "mIoU, linear probe", better]
+    words = (
+        f"What is where: the class of each pixel of the {found['size']} px view of {found['test']} test pictures, by "
+        f"frozen features of patches, learned from {found['patches']} patches of {found['train']} pictures. mIoU is "
+        "the mean over classes of intersection over union; intervals of 95 %."
+    )
+    classes = [f"{name} {percent(one)}" for name, one in found["classes"].items() if one is not None]
+    told = f"By class, linear probe of this run: {', '.join(classes[:SHOWN])}{' ...' if len(classes) > SHOWN else ''}."
+    return Part("What is where", words, heads, rows, [found["sentence"], told, *found["notes"]])
+
+
+def score(one: Mapping[str, Any], key: str = "accuracy") -> tuple[str, str]:
     """A share and its interval."""
-    return percent(one["accuracy"]), interval(one.get("interval"))
+    return percent(one[key]), interval(one.get("interval"))
 
 
 def lead(one: Mapping[str, Any]) -> tuple[str, str]:

@@ -111,7 +111,7 @@ def methods(described: Sequence[Mapping[str, Any]]) -> None:
         return
     one = described[0]
     _line(f"{one['story']}\n")
-    rows = [(s["name"], s["type"].removesuffix(" | None"), _default(s["default"]), s["note"]) for s in one["settings"]]
+    rows = [(s["name"], s["type"], _default(s["default"]), s["note"]) for s in one["settings"]]
     _table(["--set", "type", "default", "meaning and source"], rows)
 
 

@@ -155,21 +155,21 @@ def choose(encoder: Encoder, lesson: Lesson, groups: Int[np.ndarray, "N"], tell:
 
 def train(encoder: Encoder, lesson: Lesson, lr: float, tell: Tell = lambda: None) -> Tuned:
     """One training at one rate. Dropout, where the network has any, is seeded; the global generator stays as it was."""
-    own = copy.deepcopy(encoder).requires_grad_(True).to(best_device()).train()  # a teacher's copy would be frozen
-    head = nn.Linear(own.width, int(lesson.labels.max()) + 1, device=own.device)
-    nn.init.zeros_(head.weight)  # MAE: a deviation of 2e-5
-    nn.init.zeros_(head.bias)
-    groups = [Group(list(own.parameters())), Group(list(head.parameters()), lr=HEAD)]
-    optimizer = build(groups, TRAINING, lr)
     with _seeded(lesson.seed):
+        own = copy.deepcopy(encoder).requires_grad_(True).to(best_device()).train()  # a teacher's copy would be frozen
+        head = nn.Linear(own.width, int(lesson.labels.max()) + 1, device=own.device)
+        nn.init.zeros_(head.weight)  # MAE: a deviation of 2e-5
+        nn.init.zeros_(head.bias)
+        parameters = [*own.parameters(), *head.parameters()]
+        optimizer = build([Group(list(own.parameters())), Group(list(head.parameters()), lr=HEAD)], TRAINING, lr)
         for step, batch in enumerate(lesson.batches()):
             set_rate(optimizer, lr * schedule.rate(step / lesson.steps, WARMUP), step / lesson.steps)
             optimizer.zero_grad(set_to_none=True)
             with torch.autocast(own.device.type, torch.bfloat16, enabled=lesson.precision == "bf16"):
                 logits = head(own(batch["views"][:, 0].to(own.device)))
             loss, _ = classification(logits, batch["label"].to(own.device))
-            loss.backward()
-            _must_be_finite(loss, [*own.parameters(), *head.parameters()], f"step {step + 1} at the rate {lr:g}")
+            torch.autograd.backward(loss)
+            _must_be_finite(loss, parameters, f"step {step + 1} at the rate {lr:g}")
             optimizer.step()
             tell()
     return Tuned(own.eval(), head.eval(), lesson.size, lr)

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from selfsight.data.manifest import Manifest
+from selfsight.data.masks import paired
+from selfsight.errors import RecipeError
+from selfsight.evaluation.dense import measured
 from selfsight.evaluation.protocol import ENCODER
+from selfsight.evaluation.scene import posed
 from selfsight.nn.embedder import Embedder
+from selfsight.nn.encoder import Encoder
 from selfsight.runs import RunFolder
-from selfsight.training import label_shares
+from selfsight.training import label_shares, session
 
 __all__ = ["asked"]
 
 
 def asked(
-    run: RunFolder, manifest: Manifest, encoders: Mapping[str, Embedder], *, finetune: bool, length: str | None
+    run: RunFolder,
+    manifest: Manifest,
+    encoders: Mapping[str, Embedder],
+    *,
+    finetune: bool,
+    length: str | None,
+    dense: Path | None,
 ) -> Callable[[], dict[str, Any]]:
     """What measures it, by name in the JSON; an error now where it cannot be done. A length asks for it as well."""
     wanted: dict[str, Callable[[], Any]] = {}
@@ -25,6 +37,13 @@ def asked(
         wanted["finetune"] = lambda: label_shares.measured(
             encoders, manifest, run.recipe, run.folder / "finetune", length=length or label_shares.LENGTH, say=say
         )
+    if dense is not None:
+        kept = {name: one for name, one in encoders.items() if isinstance(one, Encoder)}
+        if ENCODER not in kept:
+            raise RecipeError(f"--dense asks where things are in pictures; this run learned from {manifest.kind}")
+        scene = posed(manifest, paired(dense, manifest), run.recipe.size)
+        pictures, pixels = session.pictures_of(run.recipe, manifest), run.recipe.pixels
+        wanted["dense"] = lambda: measured(kept, pictures, scene, low=pixels["low"], high=pixels["high"])
     return lambda: {name: measure() for name, measure in wanted.items()}
 
 

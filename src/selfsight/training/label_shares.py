@@ -81,8 +81,8 @@ class Fits:
     def lesson(self, drawn: Drawn) -> Lesson:
         """What a start learns from this draw."""
         rows, labels = self.rows[self.task.train[drawn.places]], self.task.train_labels[drawn.places]
-        shown = {"size": self.recipe.size, "precision": self.recipe.precision}
-        return Lesson(self.pictures, rows, labels, steps=self.steps, batch=BATCH, seed=drawn.number, **shown)
+        size, precision = self.recipe.size, self.recipe.precision
+        return Lesson(self.pictures, rows, labels, size, self.steps, BATCH, seed=drawn.number, precision=precision)
 
     def fit(self, name: str, start: Encoder, drawn: Drawn, lr: float | None, tell: Tell) -> Fit:
         """From an earlier start of the same command, or trained now."""

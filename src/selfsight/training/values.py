@@ -11,52 +11,11 @@ import yaml
 
 from selfsight.errors import RecipeError
 from selfsight.methods.base import Method
-from selfsight.recipe import Recipe
+from selfsight.recipe import Recipe, Within, kinds_of
 
 __all__ = ["RECIPE", "Plan", "as_value", "checked", "kinds_of_settings"]
 
-RECIPE: dict[str, Any] = typing.get_type_hints(Recipe)  # the annotated kind of each entry
-ABOVE, FROM = "above", "from"
-LIMITS: dict[str, tuple[str, float, float]] = {  # name: is the lower end left out, lower end, upper end
-    "lr": (ABOVE, 0, math.inf),
-    "momentum": (FROM, 0, 1),
-    "beta2": (FROM, 0, 0.99999),
-    "weight_decay": (FROM, 0, math.inf),
-    "warmup": (FROM, 0, 1),
-    "clip": (ABOVE, 0, math.inf),
-    "threads": (FROM, 1, math.inf),
-    "workers": (FROM, 0, math.inf),
-    "steps": (FROM, 0, math.inf),  # 0 in a --config: take them from the length
-    "monitor_points": (FROM, 1, math.inf),
-    "monitor_pictures": (FROM, 2, math.inf),
-    "temperature": (ABOVE, 0, math.inf),
-    "base_temperature": (ABOVE, 0, math.inf),
-    "width": (FROM, 1, math.inf),
-    "negatives": (FROM, 1, math.inf),
-    "splits": (FROM, 1, math.inf),
-    "neighbours": (FROM, 1, math.inf),
-    "uniform": (ABOVE, 0, 1),
-    "hidden": (FROM, 1, math.inf),
-    "resolution": (FROM, 1, math.inf),
-    "codes": (FROM, 2, math.inf),
-    "share": (ABOVE, 0, 0.9),
-    "block": (FROM, 1, math.inf),
-    "decay": (FROM, 0, 0.9999),
-    "beta": (FROM, 0, math.inf),
-    "clusters": (FROM, 2, math.inf),
-    "clusterings": (FROM, 1, math.inf),
-    "components": (FROM, 1, math.inf),
-    "reassign": (FROM, 1, math.inf),
-    "num_crops": (FROM, 2, math.inf),
-    "difference_weight": (FROM, 0, math.inf),
-    "sum_weight": (FROM, 0, math.inf),
-    "grey": (FROM, 0, 1),
-    "shift": (FROM, 0, math.inf),
-    "tile_share": (ABOVE, 0, 1),
-    "samples": (FROM, 2, math.inf),
-    "pull_margin": (FROM, 0, 2),
-    "head_rate": (ABOVE, 0, math.inf),
-}
+RECIPE: dict[str, Any] = typing.get_type_hints(Recipe, include_extras=True)  # the annotated kind of each entry
 CHOICES = {"precision": ("fp32", "bf16")}
 WORDS = {
     int: "a whole number",
@@ -98,21 +57,20 @@ def as_value(name: str, text: Any) -> Any:
 
 def kinds_of_settings(method: type[Method]) -> dict[str, Any]:
     """The annotated kind of each setting of a method's constructor."""
-    return typing.get_type_hints(method.__init__)
+    return typing.get_type_hints(method.__init__, include_extras=True)
 
 
 def checked(name: str, value: Any, kind: Any) -> Any:
     """`value` as `kind` (3 for a float becomes 3.0); RecipeError says what would do."""
-    choices = typing.get_args(kind) or (kind,)  # of `int | None`; of `dict[str, Any]` the origin counts
-    kinds = [typing.get_origin(kind)] if typing.get_origin(kind) in (dict, list, tuple) else list(choices)
+    kinds, limits = kinds_of(kind)
     if value is None and type(None) in kinds:
         return None
-    kinds = [typing.get_origin(one) or one for one in kinds if one is not type(None)]
+    kinds = [one for one in kinds if one is not type(None)]
     for one in kinds:
         found = _as(value, one)
-        if found is not None and _within(name, found):
+        if found is not None and _within(name, found, limits):
             return found
-    raise RecipeError(f"{name} cannot be {value!r}: it must be {_wanted(name, kinds)}")
+    raise RecipeError(f"{name} cannot be {value!r}: it must be {_wanted(name, kinds, limits)}")
 
 
 def _as(value: Any, kind: Any) -> Any:
@@ -138,20 +96,15 @@ def _number(text: str) -> int | float | None:
     return None
 
 
-def _within(name: str, value: Any) -> bool:
+def _within(name: str, value: Any, limits: Within | None) -> bool:
     if name in CHOICES:
         return value in CHOICES[name]
-    if name not in LIMITS or isinstance(value, bool) or not isinstance(value, int | float):
-        return True
-    end, low, high = LIMITS[name]
-    return value <= high and (value > low if end == ABOVE else value >= low)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return limits is None or not number or value in limits
 
 
-def _wanted(name: str, kinds: list[Any]) -> str:
+def _wanted(name: str, kinds: list[Any], limits: Within | None) -> str:
     if name in CHOICES:
         return " or ".join(CHOICES[name])
     words = " or ".join(WORDS.get(kind, "another value") for kind in kinds)
-    if name not in LIMITS:
-        return words
-    end, low, high = LIMITS[name]
-    return f"{words} {end} {low:g}" + (f" to {high:g}" if high < math.inf else " on" if end == FROM else "")
+    return f"{words} {limits}" if limits else words

@@ -108,6 +108,17 @@ def pixels(kind: str, data: bytes) -> np.ndarray:
     return np.ascontiguousarray(upright(array, turned))
 
 
+@_refusing()
+def indices(kind: str, data: bytes) -> np.ndarray:
+    """What is stored for each pixel, (H, W) where that is one number: of a palette, the place in it. Raises Refused."""
+    if kind != "tiff":
+        image = _open(kind, WALKERS[kind](data).data if kind in WALKERS else data)
+        if image.mode in ("1", "L", "P") or image.mode.startswith("I;16"):
+            return np.asarray(image)
+    array = pixels(kind, data)
+    return array[..., 0] if array.shape[2] == 1 else array
+
+
 def upright(array: np.ndarray, orientation: int) -> np.ndarray:
     """Undo an EXIF orientation, 1..8 (EXIF 2.32, table 6): (H, W, C) -> (H, W, C) or (W, H, C)."""
     if orientation >= 5:
