@@ -124,10 +124,10 @@ def test_a_method_that_fails_costs_its_own_line(
     assert cli.main([*line.split(), "--threads", "1", "--out", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr()
     found = json.loads((tmp_path / "out" / "compare.json").read_text())
-    assert found["failed"]["rotation"] == "RuntimeError: out of luck"
+    assert found["failed"]["rotation, seed 0"] == "RuntimeError: out of luck"
     assert "colorization needs pictures of 3 channels" in found["failed"]["colorization"]
     assert [row["name"] for row in found["rows"] if row["role"] == "method"] == ["simclr"]
-    assert "rotation has no result: RuntimeError: out of luck" in shown.out
+    assert "rotation, seed 0 has no result: RuntimeError: out of luck" in shown.out
     assert "about" in shown.err, "the time is told first"
     assert shown.err.index("about") < shown.err.index("simclr, seed 0")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def compare(asked: Asked, out: Path | None, *, workers: int, quiet: bool) -> dic
 
 @dataclass
 class Comparison:
-    """One comparison in its folder. `failed` has a sentence for each method that has no line of its own."""
+    """One comparison in its folder. `failed` has a sentence for each method, or seed of it, without a result."""
 
     asked: Asked
     folder: Path
@@ -54,26 +54,23 @@ class Comparison:
     shared: str
     workers: int
     quiet: bool
+    failed: dict[str, str] = field(default_factory=dict)
 
     def made(self) -> dict[str, Any]:
         """Everything, in order."""
-        self.failed: dict[str, str] = {}
         parts = self.planned()
-        recipe = next((part.recipe for part in parts.values() if part.recipe.encoder == self.shared), None)
-        any_recipe = recipe or next(iter(parts.values())).recipe
-        pictures = Pictures(self.manifest, format_of(any_recipe), max_bad=1.0)
-        scene = Scene(self.manifest, pictures, any_recipe, self.folder / "measured")
-        taught = None
-        if isinstance(scene.task, Task) and recipe is not None and self.asked.kind == "pictures":
-            taught = scratch.prepared(scene, scene.task, recipe, self.asked.length)
-        given = None if self.asked.pretrained is None else from_elsewhere(self.asked.pretrained, scene.recipe)
+        recipe = min((part.recipe for part in parts.values()), key=lambda recipe: recipe.encoder != self.shared)
+        pictures = Pictures(self.manifest, format_of(recipe), max_bad=1.0)
+        scene = Scene(self.manifest, pictures, recipe, self.folder / "measured")
+        given = None if self.asked.pretrained is None else from_elsewhere(self.asked.pretrained, recipe)
+        taught = self.taught(scene)
         self.tell_time(parts, taught)
         rows, untrained = self.methods(parts, scene)
         if not rows:
             raise TrainingError(f"no method has a result; the first: {next(iter(self.failed.values()))}")
         rows += list(self.baselines(scene, parts, untrained, given))
         drawn = self.supervised(taught, rows) if taught else {}
-        found = self.told(Table(scene, rows, untrained, drawn), parts)
+        found = self.told(Table(scene, rows, untrained, drawn))
         with session.room_in(self.folder):
             checkpoints.replace_file(self.folder / "compare.json", json.dumps(found, indent=1).encode())
             compared.write(self.folder)
@@ -93,6 +90,16 @@ class Comparison:
                 f"no method can be trained on these pictures; the first: {next(iter(self.failed.values()))}"
             )
         return parts
+
+    def taught(self, scene: Scene) -> scratch.Scratch | None:
+        """Training from scratch with labels, where there are some to train and to test on."""
+        if not isinstance(scene.task, Task) or self.asked.kind != "pictures":
+            return None
+        try:
+            return scratch.prepared(scene, scene.task, scene.recipe, self.asked.length)
+        except TrainingError as error:
+            self.failed[scratch.NAME] = str(error)
+            return None
 
     def tell_time(self, parts: Mapping[str, Share], taught: scratch.Scratch | None) -> None:
         """What is still to be done, and about how long it takes."""
@@ -123,12 +130,12 @@ class Comparison:
                 except Interrupted as error:
                     raise Interrupted("stopped and saved; the same command goes on from here", error.signal) from error
                 except Exception as error:  # noqa: BLE001 - whatever it is, it is this method's and no other's
-                    self.failed[name] = told = sentence(error)
+                    self.failed[f"{name}, seed {seed}"] = told = sentence(error)
                     self.say(f"{name}, seed {seed}, has no result: {told}")
                     continue
                 outcomes[name].append(own)
                 before[name].append(start)
-                self.finished(name, seed, own, run)
+                self.tell_run(name, seed, own, run)
         rows = [Row(name, "method", found, self.facts(name, parts[name])) for name, found in outcomes.items() if found]
         return rows, before
 
@@ -180,8 +187,8 @@ class Comparison:
             new = taught.scene.kept(name) is None
             try:
                 outcome = taught.result(name, labels, draw)
-            except SelfsightError as error:
-                self.say(f"training from scratch with {labels.count} labels has no result: {error}")
+            except TrainingError as error:
+                self.failed[f"{scratch.NAME}, {labels.count} labels"] = str(error)
                 continue
             drawn.setdefault(labels.name, []).append(outcome)
             if new:
@@ -192,15 +199,16 @@ class Comparison:
             rows.append(Row(scratch.NAME, scratch.NAME, whole, {"encoder": taught.recipe.encoder, **facts}))
         return drawn
 
-    def told(self, table: Table, parts: Mapping[str, Share]) -> dict[str, Any]:
+    def told(self, table: Table) -> dict[str, Any]:
         """The content of compare.json."""
         asked = asdict(self.asked) | {"encoder": self.shared, "size": table.scene.recipe.size}
         found: dict[str, Any] = {"asked": asked}
         found |= {"pictures": len(self.manifest), "failed": self.failed, **table.to_json()}
-        every = {name: [journals.curve(run) for run in runs(self.folder, name, self.asked.seeds)] for name in parts}
-        return found | {"curves": every, "out": str(self.folder)}
+        every = {row.name: runs(self.folder, row.name, self.asked.seeds) for row in table.methods}
+        curves = {name: [journals.curve(run) for run in its] for name, its in every.items()}
+        return found | {"curves": curves, "out": str(self.folder)}
 
-    def finished(self, name: str, seed: int, own: Outcome, run: Path) -> None:
+    def tell_run(self, name: str, seed: int, own: Outcome, run: Path) -> None:
         """One line for a run."""
         question = "knn" if "knn" in own["right"] else "two_views"
         what = {"knn": "nearest neighbours", "two_views": "found by another view"}[question]

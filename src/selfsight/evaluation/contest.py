@@ -3,7 +3,8 @@
 Twenty comparisons at 5 % each would bring a false claim in most tables. So all pairs share one critical value, the 95 %
 quantile of the largest studentised deviation in the same bootstrap resamples (max-t: Westfall & Young 1993, Resampling-
 Based Multiple Testing, chapter 2): the chance that any interval misses its true difference is 5 %. Resampled are groups
-of test items, the same for all rows, and the seeds of each row.
+of test items, the same for all rows. Seeds are too few to resample (three have ten ways): they move a row's mean by their
+standard error, normally.
 """
 
 from __future__ import annotations
@@ -95,26 +96,25 @@ def leading(rows: Mapping[str, Right], groups: Int[np.ndarray, "Q"], *, seed: in
 def _deviations(
     rows: Sequence[Right], groups: Int[np.ndarray, "Q"], seed: int
 ) -> tuple[Float[np.ndarray, "M R"], Float[np.ndarray, "M R"]]:
-    """How far each row's mean moves in every resample of the groups, and of its own seeds. Both scaled to be unbiased
-    in variance: a resample of n has (n - 1) / n of it."""
+    """How far each row's mean moves in every resample of the groups (which has (n - 1) / n of the variance, so it is
+    scaled), and by the luck of its own seeds."""
     means = np.stack([right.mean(axis=0) for right in rows])
     items = intervals.resampled_means(means, groups, resamples=RESAMPLES, seed=seed) - means.mean(axis=1)[:, None]
     count = len(np.unique(groups))
-    luck = np.zeros_like(items)
-    generator = np.random.default_rng((seed, 1))
-    for row, right in enumerate(rows):
-        seeds = len(right)
-        if seeds > 1:
-            own = right.mean(axis=1) - right.mean()
-            picks = generator.integers(0, seeds, (RESAMPLES, seeds))
-            luck[row] = own[picks].mean(axis=1) * np.sqrt(seeds / (seeds - 1))
+    luck = np.random.default_rng((seed, 1)).standard_normal(items.shape)
+    luck *= np.sqrt([_luck(right) for right in rows])[:, None]
     return items * np.sqrt(count / max(1, count - 1)), luck
+
+
+def _luck(right: Right) -> float:
+    """Variance of the mean over seeds; 0 for one seed, of whose luck nothing is known."""
+    return float(right.mean(axis=1).var(ddof=1)) / len(right) if len(right) > 1 else 0.0
 
 
 def _spread(items: Float[np.ndarray, "R"], sides: Sequence[Right], count: int) -> tuple[float, float]:
     """Standard deviation of a mean or a difference of two, and its degrees of freedom."""
     parts = [(float(items.var()), max(1, count - 1))]
-    parts += [(float(right.mean(axis=1).var(ddof=1)) / len(right), len(right) - 1) for right in sides if len(right) > 1]
+    parts += [(_luck(right), len(right) - 1) for right in sides if len(right) > 1]
     whole = sum(variance for variance, _ in parts)
     uncertain = sum(variance**2 / freedom for variance, freedom in parts)
     return whole**0.5, whole**2 / uncertain if uncertain > 0 else float(count)
