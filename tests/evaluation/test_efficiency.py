@@ -51,7 +51,7 @@ def test_more_labels_name_more_rightly(task: Task, features: np.ndarray) -> None
     shares = [right.mean() for right in found.values()]
     assert shares[0] < shares[2] < shares[-1] + 0.02
     assert shares[0] > 0.4
-    assert found["1 a class"].shape == (5, 200)
+    assert found["1 a class"].shape == (efficiency.DRAWS, 200)
 
 
 def test_all_labels_are_the_linear_probe(task: Task, features: np.ndarray) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from selfsight.comparison.scene import Outcome, Scene, bits
-from selfsight.evaluation.efficiency import Labels
+from selfsight.evaluation.efficiency import DRAWS, Labels
 from selfsight.evaluation.task import Task
 from selfsight.nn.encoder import Encoder
 from selfsight.recipe import Recipe
@@ -21,7 +21,7 @@ from selfsight.training.request import parse_length
 
 TIMED = 4  # steps, the first of which warms up
 PASSES = 200  # over few labels, at most: more only learns them by heart
-REPEATED = 3  # draws of labels, where all together fit one batch; of more labels each costs a whole budget
+REPEATED = DRAWS  # of labels, where all together fit one batch; of more labels each costs a whole budget
 
 NAME = "supervised"
 

@@ -154,12 +154,7 @@ class Table:
         if self.task is None or not self.methods:
             return None
         counts = {labels.name: labels.count for labels in self.scene.budgets}
-        right: dict[str, Right] = {}
-        for row in self.rows:
-            for name in counts if row.outcomes and row.outcomes[0].get("few") else ():
-                right[f"{row.name}@{name}"] = read([draw for one in row.outcomes for draw in one["few"][name]])
-        for name, outcomes in self.drawn.items():
-            right[f"{verdict.SUPERVISED}@{name}"] = read([one["right"][LINEAR] for one in outcomes])
+        right = self.labelled()
         best = max(self.methods, key=lambda row: _mean(row, LINEAR)).name
         others = (verdict.SUPERVISED, "simple_statistics", "pretrained")
         mine = [row.name for row in self.methods]
@@ -178,6 +173,22 @@ class Table:
         counts = {name: count for name, count in counts.items() if name in self.drawn}
         told = verdict.pretrain(gaps, counts, best, idle=idle) if counts else ""
         return {"budgets": budgets, "rows": rows, "comparisons": [_told(g) for g in gaps.values()], "sentence": told}
+
+    def labelled(self) -> dict[str, Right]:
+        """`row@budget`: for each seed the share of draws in which each test picture was named rightly.
+
+        Draws are the same for every row, as many as there are of training from scratch: what is told holds for these.
+        """
+        every, right = self.scene.budgets[-1].name, {}
+        for name, outcomes in self.drawn.items():
+            draws = read([one["right"][LINEAR] for one in outcomes])
+            right[f"{verdict.SUPERVISED}@{name}"] = draws if name == every else draws.mean(axis=0, keepdims=True)
+        for row in self.rows:
+            for name, draws in row.outcomes[0].get("few", {}).items():
+                number = len(self.drawn.get(name, draws))
+                seeds = [read(one["few"][name])[:number].mean(axis=0) for one in row.outcomes]
+                right[f"{row.name}@{name}"] = np.stack(seeds)
+        return right
 
     def trust(self, question: str) -> dict[str, Any]:
         """How each label-free score ranks the runs, beside how well they do."""

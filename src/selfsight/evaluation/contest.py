@@ -3,8 +3,8 @@
 Twenty comparisons at 5 % each would bring a false claim in most tables. So all pairs share one critical value, the 95 %
 quantile of the largest studentised deviation in the same bootstrap resamples (max-t: Westfall & Young 1993, Resampling-
 Based Multiple Testing, chapter 2): the chance that any interval misses its true difference is 5 %. Resampled are groups
-of test items, the same for all rows. Seeds are too few to resample (three have ten ways): they move a row's mean by their
-standard error, normally.
+of test items, the same for all rows. Seeds are too few to resample (three have ten ways): they move a row's mean by
+their standard error, normally.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def compared(
     """Every pair's difference with intervals that hold all at once.
 
     The variance of a difference is that over groups of questions and that over the seeds of either row (a row with one
-    seed adds nothing, since nothing is known of its luck); degrees of freedom as Satterthwaite 1946 has them.
+    seed adds nothing, since nothing is known of its luck); degrees of freedom as Satterthwaite 1946 has them, those of
+    the luck being the fewer of both rows'.
     """
     if not pairs:
         return []
@@ -114,7 +115,9 @@ def _luck(right: Right) -> float:
 def _spread(items: Float[np.ndarray, "R"], sides: Sequence[Right], count: int) -> tuple[float, float]:
     """Standard deviation of a mean or a difference of two, and its degrees of freedom."""
     parts = [(float(items.var()), max(1, count - 1))]
-    parts += [(_luck(right), len(right) - 1) for right in sides if len(right) > 1]
+    if seeds := [len(right) - 1 for right in sides if len(right) > 1]:
+        # Welch has the sum: in simulation 8 % of tables with three seeds and 19 % with two then made a false claim
+        parts.append((sum(map(_luck, sides)), min(seeds)))
     whole = sum(variance for variance, _ in parts)
     uncertain = sum(variance**2 / freedom for variance, freedom in parts)
     return whole**0.5, whole**2 / uncertain if uncertain > 0 else float(count)

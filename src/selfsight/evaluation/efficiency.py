@@ -13,7 +13,7 @@ from selfsight.evaluation.task import Task
 
 SHOTS = (1, 5, 10)  # labels a class
 SHARES = (0.01, 0.1)  # of all labels; each class gives its share, one at least
-DRAWS = 5  # of the labelled pictures at each budget, the same for every row
+DRAWS = 3  # of the labelled pictures at each budget, the same for every row
 # Where a class has fewer labels than this nothing can be held out to choose the decay, and it is STRONG: W then points
 # along the differences of class means, the safest classifier there is for so few.
 CHOOSING, STRONG = 5, 1.0
