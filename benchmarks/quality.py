@@ -91,7 +91,7 @@ def row(data: Path, name: str, method: str, asked: argparse.Namespace) -> dict[s
         data / task.folder / "labels.csv", method=method, length=asked.length, seed=asked.seed, threads=asked.threads,
         out=data / "runs" / f"{name}-{method}-{asked.length}-{asked.seed}", **columns,
     )  # fmt: skip
-    found = run.evaluate()
+    found = run.evaluate(identity_column=task.identity, across_column=task.between)
     clock = json.loads((run.folder / "timing.jsonl").read_text().splitlines()[-1])
     recipe = run.recipe
     kept = ("size", "batch", "steps", "precision", "threads", "lr", "optimizer")
@@ -106,7 +106,7 @@ def row(data: Path, name: str, method: str, asked: argparse.Namespace) -> dict[s
         "notes": found["notes"],
         "verdict": found["verdict"],
         "scores": {one: scores(found if one == "encoder" else found["baselines"][one]) for one in ROWS},
-        **({"retrieval": retrieval(run, data / task.folder, task)} if task.identity else {}),
+        **({"retrieval": retrieval(found)} if task.identity else {}),
     }
 
 
@@ -117,48 +117,13 @@ def scores(found: dict[str, Any]) -> dict[str, Any]:
     return {name: {key: value[key] for key in ("accuracy", "interval")} for name, value in named.items()}
 
 
-def retrieval(run: Any, folder: Path, task: Task) -> dict[str, Any]:
-    """R@1 across vendors among test pictures, for every row, and the paired difference to the best of the others."""
-    import numpy as np
-
-    from selfsight.evaluation import intervals, measure
-    from selfsight.training import session
-    from selfsight.training.build import rivals
-
-    manifest = session.manifest_for(run.folder, run.recipe, None, run.recipe.columns)
-    with open(folder / "labels.csv", newline="") as file:
-        facts = {str((folder / one["path"]).absolute()): one for one in csv.DictReader(file)}
-    pictures, known = session.pictures_of(run.recipe, manifest), manifest.train_rows()
-    encoders = {"encoder": run.encoder(), **rivals(run.recipe, run.folder)}
-    encoders["untrained"] = measure.with_statistics(encoders["untrained"], pictures, known, run.recipe.size)
-    pixels = {key: run.recipe.pixels[key] for key in ("low", "high")}
-    features, rows = measure.features(encoders, pictures, manifest.every_row(), known, size=run.recipe.size, **pixels)
-    asked = np.flatnonzero(manifest.test[rows])
-    own = [facts[manifest.paths[rows[place]]] for place in asked]
-    identity, side = (np.array([one[column] for one in own]) for column in (task.identity, task.between))
-    right = {name: across(values[asked], identity, side) for name, values in features.items()}
-    _, groups = np.unique(identity, return_inverse=True)
-    table = {
-        name: {"accuracy": float(hits.mean()), "interval": list(intervals.of_share(hits, groups))}
-        for name, hits in right.items()
-    }
-    best = max((name for name in ROWS if name != "encoder"), key=lambda name: table[name]["accuracy"])
-    difference = intervals.of_difference(right["encoder"], right[best], groups)
-    return {"scores": table, "against": best, "difference": list(difference), "helped": difference[0] > 0}
-
-
-def across(features: Any, identity: Any, side: Any) -> Any:
-    """Whether the nearest picture of another side has the same identity, for each picture that has such a partner."""
-    import numpy as np
-
-    from selfsight.neighbours import nearest
-
-    right = np.zeros(len(features), bool)
-    for one in np.unique(side):
-        asked, gallery = np.flatnonzero(side == one), np.flatnonzero(side != one)
-        _, found = nearest(features[asked], features[gallery], 1)
-        right[asked] = identity[gallery[found[:, 0]]] == identity[asked]
-    return right
+def retrieval(found: dict[str, Any]) -> dict[str, Any]:
+    """R@1 of what was sought, for every row, and the paired difference to the best of the others."""
+    rows = {one: (found if one == "encoder" else found["baselines"][one])["retrieval"]["r_at_1"] for one in ROWS}
+    table = {name: {"accuracy": one["value"], "interval": one["interval"]} for name, one in rows.items()}
+    verdict = found["verdict"]["identity"]
+    told = {"against": verdict["against"], "difference": verdict["interval"], "helped": verdict["helped"]}
+    return {"scores": table, **told}
 
 
 def cell(score: dict[str, Any] | None) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 import cards
 import end_to_end
+import evaluation
 import killsweep
 import quality
 import start_up
@@ -42,6 +43,7 @@ def views(results: dict[str, Any]) -> str:
 
 TABLES = {
     "end_to_end": end_to_end.table,
+    "evaluation": evaluation.table,
     "killsweep": killsweep.table,
     "cards": cards.table,
     "quality": quality.table,

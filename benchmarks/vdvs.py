@@ -114,8 +114,9 @@ def look(run: Any, encoder: Any, task: Task) -> dict[str, Any]:
         facts = {one["path"]: one for one in csv.DictReader(table)}
     own = [facts[manifest.paths[row]] for row in rows]
     numbers = {column: np.unique([one[column] for one in own], return_inverse=True)[1] for column in own[0]}
-    right, asked = retrieval.same_label(features, numbers[task.same], numbers[task.across] if task.across else None)
-    return {"right": right, "groups": numbers[task.same][asked], **geometry.label_free(features)}
+    across = numbers[task.across] if task.across else None
+    found = retrieval.measure(features, numbers[task.same], across, depths=(1,))
+    return {"right": found.hits[1], "groups": numbers[task.same][found.queries], **geometry.label_free(features)}
 
 
 def rows_of(data: Path, name: str, weights: Path, asked: argparse.Namespace, kept: list[Any]) -> Any:

@@ -80,13 +80,6 @@ def test_one_difference_fails_the_sweep(started: Callable[..., dict[str, Any]]) 
     assert names["table"]({"sweeps": [row, row | {"identical": 2}]}).endswith("5 of 6 byte-identical.")
 
 
-def test_retrieval_across(started: Callable[..., dict[str, Any]]) -> None:
-    """Two vendors, three emoji; the second vendor's last one looks like the first vendor's second."""
-    features = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0.1], [0, 1, 0.2], [0, 1, 0]], np.float32)
-    right = started("quality.py")["across"](features, np.array(list("abcabc")), np.array(list("xxxyyy")))
-    assert right.tolist() == [True, False, False, True, True, False]
-
-
 def test_weights_of_another_name_make_the_same_network(started: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     """Bit for bit; and the tensors of another network are refused."""
     names = started("vdvs.py")

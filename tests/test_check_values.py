@@ -10,7 +10,6 @@ OPEN = {  # entries of methods that are not there yet, some tested in part; a me
     "alpha_req",
     "barlow_twins",
     "byol",
-    "clustering",
     "dcl",
     "dino",
     "ibot_koleo",

@@ -162,6 +162,9 @@ def evaluate(
     finetune: bool = False,
     finetune_for: str | None = None,
     dense: Path | None = None,
+    drop_leaks: bool = False,
+    identity_column: str | None = None,
+    across_column: str | None = None,
     label_column: str | None = None,
     group_column: str | None = None,
     split_column: str | None = None,
@@ -171,38 +174,20 @@ def evaluate(
 
     "Training helped" is said only when the interval of the paired difference to the best of those three, and of the
     weights that the run started from if it was given some, lies above 0. Test pictures that the run was trained on are
-    left out; DataError when no other is left.
+    left out; DataError when no other is left. Those that the training part gives away are counted, and left out with
+    `drop_leaks`. Retrieval looks for `identity_column` in place of the label, across values of `across_column`.
     """
     from selfsight import report
-    from selfsight.data.manifest import Manifest
-    from selfsight.evaluation.measure import measured
-    from selfsight.evaluation.protocol import RIVALS, START
-    from selfsight.evaluation.unseen import unseen
-    from selfsight.training import further, session
-    from selfsight.training.build import rivals
+    from selfsight.training import evaluate as evaluating
 
     its = Run(run)
     columns = changed(its.recipe.columns, label_column, group_column, split_column, shared_labels)
-    manifest = session.manifest_for(its.folder, its.recipe, given(data) if data is not None else None, columns)
-    manifest, notes = unseen(manifest, Manifest.load(its.folder / "manifest.parquet"))
-    encoders = {"encoder": its.embedder(), **rivals(its.recipe, its.folder, pretrained)}
-    more = further.asked(its, manifest, encoders, finetune=finetune, length=finetune_for, dense=dense)
-    pixels = its.recipe.pixels
-    found, neighbours = measured(
-        encoders,
-        session.pictures_of(its.recipe, manifest),
-        manifest,
-        size=its.recipe.size,
-        low=pixels["low"],
-        high=pixels["high"],
-        rivals=(*RIVALS, START) if its.recipe.weights or its.recipe.pretrained else RIVALS,
-    )
-    found |= {"notes": notes + found["notes"], **more()}
-    if its.recipe.use_all:
-        found["verdict"]["sentence"] += " The run was trained on its test part too (--use-all): see the notes."
+    wanted = evaluating.Wanted(pretrained, finetune, finetune_for, dense, drop_leaks, identity_column, across_column)
+    found, shown = evaluating.evaluate(its, its.embedder(), given(data) if data is not None else None, columns, wanted)
     content = json_format.dumps(found, indent=1).encode()
     checkpoints.replace_file(its.folder / "evaluation.json", content)
-    checkpoints.replace_file(its.folder / "neighbours.json", json_format.dumps(neighbours).encode())
+    for name, pictures in shown.items():
+        checkpoints.replace_file(its.folder / f"{name}.json", json_format.dumps(pictures).encode())
     if json is not None:
         checkpoints.replace_file(Path(json), content)
     report.write(its.folder)

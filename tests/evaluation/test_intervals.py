@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from selfsight.evaluation import intervals
 
@@ -20,10 +21,32 @@ def test_resamples_are_paired_and_repeatable() -> None:
     both = intervals.resampled_means(np.stack([first, second]), groups)
     np.testing.assert_array_equal(both[0], intervals.resampled_means(first[None], groups)[0])
     low, high = intervals.of_difference(first, second, groups)
-    gaps = both[0] - both[1]
-    # Widened for about 90 groups: a tail of 2.3 % where plain percentiles have 2.5 %.
-    assert np.quantile(gaps, 0.02) < low < np.quantile(gaps, 0.025)
-    assert np.quantile(gaps, 0.975) < high < np.quantile(gaps, 0.98)
+    error = (both[0] - both[1]).std()  # Student's t of nearly 90 groups, wider by what half a picture each way adds
+    middle = first.mean() - second.mean()
+    assert middle - 2.2 * error < low < middle - 1.98 * error
+    assert middle + 1.98 * error < high < middle + 2.2 * error
+
+
+def test_a_share_of_single_pictures_has_wilsons_interval() -> None:
+    for right, count in ((3, 400), (200, 400), (399, 400)):
+        low, high = intervals.of_share(np.arange(count) < right, np.arange(count))
+        expected = binomtest(right, count).proportion_ci(method="wilson")
+        assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.003)
+
+
+def test_shares_between_right_and_wrong_are_known_better() -> None:
+    """Means over draws vary less than single answers do."""
+    values = np.random.default_rng(0).normal(0.5, 0.05, 100)
+    low, high = intervals.of_share(values, np.arange(100))
+    assert high - low < 0.03 < intervals.of_share(values > 0.5, np.arange(100))[1] - 0.5
+
+
+def test_one_large_group_is_not_many() -> None:
+    """Twenty groups of which one has most pictures say less than twenty alike."""
+    right = np.random.default_rng(0).random(200) < 0.6
+    even, uneven = np.arange(200) // 10, np.maximum(np.arange(200) - 180, 0)
+    widths = [np.ptp(intervals.of_share(right, groups)) for groups in (even, uneven)]
+    assert widths[1] > 1.5 * widths[0]
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

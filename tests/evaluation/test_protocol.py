@@ -28,7 +28,8 @@ def table(encoder: float, **others: float) -> dict:
 def test_the_issues_shape() -> None:
     found = table(4, untrained=1, raw_pixels=1, simple_statistics=2, pretrained=6)
     json.dumps(found, allow_nan=False)
-    assert set(found) == {"knn", "linear", "few", "label_free", "baselines", "task", "verdict", "notes"}
+    shared = {"knn", "linear", "few", "label_free", "retrieval", "clustering"}
+    assert set(found) == shared | {"baselines", "task", "verdict", "notes", "classes", "hard"}
     assert set(found["baselines"]) == {"untrained", "raw_pixels", "simple_statistics", "pretrained"}
     for row in (found, *found["baselines"].values()):
         for kind in ("knn", "linear"):
@@ -38,6 +39,10 @@ def test_the_issues_shape() -> None:
         assert {"decay", "converged"} <= set(row["linear"])
         assert set(row["few"]) == {"1", "5", "10"}
         assert row["label_free"]["width"] == 8
+        assert shared <= set(row)
+        for kind in ("retrieval", "clustering"):
+            for one in (score for score in row[kind].values() if isinstance(score, dict)):
+                assert one["interval"][0] <= one["value"] <= one["interval"][1]
     assert found["task"]["majority"] == pytest.approx(0.25)
 
 

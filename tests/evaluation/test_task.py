@@ -25,12 +25,6 @@ def test_what_is_left_out() -> None:
     )
 
 
-def test_a_group_in_both_parts_is_told() -> None:
-    task = pose(np.array([0, 1, 0, 1]), np.array([0, 1, 0, 2]), np.array([False, False, True, True]), NAMES)
-    assert isinstance(task, Task)
-    assert task.notes == ("1 groups have pictures in both parts, which flatters every row of this table.",)
-
-
 def test_no_task() -> None:
     test = np.array([False, False, True])
     assert pose(np.array([-1, -1, -1]), np.arange(3), test, ()) == "The pictures have no labels."

@@ -55,9 +55,3 @@ def test_use_all_keeps_them_and_says_so() -> None:
 def test_no_test_part_is_told() -> None:
     own = manifest("abc", [])
     assert unseen(own, own)[1] == ["There is no test part: 3 of the 3 pictures measured were trained on."]
-
-
-def test_copies_across_a_declared_split_are_told() -> None:
-    left, notes = unseen(manifest("xyxz", [0, 3]), manifest("abc", [0]))
-    assert len(left) == 4
-    assert notes == ["1 of 2 test pictures are copies of training pictures, which flatters every row of this table."]

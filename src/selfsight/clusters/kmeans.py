@@ -6,12 +6,14 @@ beyond the rows is O(TILE): distances are computed for a slice of the rows at a 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
-__all__ = ["kmeans", "nearest", "spherical", "split", "start"]
+__all__ = ["kmeans", "nearest", "spherical", "split", "spread", "start"]
 
 TILE = 2**22  # distances in memory at once
 APART = 1 / 1024  # how far the two halves of a split cluster move, relative; faiss
@@ -24,6 +26,29 @@ def start(rows: Float[Tensor, "N D"], count: int, generator: torch.Generator) ->
     return rows[torch.randperm(len(rows), generator=generator)[:count].to(rows.device)]
 
 
+def spread(rows: Float[Tensor, "N D"], count: int, generator: torch.Generator) -> Float[Tensor, "K D"]:
+    """`count` rows as first centroids, each drawn with a chance that grows with the squared distance to those before.
+
+    k-means++ (Arthur & Vassilvitskii 2007, section 2.2); of 2 + log K draws for each the best is taken, as in
+    scikit-learn.
+    """
+    squares = rows.square().sum(dim=1)
+    apart = torch.full_like(squares, torch.inf)
+    chance = torch.ones_like(squares)
+    taken: list[int] = []
+    for _ in range(count):
+        reach = chance.double().cumsum(dim=0).cpu()
+        points = torch.rand(2 + int(math.log(count)), generator=generator, dtype=torch.float64) * reach[-1]
+        drawn = torch.searchsorted(reach, points, right=True).clamp(max=len(rows) - 1).to(rows.device)
+        distances = squares[:, None] - 2 * (rows @ rows[drawn].T) + squares[drawn]
+        closer = torch.minimum(apart[:, None], distances.clamp(min=0))  # (N, draws)
+        best = int(closer.sum(dim=0).argmin())
+        taken.append(int(drawn[best]))
+        apart = closer[:, best]
+        chance = apart if bool(apart.any()) else torch.ones_like(apart)  # only copies of those taken are left
+    return rows[taken]
+
+
 def kmeans(
     rows: Float[Tensor, "N D"], centroids: Float[Tensor, "K D"], *, iterations: int, generator: torch.Generator
 ) -> Clusters:
@@ -31,8 +56,13 @@ def kmeans(
 
     The assignments are those to the centroids that are returned.
     """
+    before: Tensor | None = None
     for _ in range(iterations):
-        means, counts = _means(rows, nearest(rows, centroids), len(centroids))
+        found = nearest(rows, centroids)
+        means, counts = _means(rows, found, len(centroids))
+        if before is not None and torch.equal(found, before) and counts.all():
+            break  # another round would change nothing
+        before = found
         centroids = split(means, counts, generator)
     return centroids, nearest(rows, centroids)
 

@@ -18,6 +18,7 @@ from selfsight.data.pictures import Pictures
 from selfsight.embedding.embed import embed
 from selfsight.errors import DataError
 from selfsight.evaluation import contest, efficiency, geometry, knn, linear, measure, retrieval
+from selfsight.evaluation.album import Album
 from selfsight.evaluation.efficiency import Labels
 from selfsight.evaluation.kinds import Kind, Plain, kind_of
 from selfsight.evaluation.task import Task, pose
@@ -162,12 +163,11 @@ class Scene:
 
     def show(self, name: str, features: Float[np.ndarray, "N D"]) -> None:
         """Keep what a row finds nearest to a few pictures."""
-        manifest = self.manifest
-        labels = [manifest.classes[label] if label >= 0 else None for label in manifest.labels]
-        asked = np.flatnonzero(self.test) if self.test.any() else np.arange(len(self.rows))
+        every = np.arange(len(self.rows))
+        asked = np.flatnonzero(self.test) if self.test.any() else every
         asked = asked[np.linspace(0, len(asked) - 1, min(SHOWN, len(asked))).astype(int)]
-        found = measure.gallery(features, self.pictures, self.kind, self.rows, asked, manifest.names, labels)
-        self.keep(f"{name}-neighbours", found)
+        album = Album(self.pictures, self.manifest, self.kind, self.rows)
+        self.keep(f"{name}-neighbours", album.beside(features, asked, every))
 
 
 def bits(right: Bool[np.ndarray, "Q"]) -> str:

@@ -98,6 +98,17 @@ def find(
     return listings[0] if len(listings) == 1 else _join(listings, shared_labels)
 
 
+def values(
+    data: str | Path | Sequence[str | Path], column: str, kind: str, *, group: str, split: str
+) -> dict[str, str | None]:
+    """What a column of DATA's table says of each sample, by the sample's name; an empty cell is None.
+
+    `group` and `split` are the columns of these. Raises DataError when there is no table, or no such column.
+    """
+    listing = find(data, label_column=column, group_column=group, split_column=split, shared_labels=True, kind=kind)
+    return dict(zip(listing.names, listing.labels, strict=True))
+
+
 def kind_of(data: str | Path | Sequence[str | Path]) -> str:
     """What DATA holds by the endings of its names: the first kind that is there, pictures where none is."""
     for kind in KINDS.values():

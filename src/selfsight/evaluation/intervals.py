@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 from scipy.stats import norm, t
@@ -31,25 +34,36 @@ def resampled_sums(
     All rows see the same resamples, and so do two calls with the same groups and seed: their differences are paired.
     """
     names, member = np.unique(groups, return_inverse=True)
-    count = len(names)
-    totals = np.stack([np.bincount(member, row.astype(np.float64), minlength=count) for row in values])
+    totals = np.stack([np.bincount(member, row.astype(np.float64), minlength=len(names)) for row in values])
+    return np.concatenate([totals @ weights.T for weights in drawn(len(names), resamples, seed)], axis=1)
+
+
+def drawn(count: int, resamples: int = RESAMPLES, seed: int = 0) -> Iterator[Float[np.ndarray, "B G"]]:
+    """How often each of `count` groups is in each resample, a block of resamples at a time."""
     generator = np.random.default_rng(seed)
-    found = np.empty((len(values), resamples))
     step = max(1, BLOCK // count)
     for first in range(0, resamples, step):
-        drawn = min(step, resamples - first)
-        picks = generator.integers(0, count, (drawn, count)) + np.arange(drawn)[:, None] * count
-        weights = np.bincount(picks.ravel(), minlength=drawn * count).reshape(drawn, count)
-        found[:, first : first + drawn] = totals @ weights.T.astype(np.float64)
-    return found
+        some = min(step, resamples - first)
+        picks = generator.integers(0, count, (some, count)) + np.arange(some)[:, None] * count
+        yield np.bincount(picks.ravel(), minlength=some * count).reshape(some, count).astype(np.float64)
 
 
 def of_share(values: Shaped[np.ndarray, "N"], groups: Int[np.ndarray, "N"], *, seed: int = 0) -> Interval:
     """Interval of the mean of values in [0, 1], such as what was named rightly.
 
-    With one group nothing is known: (0, 1). Where all groups are alike, see `_of_mean`.
+    Wilson's (1927) with the number of independent pictures that the bootstrap over groups shows, and Student's t of as
+    many groups as their sizes leave (`_Sample`): percentiles held a share of 0.05 in 20 groups of five in 92 % of
+    trials, in 50 groups of one to forty in 86 %. With one group nothing is known: (0, 1).
     """
-    return _of_mean(values.astype(np.float64), groups, (0.0, 1.0), seed)
+    one = _Sample.of(values, groups, seed)
+    if one.groups < 2 or one.error == 0:
+        return _known_of(one, (0.0, 1.0))
+    t_squared = one.quantile**2
+    independent = one.mean * (1 - one.mean) / one.error
+    middle = one.mean + t_squared / (2 * independent)
+    half = one.quantile * np.sqrt(one.mean * (1 - one.mean) / independent + t_squared / (4 * independent**2))
+    low, high = ((middle + sign * half) / (1 + t_squared / independent) for sign in (-1, 1))
+    return float(low), float(high)
 
 
 def of_difference(
@@ -57,14 +71,25 @@ def of_difference(
 ) -> Interval:
     """Interval of mean(first) - mean(second), both in [0, 1], on the same test pictures (paired).
 
-    With one group nothing is known: (-1, 1). Where all groups are alike, see `_of_mean`.
+    Student's t with the error that the bootstrap over groups shows, after half a picture (of those that are
+    independent) has been added on which the first alone is right, and half a one on which the second is: as Bonett &
+    Price (2012, Journal of Educational and Behavioral Statistics 37) with whole ones. With one group nothing is known:
+    (-1, 1).
     """
-    return _of_mean(first.astype(np.float64) - second.astype(np.float64), groups, (-1.0, 1.0), seed)
+    one = _Sample.of(first.astype(np.float64) - second.astype(np.float64), groups, seed)
+    if one.groups < 2 or one.error == 0:
+        return _known_of(one, (-1.0, 1.0))
+    added = min(max(1.0, one.error / one.plain), one.pictures / one.effective) / 2  # pictures, each way
+    every = one.pictures + 2 * added
+    mean = one.mean * one.pictures / every
+    spread = added**2 * ((1 - mean) ** 2 + (1 + mean) ** 2) * one.widening
+    half = one.quantile * np.sqrt(one.error * one.pictures**2 + spread) / every
+    return max(-1.0, float(mean - half)), min(1.0, float(mean + half))
 
 
 def of_mean(values: Float[np.ndarray, "N"], groups: Int[np.ndarray, "N"], *, seed: int = 0) -> Interval:
-    """Interval of the mean of values without bounds. With one group nothing is known: (-inf, inf)."""
-    return _of_mean(values, groups, (-np.inf, np.inf), seed)
+    """Interval of the mean of values without bounds, by percentiles. With one group nothing is known: (-inf, inf)."""
+    return of_resampled(resampled_means(values[None], groups, seed=seed)[0], len(np.unique(groups)), (-np.inf, np.inf))
 
 
 def of_resampled(found: Float[np.ndarray, "R"], count: int, ends: Interval) -> Interval:
@@ -74,7 +99,7 @@ def of_resampled(found: Float[np.ndarray, "R"], count: int, ends: Interval) -> I
     """
     if count < 2:
         return ends
-    return _alike(float(found[0]), count, ends) if np.ptp(found) < 1e-12 else _percentiles(found, count)
+    return _alike(float(found[0]), count, ends) if np.ptp(found) < 1e-12 else percentiles(found, count)
 
 
 def _alike(value: float, count: int, ends: Interval) -> Interval:
@@ -85,19 +110,48 @@ def _alike(value: float, count: int, ends: Interval) -> Interval:
     return low, high
 
 
-def _of_mean(values: Float[np.ndarray, "N"], groups: Int[np.ndarray, "N"], ends: Interval, seed: int) -> Interval:
-    """Interval of the mean of values that lie between `ends`. Groups that are all alike give resamples that are."""
-    _, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    count = len(sizes)
-    if count < 2:
-        return ends
-    means = np.bincount(member, values, minlength=count) / sizes
-    if np.ptp(means) < 1e-12:  # rounding
-        return _alike(float(means[0]), count, ends)
-    return _percentiles(resampled_means(values[None], groups, seed=seed)[0], count)
+@dataclass(frozen=True)
+class _Sample:
+    """What an interval of a mean is made of."""
+
+    mean: float
+    pictures: int
+    groups: int
+    effective: float  # groups of one size that say as much: (sum of sizes)^2 / sum of squares (Kish 1965)
+    error: float  # variance of the mean: of the resamples, and not below that of independent pictures
+    plain: float  # that of independent pictures
+
+    @classmethod
+    def of(cls, values: Shaped[np.ndarray, "N"], groups: Int[np.ndarray, "N"], seed: int) -> _Sample:
+        """Groups that are all alike have an error of 0."""
+        numbers = values.astype(np.float64)
+        _, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+        count, pictures = len(sizes), len(numbers)
+        means = np.bincount(member, numbers, minlength=count) / sizes
+        facts = float(numbers.mean()), pictures, count, pictures**2 / float((sizes**2).sum())
+        if np.ptp(means) < 1e-12:  # rounding
+            return cls(*facts, 0.0, 0.0)
+        found = cls(*facts, 1.0, float(numbers.var()) / pictures)
+        error = float(resampled_means(numbers[None], groups, seed=seed)[0].var()) * found.widening
+        return replace(found, error=max(error, found.plain))
+
+    @property
+    def widening(self) -> float:
+        """Of a variance that was taken about the mean of so few groups."""
+        effective = max(self.effective, 1.5)
+        return effective / (effective - 1)
+
+    @property
+    def quantile(self) -> float:
+        """Of Student's t."""
+        return float(t.ppf((1 + LEVEL) / 2, max(1.0, self.effective - 1)))
 
 
-def _percentiles(means: Float[np.ndarray, "R"], count: int) -> Interval:
+def _known_of(one: _Sample, ends: Interval) -> Interval:
+    return ends if one.groups < 2 else _alike(one.mean, one.groups, ends)
+
+
+def percentiles(means: Float[np.ndarray, "R"], count: int) -> Interval:
     """Percentiles widened for few groups as Student's t is (Hesterberg 2015, The American Statistician 69, 4.2)."""
     tail = norm.cdf(np.sqrt(count / (count - 1)) * t.ppf((1 - LEVEL) / 2, count - 1))
     low, high = np.quantile(means, [tail, 1 - tail])

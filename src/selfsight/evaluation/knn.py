@@ -25,6 +25,8 @@ class Knn:
     correct: Bool[np.ndarray, "Q"]
     k: int
     temperature: float
+    confidence: Float[np.ndarray, "Q"]  # share of the votes that the class named had
+    nearest: Float[np.ndarray, "Q"]  # cosine of the nearest training picture
     papers: dict[tuple[int, float], Bool[np.ndarray, "Q"]]  # correctness at the papers' fixed (k, T)
 
     @property
@@ -92,6 +94,8 @@ def measure(
     pairs = [(min(k, len(train)), temperature) for k, temperature in (chosen, *PAPERS)]
     scores, indices = nearest(test, train, max(k for k, _ in pairs))
     classes = int(max(train_labels.max(), test_labels.max())) + 1
-    named = [votes(scores[:, :k], train_labels[indices[:, :k]], t, classes).argmax(axis=1) for k, t in pairs]
+    ballots = [votes(scores[:, :k], train_labels[indices[:, :k]], t, classes) for k, t in pairs]
+    named = [ballot.argmax(axis=1) for ballot in ballots]
     papers = {pair: guesses == test_labels for pair, guesses in zip(pairs[1:], named[1:], strict=True)}
-    return Knn(named[0], named[0] == test_labels, *chosen, papers)
+    confidence = ballots[0].max(axis=1) / ballots[0].sum(axis=1)
+    return Knn(named[0], named[0] == test_labels, *chosen, confidence, scores[:, 0], papers)

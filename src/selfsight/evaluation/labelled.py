@@ -123,6 +123,9 @@ def warnings(classes: tuple[str, ...], counts: Int[np.ndarray, "C"]) -> list[str
 def origin(task: Task, seen: Bool[np.ndarray, "Q"], anew: bool) -> list[str]:
     """Which pictures the accuracy is of, where that is not simply the test part."""
     notes = []
+    both = np.intersect1d(task.train_groups, task.test_groups)
+    if len(both):
+        notes.append(f"{len(both)} groups have pictures in both parts, which flatters the accuracy.")
     if anew:
         notes.append(
             f"There are no labelled test pictures: the accuracy is of a classifier of {len(task.train)} pictures on "

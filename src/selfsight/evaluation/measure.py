@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from selfsight.data.kinds import KINDS
 from selfsight.data.manifest import Manifest
 from selfsight.data.order import Purpose, keyed
 from selfsight.embedding.embed import Readable, embed, vectors_of, whole_views
 from selfsight.errors import DataError, TrainingError
-from selfsight.evaluation import protocol
+from selfsight.evaluation import leaks, protocol
+from selfsight.evaluation.album import Album
 from selfsight.evaluation.kinds import Kind, Plain, kind_of
-from selfsight.neighbours import nearest
+from selfsight.evaluation.together import Sought
 from selfsight.nn.embedder import Embedder
 from selfsight.nn.statistics import estimated
 
@@ -25,7 +27,6 @@ BATCH = 256
 ESTIMATED_ON = 1024  # training pictures that an untrained network's batch statistics are estimated on
 PAIRED = 1000  # pictures whose two views are compared
 PROTOCOL = "simclr-keep-colour"  # the one view protocol of evaluation, whatever a method was trained with
-QUESTIONS, FOUND = 6, 6
 
 
 def measured(
@@ -37,10 +38,13 @@ def measured(
     low: float,
     high: float,
     rivals: Sequence[str] = protocol.RIVALS,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The whole table for `encoders` ("encoder", "untrained", ...) and the plain baselines; neighbours to look at.
+    sought: Sought | None = None,
+    drop_leaks: bool = False,
+) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    """The whole table for `encoders` ("encoder", "untrained", ...) and the plain baselines; pictures to look at.
 
-    Raises DataError when no picture can be read.
+    With `drop_leaks` the test pictures that `leaks` finds are left out of every number. The pictures are `neighbours`,
+    `leaks` and `hard`. Raises DataError when no picture can be read, or every test picture is a leak.
     """
     kind = kind_of(manifest.kind, low, high)
     known = manifest.every_row() if manifest.test.all() else np.flatnonzero(~manifest.test)
@@ -49,30 +53,56 @@ def measured(
             name: with_statistics(one, pictures, known, size) if name == "untrained" else one.eval()
             for name, one in encoders.items()
         }
-        found, rows = features(ready, pictures, manifest.every_row(), known, kind.plain, size=size)
+        found, rows, grids = features(ready, pictures, manifest.every_row(), known, kind, size=size)
+    leaked = leaks.find(manifest.taking(rows), grids, found[protocol.ENCODER])
+    album = Album(pictures, manifest, kind, rows)
+    shown = {"leaks": album.pairs(leaked.pairs) if leaked else []}
+    notes = unread(manifest, rows)
+    if leaked and drop_leaks:
+        kept = leaked.left()
+        found, rows = {name: values[kept] for name, values in found.items()}, rows[kept]
+        album = replace(album, rows=rows)
     test = manifest.test[rows]
     seen = rows[test] if test.any() else rows
-    views, shown = two_views(ready, pictures, seen, kind.plain, size=size)
+    views, viewed = two_views(ready, pictures, seen, kind.plain, size=size)
+    facts = (manifest.labels[rows], manifest.groups[rows], test, manifest.classes)
     table = protocol.evaluate(
         found,
-        manifest.labels[rows],
-        manifest.groups[rows],
-        test,
-        manifest.classes,
+        *facts,
         views=views,
-        view_groups=manifest.groups[shown],
+        view_groups=manifest.groups[viewed],
         rivals=rivals,
+        sought=sought.taking(rows) if sought else None,
     )
-    table["kind"] = manifest.kind
-    for conclusion in (table["verdict"], table["verdict"].get("retrieval", {})):
-        if "sentence" in conclusion:
-            conclusion["sentence"] = KINDS[manifest.kind].said(conclusion["sentence"])
-    more = kind.more(ready["encoder"], pictures, seen, manifest.groups[seen])
-    table |= {name: value for name, value in more.items() if name != "sentence"}
-    table["notes"] += [*unread(manifest, rows), *([more["sentence"]] if more else [])]
-    asked = np.flatnonzero(test) if test.any() else np.arange(len(rows))
-    labels = [manifest.classes[label] if label >= 0 else None for label in manifest.labels]
-    return table, gallery(found["encoder"], pictures, kind, rows, asked, manifest.names, labels)
+    hard = table.pop("hard", [])
+    more = kind.more(ready[protocol.ENCODER], pictures, seen, manifest.groups[seen])
+    table["notes"] += [*notes, *([more.pop("sentence")] if more else [])]
+    table |= {"kind": manifest.kind, "leaks": leaked.told(drop_leaks) if leaked else None, **more}
+    return _in_words(table, manifest.kind), shown | _looked_at(album, found[protocol.ENCODER], test, hard)
+
+
+def _in_words(table: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The table, its sentences in the words of this kind of sample."""
+    verdict = table["verdict"]
+    for told in (verdict, verdict.get("retrieval"), verdict.get("identity"), table["leaks"]):
+        if told and "sentence" in told:
+            told["sentence"] = KINDS[kind].said(told["sentence"])
+    return table
+
+
+def _looked_at(
+    album: Album,
+    vectors: Float[np.ndarray, "N D"],
+    test: Bool[np.ndarray, "N"],
+    hard: Sequence[tuple[int, dict[str, Any]]],
+) -> dict[str, list[dict[str, Any]]]:
+    """Some test pictures with what lies nearest among all, and the hard ones with the training pictures that misled."""
+    every = np.arange(len(test))
+    found = {"neighbours": album.beside(vectors, np.flatnonzero(test) if test.any() else every, every), "hard": []}
+    if hard:
+        places, told = zip(*hard, strict=True)
+        found["hard"] = album.beside(vectors, np.array(places), np.flatnonzero(~test), told)
+    return found
 
 
 @contextmanager
@@ -108,17 +138,24 @@ def features(
     pictures: Readable,
     rows: Int[np.ndarray, "N"],
     train: Int[np.ndarray, "T"],
-    plain: Plain,
+    kind: Kind,
     *,
     size: int,
-) -> tuple[dict[str, Float[np.ndarray, "N _"]], Int[np.ndarray, "N"]]:
-    """Features of every encoder and of the plain baselines, and the rows (readable ones) they belong to."""
+) -> tuple[dict[str, Float[np.ndarray, "N _"]], Int[np.ndarray, "N"], Float[np.ndarray, "N S S C"]]:
+    """Features of every encoder and of the plain baselines, the (readable) rows they belong to, and their grids."""
     table: dict[str, np.ndarray] = {}
     kept = rows
     for name, encoder in encoders.items():
         table[name], kept = embed(encoder, pictures, rows, size=size, batch=BATCH)
-    images = (pictures.read(int(row))[0] for row in kept)
-    return table | plain(images, np.isin(kept, train)), kept
+    grids: list[np.ndarray] = []
+
+    def images() -> Iterator[np.ndarray]:
+        for row in kept:
+            picture, _ = pictures.read(int(row))
+            grids.append(kind.grid(picture))
+            yield picture
+
+    return table | kind.plain(images(), np.isin(kept, train)), kept, np.stack(grids)
 
 
 def two_views(
@@ -147,31 +184,3 @@ def two_views(
 
 def _vectors(encoder: Embedder, views: torch.Tensor) -> Float[np.ndarray, "N D"]:
     return np.concatenate([vectors_of(encoder, part) for part in torch.split(views, BATCH)])
-
-
-def gallery(
-    vectors: Float[np.ndarray, "N D"],
-    pictures: Readable,
-    kind: Kind,
-    rows: Int[np.ndarray, "N"],
-    asked: Int[np.ndarray, "Q"],
-    names: Sequence[str],
-    labels: Sequence[str | None],
-) -> list[dict[str, Any]]:
-    """A few pictures and what the encoder finds nearest to them, with thumbnails: for people to look at."""
-    chosen = asked[np.linspace(0, len(asked) - 1, min(QUESTIONS, len(asked))).astype(int)]
-    scores, found = nearest(vectors[chosen], vectors, FOUND + 1)
-
-    def shown(place: int) -> dict[str, Any]:
-        row = int(rows[place])
-        return {"name": names[row], "label": labels[row], **kind.shown(pictures.read(row)[0])}
-
-    table = []
-    for question, near, similar in zip(chosen, found, scores, strict=True):
-        others = [(int(place), float(score)) for place, score in zip(near, similar, strict=True) if place != question][
-            :FOUND
-        ]
-        table.append(
-            {"query": shown(int(question)), "found": [shown(place) | {"score": score} for place, score in others]}
-        )
-    return table

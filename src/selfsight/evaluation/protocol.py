@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from selfsight.evaluation import few, geometry, intervals, knn, linear, retrieval
+from selfsight.evaluation import cases, few, geometry, intervals, knn, linear, retrieval, together
 from selfsight.evaluation.task import Task, pose
+from selfsight.evaluation.together import Sought
 
 ENCODER = "encoder"
 RIVALS = ("untrained", "raw_pixels", "simple_statistics", "bag_of_words")  # of those there are (design.md section 5)
@@ -41,6 +42,7 @@ def evaluate(
     view_groups: Int[np.ndarray, "M"] | None = None,
     rivals: Sequence[str] = RIVALS,
     shots: Sequence[int] = SHOTS,
+    sought: Sought | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Measure every row on the same pictures and judge the encoder by the paired difference in kNN accuracy.
@@ -48,7 +50,8 @@ def evaluate(
     `features` has "encoder" and any of "untrained", "raw_pixels", "simple_statistics", "pretrained", "published", in
     data order; the encoder is judged beside those named in `rivals`.
     `labels` are indices into `classes`, -1 unlabelled; `test` marks the test part. `views` holds, per row of the table,
-    the features of two views of the same M pictures, whose groups are `view_groups`. Returns plain JSON values.
+    the features of two views of the same M pictures, whose groups are `view_groups`. `sought` is what retrieval looks
+    for, by default the label. Returns plain JSON values; `hard` has rows of `features` and what was said of them.
     Raises ValueError when "encoder" is missing or the lengths differ.
     """
     if ENCODER not in features:
@@ -56,21 +59,54 @@ def evaluate(
     if {len(rows) for rows in features.values()} != {len(labels)}:
         raise ValueError(f"{len(labels)} labels, but rows of features: { {k: len(v) for k, v in features.items()} }")
     task = pose(labels, groups, test, classes)
-    free = {name: geometry.label_free(rows) for name, rows in features.items()}
-    found = {name: retrieval.two_views(*pair) for name, pair in (views or {}).items()}
-    groups_seen = np.arange(max(map(len, found.values()), default=0)) if view_groups is None else view_groups
-    for name, right in found.items():
-        free[name] |= _seen_again(right, (views or {})[name], groups_seen, seed)
-    apart = judge("finding a picture by another view of it (R@1)", found, groups_seen, rivals, seed)
+    gathered = _gathered(features, labels, groups, test, sought or Sought(labels), seed)
+    apart, free = _told_apart(features, views or {}, view_groups, rivals, seed)
+    beside = {name: gathered.rows[name] | {"label_free": free[name]} for name in features}
+    also, notes = {}, []
+    if sought is not None and gathered.right:
+        also["identity"] = judge(sought.told(), gathered.right, gathered.units, rivals, seed)
+    elif sought is not None:
+        notes.append(f"Nothing was retrieved: no two pictures of the test part have the same {sought.by!r}.")
     if isinstance(task, str):
-        table: dict[str, Any] = {name: {"label_free": free[name]} for name in features}
         alone = apart | {"measure": "two_views", "sentence": f"{task} {apart['sentence']}"}
-        return _layout(table, {"verdict": alone, "notes": [task]})
+        return _layout(beside, {"verdict": alone | also, "notes": [task, *notes]})
     large = linear.is_large((values.shape[1] for values in features.values()), len(task.classes))
     rows = {name: measure(values, task, shots, seed, large) for name, values in features.items()}
-    table = {name: _json(row, task, seed) | {"label_free": free[name]} for name, row in rows.items()}
-    said = verdict(rows, task, rivals, seed) | {"retrieval": apart}
-    return _layout(table, {"task": task.summary(), "verdict": said, "notes": list(task.notes)})
+    table = {name: _json(row, task, seed) | beside[name] for name, row in rows.items()}
+    said = verdict(rows, task, rivals, seed) | {"retrieval": apart} | also
+    own = rows[ENCODER].knn
+    rest = {"classes": cases.classes(own, task, seed), "hard": cases.hard(own, task)}
+    return _layout(table, {"task": task.summary(), "verdict": said, "notes": [*task.notes, *notes]} | rest)
+
+
+def _gathered(
+    features: Mapping[str, Features],
+    labels: Int[np.ndarray, "N"],
+    groups: Int[np.ndarray, "N"],
+    test: Bool[np.ndarray, "N"],
+    sought: Sought,
+    seed: int,
+) -> together.Found:
+    """Retrieval and clustering among the test part, or among all pictures where there is none."""
+    part = test if test.any() else ~test
+    some = {name: values[part] for name, values in features.items()}
+    return together.measure(some, labels[part], groups[part], sought.taking(part), seed)
+
+
+def _told_apart(
+    features: Mapping[str, Features],
+    views: Mapping[str, Views],
+    view_groups: Int[np.ndarray, "M"] | None,
+    rivals: Sequence[str],
+    seed: int,
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The verdict on telling pictures apart, and what needs no label of every row."""
+    free: dict[str, dict[str, Any]] = {name: geometry.label_free(rows) for name, rows in features.items()}
+    found = {name: retrieval.two_views(*pair) for name, pair in views.items()}
+    groups = np.arange(max(map(len, found.values()), default=0)) if view_groups is None else view_groups
+    for name, right in found.items():
+        free[name] |= _seen_again(right, views[name], groups, seed)
+    return judge("finding a picture by another view of it (R@1)", found, groups, rivals, seed), free
 
 
 def measure(features: Features, task: Task, shots: Sequence[int], seed: int, large: bool = False) -> Row:

@@ -61,13 +61,11 @@ def pose(
         groups[train],
         groups[tested],
         tuple(classes[number] for number in learnable),
-        tuple(_notes(labels, groups, test, classes)),
+        tuple(_notes(labels, test, classes)),
     )
 
 
-def _notes(
-    labels: Int[np.ndarray, "N"], groups: Int[np.ndarray, "N"], test: Bool[np.ndarray, "N"], classes: Sequence[str]
-) -> list[str]:
+def _notes(labels: Int[np.ndarray, "N"], test: Bool[np.ndarray, "N"], classes: Sequence[str]) -> list[str]:
     notes = []
     total = np.bincount(labels[labels >= 0], minlength=len(classes))
     known = np.bincount(labels[(labels >= 0) & ~test], minlength=len(classes))
@@ -79,9 +77,6 @@ def _notes(
         notes.append(f"Left out, for no training picture shows them: {listed(unseen, classes)} ({count} pictures).")
     if (labels < 0).any():
         notes.append(f"Left out, for they have no label: {int((labels < 0).sum())} of {len(labels)} pictures.")
-    both = np.intersect1d(groups[test], groups[~test])
-    if len(both):
-        notes.append(f"{len(both)} groups have pictures in both parts, which flatters every row of this table.")
     return notes
 
 

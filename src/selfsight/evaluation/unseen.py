@@ -32,7 +32,7 @@ def unseen(manifest: Manifest, trained: Manifest) -> tuple[Manifest, list[str]]:
     elif count:
         notes.append(f"{count} of {total} test pictures were trained on by this run and are left out.")
         manifest = manifest.taking(np.flatnonzero(~(seen & manifest.test)))
-    return manifest, notes + _copies(manifest)
+    return manifest, notes
 
 
 def trained_on(manifest: Manifest, trained: Manifest) -> Bool[np.ndarray, "N"]:
@@ -46,13 +46,3 @@ def _used_all(count: int, total: int) -> str:
         return f"This run was trained on its test part too (--use-all); none of these {total} test pictures is of it."
     which = f"{count} of {total} test pictures here were trained on" if total else "there is no test part here"
     return f"This run was trained on its test part too (--use-all): {which}, so these are no scores of unseen pictures."
-
-
-def _copies(manifest: Manifest) -> list[str]:
-    """A note where a declared split has the same picture in both parts; a chosen one never does."""
-    learnt = {digest for digest, test in zip(manifest.digests, manifest.test, strict=True) if not test}
-    both = sum(digest in learnt for digest, test in zip(manifest.digests, manifest.test, strict=True) if test)
-    if not both:
-        return []
-    total = int(manifest.test.sum())
-    return [f"{both} of {total} test pictures are copies of training pictures, which flatters every row of this table."]

@@ -5,6 +5,9 @@
     [{"query": {"name": "cup.jpg", "label": "cup", "image": "<base64 of a PNG or JPEG>"},
       "found": [{"name": "mug.jpg", "label": "cup", "score": 0.93, "image": "..."}, ...]}, ...]
 
+`hard.json` and `leaks.json`, which are optional, have the same form. A query of the former also has what it was "said"
+to be with which "confidence" (a share); what was found in the latter has how much is the same, "as".
+
 `label` may be null; a document has its beginning, `text`, in place of `image`. Everything in these files came from
 somebody's disk: the page escapes all of it.
 """
@@ -42,6 +45,8 @@ class Contents:
     timing: list[Entry] = field(default_factory=list)
     evaluation: Entry = field(default_factory=dict)
     neighbours: list[Entry] = field(default_factory=list)
+    hard: list[Entry] = field(default_factory=list)
+    leaks: list[Entry] = field(default_factory=list)
     neighbours_sheet: bytes = b""  # PNG, where there is no neighbours.json
     views: bytes = b""  # PNG
     outputs: bytes = b""  # PNG, of methods that make pictures
@@ -60,6 +65,8 @@ def read(folder: Path) -> Contents:
         timing=_lines(folder / "timing.jsonl"),
         evaluation=_json(folder / "evaluation.json", {}),
         neighbours=_json(folder / "neighbours.json", []),
+        hard=_json(folder / "hard.json", []),
+        leaks=_json(folder / "leaks.json", []),
         neighbours_sheet=_bytes(folder / "neighbours.png"),
         views=_bytes(folder / "views.png"),
         outputs=_bytes(folder / "outputs.png"),

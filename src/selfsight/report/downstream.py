@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from selfsight.report.parts import Part
 from selfsight.report.words import NAMES, interval, percent
 
 ROWS = {  # of fine-tuning: what was trained of it
@@ -19,17 +19,6 @@ ROWS = {  # of fine-tuning: what was trained of it
 }
 
 SHOWN = 20  # classes in a sentence
-
-
-@dataclass(frozen=True)
-class Part:
-    """One table: a cell is its number and, in smaller letters where there is room, its interval."""
-
-    title: str
-    words: str
-    heads: list[str]
-    rows: list[tuple[str, list[tuple[str, str]]]]
-    sentences: list[str] = field(default_factory=list)
 
 
 def parts(evaluation: Mapping[str, Any]) -> Iterator[Part]:

@@ -7,10 +7,11 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from selfsight.report import downstream
+from selfsight.report import closeness, downstream
 from selfsight.report.contents import Contents, Entry
 from selfsight.report.curves import chart
 from selfsight.report.html import element, safe
+from selfsight.report.parts import Part
 from selfsight.report.scores import contenders, named, whiskers
 from selfsight.report.words import MEANINGS, NAMES, conclusions, interval, percent, plain, said
 
@@ -57,7 +58,9 @@ def numbers(run: Contents) -> str:
     figure = _key([named(task) for task in drawn]) + whiskers(scored, drawn)
     table = _table(heads, rows)
     words = "Accuracy on the test part, with 95 % intervals, beside what was not trained here."
-    notes = "".join(element("p", safe(note), names="note") for note in run.evaluation.get("notes") or [])
+    leaked = (run.evaluation.get("leaks") or {}).get("sentence")
+    told = [*([leaked] if leaked else []), *(run.evaluation.get("notes") or [])]
+    notes = "".join(element("p", safe(note), names="note") for note in told)
     return _section("Numbers", words, _card(figure) + "<br>" + _card(table) + notes) + _label_free(run)
 
 
@@ -75,22 +78,44 @@ def _score_row(name: str, scores: Mapping[str, Any], tasks: Sequence[str]) -> st
     return element("tr", cells, names="own" if name == "trained" else "")
 
 
+def closer(run: Contents) -> str:
+    """Retrieval, clustering and the weakest classes."""
+    return "".join(_part(part, run.kind) for part in closeness.parts(run.evaluation))
+
+
 def further(run: Contents) -> str:
-    """What was measured because it was asked for: a table each, and what it says."""
-    found = ""
-    for part in downstream.parts(run.evaluation):
-        rows = [
-            element("tr", element("td", safe(name)) + "".join(map(_two_sizes, cells)), names="" if place else "own")
-            for place, (name, cells) in enumerate(part.rows)
-        ]
-        notes = "".join(element("p", safe(sentence), names="note") for sentence in part.sentences)
-        found += _section(part.title, part.words, _card(_table(part.heads, rows)) + notes)
-    return found
+    """What was measured because it was asked for."""
+    return "".join(_part(part, run.kind) for part in downstream.parts(run.evaluation))
+
+
+def _part(part: Part, kind: str | None) -> str:
+    """A table, and what it says."""
+    rows = [
+        element("tr", element("td", safe(name)) + "".join(map(_two_sizes, cells)), names="own" if own else "")
+        for own, (name, cells) in zip([part.own, *[False] * len(part.rows)], part.rows, strict=False)
+    ]
+    notes = "".join(element("p", safe(said(sentence, kind)), names="note") for sentence in part.sentences)
+    return _section(part.title, said(part.words, kind), _card(_table(part.heads, rows)) + notes)
 
 
 def _two_sizes(cell: tuple[str, str]) -> str:
     large, small = cell
     return element("td", safe(large) + (f"<small>{safe(small)}</small>" if small else ""), names="number")
+
+
+def hard(run: Contents) -> str:
+    """Test pictures that are named wrongly for sure, and the training pictures that misled."""
+    words = "On the left test pictures whose nearest training pictures, beside them, most clearly say the wrong thing."
+    rows = [element("div", _neighbour_row(row), names="row") for row in run.hard]
+    body = _key(["the same label", "another label"]) + "".join(rows)
+    return _section("Hard cases", said(words, run.kind), _card(body)) if rows else ""
+
+
+def leaks(run: Contents) -> str:
+    """Test pictures that the training part gives away."""
+    words = "On the left test pictures, beside each the training picture that is the same or nearly so."
+    rows = [element("div", _neighbour_row(row), names="row") for row in run.leaks]
+    return _section("Leaks", said(words, run.kind), _card("".join(rows))) if rows else ""
 
 
 def _label_free(run: Contents) -> str:
@@ -164,6 +189,10 @@ def _picture(entry: Entry, names: str, score: str) -> str:
     source = f"data:image/{kind};base64,{image}" if _BASE64.fullmatch(image) else ""
     label = f"<bdi><b>{safe(entry['label'])}</b></bdi>" if entry.get("label") is not None else ""
     last = safe(str(entry.get("name") or "").rsplit("/", 1)[-1])  # the narrow column's worth; the rest is the title
+    if entry.get("said") is not None:
+        label += f"<bdi>said: {safe(entry['said'])}, {safe(percent(entry['confidence']))}</bdi>"
+    if entry.get("as") is not None:
+        label += f"<bdi>{safe(entry['as'])}</bdi>"
     text = f'{label}<bdi title="{name}">{last}</bdi>{safe(score)}'
     if entry.get("text"):
         return element("figure", element("p", safe(entry["text"])) + text, names=f"page {names}")
@@ -190,7 +219,7 @@ def bad_files(run: Contents) -> str:
 
 
 SECTIONS: tuple[Callable[[Contents], str], ...] = (
-    verdict, facts, numbers, further, curves, views, outputs, neighbours, recipe, bad_files,
+    verdict, facts, numbers, further, closer, leaks, hard, curves, views, outputs, neighbours, recipe, bad_files,
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from selfsight.report import compared, downstream
+from selfsight.report import closeness, compared, downstream
 from selfsight.report.scores import contenders, named
 from selfsight.report.words import NAMES, conclusions, interval, percent, plain, said
 
@@ -45,6 +45,9 @@ def evaluation(numbers: Mapping[str, Any]) -> None:
     if tasks:
         rows = [(NAMES.get(n, n), *(_score(scores.get(task)) for task in tasks)) for n, scores in scored.items()]
         _table(["encoder", *(named(task) for task in tasks)], rows)
+    heads, rows = closeness.brief(numbers)
+    if rows:
+        _table(heads, rows)
     free = {name: value for name, value in dict(numbers.get("label_free") or {}).items() if name != "two_views"}
     if free:
         told = {name: said(NAMES.get(name, name), numbers.get("kind")) for name in free}
@@ -55,8 +58,10 @@ def evaluation(numbers: Mapping[str, Any]) -> None:
         _table(part.heads, cells)
         for sentence in part.sentences:
             _line(sentence)
-    for note in numbers.get("notes") or []:
-        _line(note)
+    leaks = (numbers.get("leaks") or {}).get("sentence")
+    for note in (leaks, closeness.weakest(numbers), *(numbers.get("notes") or [])):
+        if note:
+            _line(note)
     for conclusion, _ in conclusions(numbers.get("verdict")):
         _line(conclusion)
 

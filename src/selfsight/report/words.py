@@ -65,8 +65,8 @@ def plain(value: object) -> str:
 
 
 def conclusions(verdict: object) -> list[tuple[str, bool]]:
-    """What can be said: of naming classes where there are labels, and of telling pictures apart."""
-    parts = [verdict, verdict.get("retrieval")] if isinstance(verdict, Mapping) else []
+    """What can be said: of naming classes, of telling pictures apart, of finding what was sought."""
+    parts = [verdict, verdict.get("retrieval"), verdict.get("identity")] if isinstance(verdict, Mapping) else []
     return [(words, helped) for words, helped in map(sentence, parts) if words]
 
 

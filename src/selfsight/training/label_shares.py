@@ -136,9 +136,9 @@ def measured(
     """
     before = {name: state_digest(one) for name, one in encoders.items()}
     pictures = Pictures(manifest, format_of(recipe), max_bad=1.0, room=ROOM)
-    plain = kind_of(manifest.kind, recipe.pixels["low"], recipe.pixels["high"]).plain
+    kind = kind_of(manifest.kind, recipe.pixels["low"], recipe.pixels["high"])
     known, its = np.flatnonzero(~manifest.test), {FROZEN: encoders[ENCODER]}
-    frozen, rows = features(its, pictures, manifest.every_row(), known, plain, size=recipe.size)
+    frozen, rows, _ = features(its, pictures, manifest.every_row(), known, kind, size=recipe.size)
     task = pose(manifest.labels[rows], manifest.groups[rows], manifest.test[rows], manifest.classes)
     if isinstance(task, str):
         raise DataError(f"--finetune has nothing to learn or to be measured on among what can be read. {task}")

@@ -18,7 +18,7 @@ from selfsight.data.order import Purpose, keyed
 from selfsight.data.pictures import Pictures, write_bad_files
 from selfsight.errors import DataError, DiskError, RecipeError, RunError
 from selfsight.methods.base import Method
-from selfsight.recipe import Columns, Recipe
+from selfsight.recipe import Columns, Recipe, Whole
 from selfsight.training.autotune import stand_in
 from selfsight.training.build import engine, facts_of, method_of, optimizer_of
 from selfsight.training.data import TrainingData, format_of
@@ -48,7 +48,7 @@ def train(
     tell: Told = lambda recipe, reasons: None,
 ) -> Recipe:
     """Train into `folder`, or go on with the run that it holds; returns the recipe. Errors come before step 1."""
-    request = replace(request, workers=checked("workers", workers, int))
+    request = replace(request, workers=checked("workers", workers, Whole))
     distributed.join()
     with locked(folder):
         with distributed.first_goes_ahead():
@@ -107,6 +107,12 @@ def manifest_for(folder: Path, recipe: Recipe, data: list[str] | None, columns: 
     if data is None and columns == recipe.columns:
         return Manifest.load(folder / "manifest.parquet")
     return scan(source.find(data or recipe.data, **columns.spelled(), kind=methods.get(recipe.method).kind))
+
+
+def column_of(recipe: Recipe, data: list[str], columns: Columns) -> Callable[[str], dict[str, str | None]]:
+    """What reads one more column of the table of DATA (by default the run's), by the pictures' names."""
+    kind = methods.get(recipe.method).kind
+    return lambda name: source.values(data or recipe.data, name, kind, group=columns.group, split=columns.split)
 
 
 def settled(request: Request, folder: Path, tell: Told) -> tuple[Recipe, Manifest]:

@@ -63,6 +63,16 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
 
 
+def cells(image: np.ndarray, side: int) -> np.ndarray:
+    """The mean of each cell of a grid over the whole picture, whatever its shape: (side, side, C) of the same type.
+
+    Slower than `resize` and exact: a picture and its copy in another size have the same means.
+    """
+    if image.shape[2] > FOUR:
+        return _in_fours(lambda part: cells(part, side), image)
+    return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA).reshape(side, side, image.shape[2])
+
+
 def turn(image: np.ndarray, degrees: float) -> np.ndarray:
     """Turn (H, W, C) about its centre, counter-clockwise; what comes in from outside mirrors what is inside."""
     if image.shape[2] > FOUR:

@@ -1,0 +1,128 @@
+"""Test pictures that the training part gives away: the same file, nearly the same picture, the same group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from selfsight.data.manifest import Manifest
+from selfsight.errors import DataError
+from selfsight.evaluation.baselines import scaled
+from selfsight.neighbours import nearest
+from selfsight.views.render import cells
+
+# A picture is compared by its brightness in 12 x 12 cells, in units of its own deviation. Recompressing and resizing
+# change every cell a little, another picture changes some cell a lot: the largest change tells them apart where a hash
+# or a correlation does not. docs/evaluation.md has what was measured on four sets.
+SIDE = 12
+BRIGHTNESS = 0.12  # the largest change of a cell's brightness
+COLOUR = 0.3  # and of a colour in it, which JPEG keeps at half the size; its mean over the picture is free
+CONTRAST = 1.5  # the deviations of two copies differ by this factor at most
+FLAT = 0.01  # of the range: with a smaller deviation a picture is too empty to tell copies by
+CANDIDATES = 5  # training pictures that are compared, of those nearest by cells and of those nearest by embedding
+BLOCK = 256  # test pictures compared at once
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """What was found, by test picture; `test` are their places among all N, `pairs` a test and a training place."""
+
+    count: int  # N
+    test: Int[np.ndarray, "Q"]
+    exact: Bool[np.ndarray, "Q"]
+    near: Bool[np.ndarray, "Q"]  # and not exact
+    grouped: Bool[np.ndarray, "Q"]
+    groups: int  # that have pictures in both parts
+    pairs: list[tuple[int, int, dict[str, Any]]]
+
+    @property
+    def affected(self) -> Bool[np.ndarray, "Q"]:
+        """Test pictures that any of these holds of."""
+        return np.asarray(self.exact | self.near | self.grouped)
+
+    def left(self) -> Bool[np.ndarray, "N"]:
+        """All but the affected ones; DataError when no test picture is left."""
+        if self.affected.all():
+            raise DataError(
+                f"each of the {len(self.test)} test pictures has a copy or its group in the training part, so "
+                "--drop-leaks leaves nothing to measure; give another split"
+            )
+        left = np.ones(self.count, dtype=bool)
+        left[self.test[self.affected]] = False
+        return left
+
+    def told(self, dropped: bool) -> dict[str, Any]:
+        """Counts of test pictures, and a sentence, for the JSON."""
+        counts = {name: int(getattr(self, name).sum()) for name in ("exact", "near", "grouped", "affected")}
+        total = len(self.test)
+        if not counts["affected"]:
+            sentence = f"None of the {total} test pictures was found in the training part, as a copy or by its group."
+        else:
+            parts = [f"{counts['exact']} are copies of training pictures", f"{counts['near']} nearly so"]
+            parts += [f"{counts['grouped']} are of {self.groups} groups that have training pictures"]
+            after = (
+                "they are left out of every number but those of --finetune and --dense"
+                if dropped
+                else "that flatters every row of the table (--drop-leaks leaves them out)"
+            )
+            sentence = f"{counts['affected']} of {total} test pictures leak: {', '.join(parts)}; {after}."
+        return {"test": total, **counts, "groups": self.groups, "dropped": dropped, "sentence": sentence}
+
+
+def find(manifest: Manifest, grids: Float[np.ndarray, "N S S C"], vectors: Float[np.ndarray, "N D"]) -> Leaks | None:
+    """Compare every test picture with the training part; `grids` are of `grid` (S = 0: samples that have none).
+
+    Copies are told by the digest of the file. Where there is none, the training pictures that are nearest by their
+    cells and by their embedding are compared cell by cell. None when there are not both parts. Memory beyond the cells
+    is O(N) for a block of test pictures.
+    """
+    test, train = np.flatnonzero(manifest.test), np.flatnonzero(~manifest.test)
+    if not len(test) or not len(train):
+        return None
+    first = {manifest.digests[row]: int(row) for row in train[::-1]}
+    copies = np.array([first.get(manifest.digests[row], -1) for row in test])
+    alike = _alike(grids, vectors, test, train) if grids.shape[1] else np.full(len(test), -1)
+    partners = np.where(copies >= 0, copies, alike)
+    pairs = [
+        (int(test[place]), int(partners[place]), {"as": "the same file" if copies[place] >= 0 else "nearly the same"})
+        for place in np.flatnonzero(partners >= 0)
+    ]
+    shared = np.intersect1d(manifest.groups[test], manifest.groups[train])
+    grouped = np.isin(manifest.groups[test], shared)
+    return Leaks(len(manifest), test, copies >= 0, (partners >= 0) & (copies < 0), grouped, len(shared), pairs)
+
+
+def _alike(
+    grids: Float[np.ndarray, "N S S C"],
+    vectors: Float[np.ndarray, "N D"],
+    test: Int[np.ndarray, "Q"],
+    train: Int[np.ndarray, "T"],
+) -> Int[np.ndarray, "Q"]:
+    """The training picture that each test picture nearly is; -1 where there is none."""
+    colours = (grids - grids.mean(axis=(1, 2), keepdims=True)).reshape(len(grids), -1, grids.shape[3])
+    grey = colours.mean(axis=2)  # (N, S * S)
+    spread = grey.std(axis=1)
+    unit = np.maximum(spread, FLAT)[:, None]
+    grey, colours = grey / unit, colours.reshape(len(grids), -1) / unit
+    count = min(CANDIDATES, len(train))
+    found = train[np.hstack([nearest(rows[test], rows[train], count)[1] for rows in (grey, vectors)])]
+    partners = np.full(len(test), -1)
+    for start in range(0, len(test), BLOCK):
+        some, others = test[start : start + BLOCK, None], found[start : start + BLOCK]
+        apart = np.abs(grey[some] - grey[others]).max(axis=2)
+        hues = np.abs(colours[some] - colours[others]).max(axis=2)
+        contrast = np.abs(np.log(np.maximum(spread[some], FLAT) / np.maximum(spread[others], FLAT)))
+        told = (spread[some] >= FLAT) & (spread[others] >= FLAT) & (contrast <= np.log(CONTRAST))
+        apart[~(told & (hues <= COLOUR) & (apart <= BRIGHTNESS))] = np.inf
+        best = apart.argmin(axis=1)[:, None]
+        same = np.isfinite(np.take_along_axis(apart, best, axis=1))
+        partners[start : start + BLOCK] = np.where(same, np.take_along_axis(others, best, axis=1), -1)[:, 0]
+    return partners
+
+
+def grid(picture: Int[np.ndarray, "H W C"], low: float, high: float) -> Float[np.ndarray, "S S C"]:
+    """A picture as 12 x 12 cells, 0 to 1 over the range `low` to `high`; the whole of it, whatever its shape."""
+    return scaled(cells(picture, SIDE), low, high)

@@ -1,0 +1,62 @@
+"""A finished run's encoder and everything it is measured beside, on the run's own pictures or on others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfsight.data.manifest import Manifest
+from selfsight.evaluation import together
+from selfsight.evaluation.measure import measured
+from selfsight.evaluation.protocol import ENCODER, RIVALS, START
+from selfsight.evaluation.unseen import unseen
+from selfsight.nn.embedder import Embedder
+from selfsight.recipe import Columns
+from selfsight.runs import RunFolder
+from selfsight.training import further, session
+from selfsight.training.build import rivals
+
+__all__ = ["Wanted", "evaluate"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What `selfsight evaluate` was asked for beside the usual table."""
+
+    pretrained: str | None = None
+    finetune: bool = False
+    finetune_for: str | None = None
+    dense: Path | None = None
+    drop_leaks: bool = False
+    identity_column: str | None = None
+    across_column: str | None = None
+
+
+def evaluate(
+    run: RunFolder, encoder: Embedder, data: list[str] | None, columns: Columns, wanted: Wanted
+) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    """The numbers, and by name what there is to look at. What cannot be done is refused before it takes long."""
+    recipe = run.recipe
+    manifest = session.manifest_for(run.folder, recipe, data, columns)
+    manifest, notes = unseen(manifest, Manifest.load(run.folder / "manifest.parquet"))
+    encoders = {ENCODER: encoder, **rivals(recipe, run.folder, wanted.pretrained)}
+    more = further.asked(
+        run, manifest, encoders, finetune=wanted.finetune, length=wanted.finetune_for, dense=wanted.dense
+    )
+    column = session.column_of(recipe, data or [], columns)
+    found, shown = measured(
+        encoders,
+        session.pictures_of(recipe, manifest),
+        manifest,
+        size=recipe.size,
+        low=recipe.pixels["low"],
+        high=recipe.pixels["high"],
+        rivals=(*RIVALS, START) if recipe.weights or recipe.pretrained else RIVALS,
+        sought=together.asked(manifest, wanted.identity_column, wanted.across_column, column),
+        drop_leaks=wanted.drop_leaks,
+    )
+    found |= {"notes": notes + found["notes"], **more()}
+    if recipe.use_all:
+        found["verdict"]["sentence"] += " The run was trained on its test part too (--use-all): see the notes."
+    return found, shown
