@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from selfsight import cli
 from selfsight.comparison import asked
 from selfsight.comparison.asked import Asked
 from selfsight.data import source
@@ -84,3 +85,25 @@ def test_what_changed_is_named(tmp_path: Path, manifest: Manifest) -> None:
         asked.claim(tmp_path, replace(GOOD, size=64), manifest)
     with pytest.raises(RunError, match=r"the pictures changed: .* is gone"):
         asked.claim(tmp_path, GOOD, manifest.taking(manifest.every_row()[:-1]))
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ("--methods simclr --for 10m", "a comparison needs two methods and only 'simclr' is named"),
+        ("--for 10m", "none is named; name them with --methods"),
+        ("--methods simclr,rotation", "say how long with --for"),
+        ("--methods simclr,rotatoin --for 10m", "Did you mean 'rotation'?"),
+        ("--methods simclr,rotation --for soon", "--for 'soon' is not a length"),
+        ("--methods simclr,rotation --for 10m --seeds 0", "--seeds 0 is not between"),
+        ("--methods simclr,rotation --for 10m --encoder resnet81", "there is no encoder 'resnet81'"),
+    ],
+)
+def test_a_wrong_line_is_one_sentence(
+    flags: str, says: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(f"compare {photos} {flags} --out {tmp_path / 'out'}".split()) == 2
+    shown = capsys.readouterr().err
+    assert says in shown
+    assert shown.count("\n") == 1
+    assert not (tmp_path / "out").exists()

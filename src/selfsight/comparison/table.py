@@ -12,6 +12,7 @@ from selfsight.comparison import verdict
 from selfsight.comparison.scene import Outcome, Scene, read
 from selfsight.evaluation import contest, measure
 from selfsight.evaluation.contest import Gap, Right
+from selfsight.evaluation.intervals import FEWEST
 from selfsight.evaluation.task import Task
 from selfsight.evaluation.trust import rank_agreement
 
@@ -120,6 +121,8 @@ class Table:
 
     def said(self, gaps: Mapping[tuple[str, str], Gap], question: str) -> str:
         """The verdict. Every comparison in it is one of `gaps`."""
+        if (groups := len(np.unique(self.groups(question)))) < FEWEST:
+            return f"There are too few groups of test pictures to tell anything apart ({groups}, and {FEWEST} needed)."
         ranked = [row.name for row in sorted(self.methods, key=lambda row: -_mean(row, question))]
         others = [row.name for row in self.rows if row.name in verdict.CALLED]
         plain = {(a.split("/")[-1], b.split("/")[0]): gap for (a, b), gap in gaps.items() if not b.startswith(LINEAR)}
