@@ -183,14 +183,14 @@ class Table:
         Draws are the same for every row, as many as there are of training from scratch: what is told holds for these.
         """
         every, right = self.scene.budgets[-1].name, {}
-        for name, outcomes in self.drawn.items():
-            draws = read([one["right"][LINEAR] for one in outcomes])
-            right[f"{verdict.SUPERVISED}@{name}"] = draws if name == every else draws.mean(axis=0, keepdims=True)
         for row in self.rows:
             for name, draws in row.outcomes[0].get("few", {}).items():
                 number = len(self.drawn.get(name, draws))
                 seeds = [read(one["few"][name])[:number].mean(axis=0) for one in row.outcomes]
                 right[f"{row.name}@{name}"] = np.stack(seeds)
+        for name, outcomes in self.drawn.items():
+            draws = read([one["right"][LINEAR] for one in outcomes])
+            right[f"{verdict.SUPERVISED}@{name}"] = draws if name == every else draws.mean(axis=0, keepdims=True)
         return right
 
     def trust(self, question: str) -> dict[str, Any]:

@@ -46,7 +46,8 @@ def page(found: Found, neighbours: Mapping[str, list[Any]]) -> str:
 
 def verdict(found: Found) -> str:
     """Who is better, and whether to train at all."""
-    told = [found["verdict"]["sentence"], (found.get("efficiency") or {}).get("sentence")]
+    told, paid = [found["verdict"]["sentence"]], (found.get("efficiency") or {}).get("sentence")
+    told += [f"Train without labels at all? {paid}"] if paid else []
     told += [f"{name} has no result: {why}" for name, why in found["failed"].items()]
     return "".join(element("p", safe(words), names="verdict") for words in told if words)
 
