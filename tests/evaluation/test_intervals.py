@@ -53,6 +53,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     values, groups = np.random.default_rng(0).random((1, 50)), np.arange(50)
     whole = intervals.resampled_means(values, groups, resamples=101)
     monkeypatch.setattr(intervals, "BLOCK", 500)
+    intervals._kept.cache_clear()
     np.testing.assert_allclose(whole, intervals.resampled_means(values, groups, resamples=101), rtol=1e-12)
 
 

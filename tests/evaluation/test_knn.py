@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.neighbors import KNeighborsClassifier
 
 from selfsight.evaluation import knn
 from selfsight.neighbours import nearest
@@ -30,6 +31,14 @@ def test_check_value() -> None:
     for temperature in (0.1, 0.07):
         named = knn.predict(given["train"], given["labels"], given["test"], k=4, temperature=temperature)
         assert named.tolist() == [e[f"pred_T{temperature}"] for e in CHECK["expected"].values()]
+
+
+@pytest.mark.parametrize(("k", "temperature"), [(1, 0.1), (5, 0.07), (20, 0.2)])
+def test_agrees_with_scikit_learn(k: int, temperature: float) -> None:
+    (train, labels), (test, _) = cloud(0, 300), cloud(1, 100)
+    peer = KNeighborsClassifier(k, metric="cosine", weights=lambda distances: np.exp((1 - distances) / temperature))
+    expected = peer.fit(train.astype(np.float64), labels).predict(test.astype(np.float64))
+    np.testing.assert_array_equal(knn.predict(train, labels, test, k=k, temperature=temperature), expected)
 
 
 def test_one_neighbour_is_the_nearest_neighbour() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 import selfsight
+from selfsight import cli
 from selfsight.data.manifest import Manifest
 from selfsight.errors import DataError
 
@@ -70,6 +72,36 @@ def test_a_run_from_given_weights_is_judged_against_them(run: selfsight.Run, pho
     assert found["baselines"]["pretrained"]["knn"] == found["baselines"]["published"]["knn"]
     assert found["baselines"]["pretrained"]["label_free"] != found["baselines"]["untrained"]["label_free"]
     assert found["verdict"]["helped"] is not True  # a step of no length helps nobody
+
+
+def test_leaks_are_counted_and_dropped_and_a_column_is_sought(photos: Path, tmp_path: Path) -> None:
+    """A test picture is a training picture as JPEG, another is of a training picture's group."""
+    names = sorted(photos.rglob("*.png"))
+    Image.open(names[1]).save(tmp_path / "copy.jpg", quality=90)
+    lines = [
+        f"{path},{path.parent.name},{'train' if i % 4 else 'test'},{9 if i in (8, 9) else 100 + i},{i // 8},{i % 2}"
+        for i, path in enumerate(names)
+    ]
+    lines.append(f"{tmp_path / 'copy.jpg'},china,test,200,8,0")
+    (tmp_path / "table.csv").write_text("\n".join(["path,label,split,group,thing,side", *lines]))
+    run = selfsight.train(tmp_path / "table.csv", **TINY, out=tmp_path / "run", quiet=True)
+    assert cli.main(["evaluate", str(run.folder), "--identity-column", "thing", "--across-column", "side"]) == 0
+    found = json.loads((run.folder / "evaluation.json").read_text())
+    counts = {"test": 17, "exact": 0, "near": 1, "grouped": 1, "affected": 2, "groups": 1, "dropped": False}
+    assert found["leaks"] | counts == found["leaks"]
+    assert found["task"]["test"] == 17
+    assert "retrieval" not in found  # all test pictures but the copy are of side 0
+    assert "no two pictures of the test part have the same 'thing'" in " ".join(found["notes"])
+    pairs = json.loads((run.folder / "leaks.json").read_text())
+    assert [pair["found"][0]["name"] for pair in pairs] == [str(names[1])]
+    assert cli.main(["evaluate", str(run.folder), "--drop-leaks", "--identity-column", "thing"]) == 0
+    found = json.loads((run.folder / "evaluation.json").read_text())
+    assert found["task"]["test"] == 15
+    assert found["leaks"]["dropped"]
+    assert "2 of 17 test pictures leak" in found["leaks"]["sentence"]
+    assert found["retrieval"] | {"by": "thing", "queries": 14, "skipped": 1} == found["retrieval"]
+    assert "'thing' (R@1)" in found["verdict"]["identity"]["sentence"]
+    assert cli.main(["evaluate", str(run.folder), "--identity-column", "thin"]) == 2
 
 
 def test_use_all_is_told(photos: Path, tmp_path: Path) -> None:

@@ -50,6 +50,15 @@ def scores(knn: float, linear: float) -> dict[str, Any]:
     return {"knn": score(knn), "linear": score(linear)}
 
 
+def value(number: float) -> dict[str, Any]:
+    return {"value": number, "interval": [number - 0.05, number + 0.05]}
+
+
+def retrieval(number: float) -> dict[str, Any]:
+    shares = {name: value(number) for name in ("r_at_1", "r_at_5", "r_at_10", "map_at_r", "r_precision")}
+    return {"by": EVIL, "across": "vendor", "queries": 8, "skipped": 1} | shares
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A finished run whose every name is an attack."""
@@ -67,6 +76,10 @@ def run(tmp_path: Path) -> Path:
         **scores(0.8, 0.9),
         "baselines": baselines,
         "verdict": {"helped": True, "sentence": f"Training helped. {EVIL}"},
+        "leaks": {"sentence": "1 of 9 test pictures leak."},
+        "retrieval": retrieval(0.4),
+        "clustering": {"clusters": 3, "pictures": 9, "accuracy": value(0.5), "nmi": value(0.25)},
+        "classes": [{"label": EVIL, "pictures": 3, **score(0.3), "said": EVIL}],
     }
     (folder / "evaluation.json").write_text(json.dumps(evaluation | {"label_free": {"rankme": 90.5}}))
     image = base64.b64encode(PNG).decode()
@@ -74,6 +87,9 @@ def run(tmp_path: Path) -> Path:
     (folder / "neighbours.json").write_text(
         json.dumps([{"query": {"name": EVIL, "label": EVIL, "image": image}, "found": found}])
     )
+    told = {"name": EVIL, "label": EVIL, "image": image}
+    (folder / "hard.json").write_text(json.dumps([{"query": told | {"said": EVIL, "confidence": 0.9}, "found": found}]))
+    (folder / "leaks.json").write_text(json.dumps([{"query": told, "found": [told | {"as": "the same file"}]}]))
     (folder / "views.png").write_bytes(PNG)
     (folder / "bad_files.csv").write_text(f'path,reason\n"{EVIL.replace(chr(34), "")}",truncated\n')
     return folder
@@ -85,6 +101,11 @@ def test_the_page_holds_all_parts(run: Path) -> None:
     assert path == run / "report.html"
     for part in ("Numbers", "Without labels", "Training", "Views", "Nearest neighbours", "Recipe", "could not be read"):
         assert part in text
+    for part in ("Retrieval", "Clustering", "Weakest classes", "Hard cases", "Leaks"):
+        assert f"<h2>{part}</h2>" in text
+    for part in ("90.0 % of the votes", "the same file", "1 of 9 test pictures leak", "0.200 to 0.300", "R-precision"):
+        assert part in text
+    assert text.index("Numbers") < text.index("Retrieval") < text.index("Recipe")
     assert "80.0 %" in text
     assert "78.0 to 82.0" in text
     assert "same network, untrained" in text
@@ -136,3 +157,21 @@ def test_broken_json_names_its_remedy(run: Path) -> None:
     (run / "evaluation.json").write_text("{")
     with pytest.raises(RunError, match="evaluate again"):
         read(run)
+
+
+def test_the_guards_words_and_the_trust_in_scores_are_shown(run: Path) -> None:
+    lines = [
+        {"step": 2, "alarm": "dead_half", "sentence": f"half is dead {EVIL}"},
+        {"step": 3, "skipped": "not finite", "tensor": f"the term {EVIL}", "samples": [1, 2]},
+        {"step": 4, "rankme": 9.0, "kept": True},
+    ]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    agreement = {"rankme": {"spearman": 0.5, "interval": [0.1, 0.8], "count": 12}, "std": {"interval": None}}
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    evaluation["trust"] = {"measures": agreement, "sentence": f"Trust none {EVIL}"}
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    text = report.write(run).read_text(encoding="utf-8")
+    for part in ("Warnings", "half is dead", "the step changed nothing", "encoder of step", "+0.50", "+0.10 to +0.80"):
+        assert part in text
+    assert EVIL not in text
+    Page(text)

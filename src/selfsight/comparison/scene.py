@@ -146,7 +146,7 @@ class Scene:
     def of_features(self, features: Float[np.ndarray, "N D"], views: Views, *, few: bool) -> Outcome:
         """Everything that is measured of a row; with `few` also what it names with few labels."""
         right = {"two_views": retrieval.two_views(*views)}
-        free = geometry.label_free(features) | {"alignment": geometry.alignment(*views)}
+        free = geometry.label_free(features) | geometry.of_views(*views)
         outcome: Outcome = {"label_free": free, "few": {}}
         if isinstance(self.task, Task):
             task = self.task

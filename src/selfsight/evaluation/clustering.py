@@ -124,15 +124,13 @@ def _intervals(
     groups: Int[np.ndarray, "N"],
     seed: int,
 ) -> dict[str, intervals.Interval]:
-    """Of NMI, AMI and ARI; with one group nothing is known."""
+    """Of NMI, AMI and ARI."""
     names, group = np.unique(groups, return_inverse=True)
-    if len(names) < 2:
-        return dict(RANGES)
     shares = csr_array((np.ones(len(member)), (group, member)), shape=(len(names), cells.shape[1]))
     parts = [scores(weights @ shares, cells, chance) for weights in intervals.drawn(len(names), seed=seed)]
     spans = {}
     for name, (least, most) in RANGES.items():
         drawn = np.concatenate([part[name] for part in parts])
-        low, high = intervals.percentiles(drawn - drawn.mean() + values[name], len(names))
+        low, high = intervals.of_resampled(drawn - drawn.mean() + values[name], len(names), (least, most))
         spans[name] = (max(least, low), min(most, high))
     return spans

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -12,6 +13,7 @@ from scipy.stats import norm, t
 RESAMPLES = 2000
 LEVEL = 0.95
 BLOCK = 4_000_000  # drawn group numbers held at once: 32 MB
+KEPT = 2**25  # drawn group numbers kept: 64 MB, enough for 16,000 groups
 FEWEST = 6  # groups that can say anything of a difference: five that all agree have 2 * 0.5^5 > 0.05 in a sign test
 
 Interval = tuple[float, float]
@@ -39,13 +41,26 @@ def resampled_sums(
 
 
 def drawn(count: int, resamples: int = RESAMPLES, seed: int = 0) -> Iterator[Float[np.ndarray, "B G"]]:
-    """How often each of `count` groups is in each resample, a block of resamples at a time."""
+    """How often each of `count` groups is in each resample, a block of resamples at a time.
+
+    The last ones are kept, since a table asks for the same ones dozens of times.
+    """
+    blocks = _kept(count, resamples, seed) if count * resamples <= KEPT else _blocks(count, resamples, seed)
+    yield from (block.astype(np.float64) for block in blocks)
+
+
+@lru_cache(maxsize=1)
+def _kept(count: int, resamples: int, seed: int) -> list[Int[np.ndarray, "B G"]]:
+    return [block.astype(np.uint16) for block in _blocks(count, resamples, seed)]
+
+
+def _blocks(count: int, resamples: int, seed: int) -> Iterator[Int[np.ndarray, "B G"]]:
     generator = np.random.default_rng(seed)
     step = max(1, BLOCK // count)
     for first in range(0, resamples, step):
         some = min(step, resamples - first)
         picks = generator.integers(0, count, (some, count)) + np.arange(some)[:, None] * count
-        yield np.bincount(picks.ravel(), minlength=some * count).reshape(some, count).astype(np.float64)
+        yield np.bincount(picks.ravel(), minlength=some * count).reshape(some, count)
 
 
 def of_share(values: Shaped[np.ndarray, "N"], groups: Int[np.ndarray, "N"], *, seed: int = 0) -> Interval:

@@ -58,17 +58,20 @@ class Leaks:
         """Counts of test pictures, and a sentence, for the JSON."""
         counts = {name: int(getattr(self, name).sum()) for name in ("exact", "near", "grouped", "affected")}
         total = len(self.test)
+        parts = [
+            f"{counts['exact']} are copies of training pictures",
+            f"{counts['near']} are nearly the same as one",
+            f"{counts['grouped']} are of {self.groups} groups that have training pictures",
+        ]
+        said = ", ".join(part for part, name in zip(parts, counts, strict=False) if counts[name])
+        after = (
+            "they are left out of every number but those of --finetune and --dense"
+            if dropped
+            else "that flatters every row of the table (--drop-leaks leaves them out)"
+        )
+        sentence = f"{counts['affected']} of {total} test pictures leak: {said}; {after}."
         if not counts["affected"]:
             sentence = f"None of the {total} test pictures was found in the training part, as a copy or by its group."
-        else:
-            parts = [f"{counts['exact']} are copies of training pictures", f"{counts['near']} nearly so"]
-            parts += [f"{counts['grouped']} are of {self.groups} groups that have training pictures"]
-            after = (
-                "they are left out of every number but those of --finetune and --dense"
-                if dropped
-                else "that flatters every row of the table (--drop-leaks leaves them out)"
-            )
-            sentence = f"{counts['affected']} of {total} test pictures leak: {', '.join(parts)}; {after}."
         return {"test": total, **counts, "groups": self.groups, "dropped": dropped, "sentence": sentence}
 
 
