@@ -17,7 +17,9 @@ from selfsight.report.words import NAMES, conclusions, interval, percent, plain,
 
 Row = Sequence[object]
 
-SPARED = ("alignment", "uniformity", "spread (std)")  # columns that the page has and the terminal has no room for
+SPARED = [
+    NAMES[score] for score in ("alignment", "uniformity", "std")
+]  # columns that the page has and the terminal has no room for
 MOST_CLASSES = 20  # that are counted one by one
 
 
