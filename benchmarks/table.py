@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import cards
+import collapse
 import end_to_end
 import evaluation
 import killsweep
+import monitors
 import quality
 import start_up
 import supcon
@@ -24,7 +26,7 @@ import vdvs
 
 RESULTS = Path(__file__).with_name("results")
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGES = (DOCS / "benchmarks.md", DOCS / "which-method.md")
+PAGES = (DOCS / "benchmarks.md", DOCS / "which-method.md", DOCS / "guard.md")
 PLACE = re.compile(r"(<!-- figures of (\w+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 
@@ -46,6 +48,8 @@ TABLES = {
     "evaluation": evaluation.table,
     "killsweep": killsweep.table,
     "cards": cards.table,
+    "collapse": collapse.table,
+    "monitors": monitors.table,
     "quality": quality.table,
     "start_up": start_up.table,
     "vdvs": vdvs.table,

@@ -110,6 +110,8 @@ def train(
     config: Path | None = None,
     settings: Mapping[str, Any] | None = None,
     save_every: str | None = None,
+    keep: Literal["last", "best-rankme"] | None = None,
+    on_collapse: Literal["warn", "stop"] | None = None,
     use_all: bool = False,
     quiet: bool = False,
     label_column: str = "label",
@@ -136,7 +138,7 @@ def train(
     request = Request(
         given(data) if data is not None else [], method, encoder, str(weights) if weights else None, pretrained, views,
         size, batch, micro_batch, length, lr, seed, threads, precision, device, dict(settings or {}),
-        str(config) if config else None, use_all, columns,
+        str(config) if config else None, use_all, columns, on_collapse=on_collapse, keep=keep,
     )  # fmt: skip
     folder = Path(resume) if resume is not None else session.folder_for(request, out)
     session.train(

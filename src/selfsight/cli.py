@@ -67,6 +67,9 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "config": "Take settings from this recipe.yaml; flags and --set win over it.",
     "settings": "A setting of the method, as key=value; give it again for more (`selfsight methods NAME` lists them).",
     "save_every": "How often to save: a length of time, such as 90s or 5m.",
+    "keep": "Which encoder is the result: the last one, or (best-rankme, no labels needed) that of the look with the "
+    "highest effective rank.",
+    "on_collapse": "What to do when the guard finds that nothing is learned any more: warn and go on, or stop.",
     "use_all": "Train on the test part too. Every later number of this run then says so.",
     "force": "Go on where a check would stop.",
     "quiet": "Print nothing but errors.",

@@ -18,6 +18,7 @@ from selfsight.errors import TrainingError
 __all__ = [
     "average",
     "copy_first",
+    "everyones",
     "first_goes_ahead",
     "gather",
     "join",
@@ -94,6 +95,15 @@ def average(values: Float[Tensor, "F"]) -> Float[Tensor, "F"]:
     everyone = values.detach().clone()
     dist.all_reduce(everyone)
     return everyone / world()
+
+
+def everyones(value: Any) -> list[Any]:
+    """What each rank holds, in rank order: small and plain, since it travels by pickle between our own processes."""
+    if world() == 1:
+        return [value]
+    found: list[Any] = [None] * world()
+    dist.all_gather_object(found, value)
+    return found
 
 
 def copy_first(buffer: Tensor) -> None:

@@ -117,6 +117,8 @@ class Recipe:
     # looking on
     monitor_points: Count = 10
     monitor_pictures: Several = 500
+    on_collapse: str = "warn"  # or stop
+    keep: str = "last"  # or best-rankme: the look whose encoder is kept
     beta2: Annotated[float, Within(0, 0.99999)] = 0.999  # of AdamW, whose beta1 is `momentum`
     # a method trained to its end first
     before: Recipe | None = None

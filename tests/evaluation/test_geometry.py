@@ -49,5 +49,16 @@ def test_label_free_uses_a_fixed_subset() -> None:
     rows = np.random.default_rng(0).normal(size=(3000, 8)).astype(np.float32)
     measured = geometry.label_free(rows)
     assert (measured["rows"], measured["width"]) == (2048, 8)
-    assert set(measured) == {"rows", "width", "rankme", "uniformity", "mean_cos", "std"}
+    told = {"rows", "width", "rankme", "participation", "intrinsic_dimension", "uniformity", "mean_cos", "std"}
+    assert set(measured) == told, "8 dimensions are too few for a power law"
+    assert set(geometry.label_free(rows.reshape(-1, 40))) == told | {"alpha_req"}
     assert set(geometry.label_free(rows[:1])) == {"rows", "width", "rankme"}
+
+
+def test_views_say_lidar_where_they_are_more_than_the_dimensions() -> None:
+    first = np.random.default_rng(0).normal(size=(80, 8))
+    second = first + np.random.default_rng(1).normal(size=(80, 8)) / 10
+    found = geometry.of_views(first, second)
+    assert 6 < found["lidar"] <= 8
+    assert found["alignment"] == geometry.alignment(first, second)
+    assert set(geometry.of_views(first[:11], second[:11])) == {"alignment"}

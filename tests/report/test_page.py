@@ -157,3 +157,21 @@ def test_broken_json_names_its_remedy(run: Path) -> None:
     (run / "evaluation.json").write_text("{")
     with pytest.raises(RunError, match="evaluate again"):
         read(run)
+
+
+def test_the_guards_words_and_the_trust_in_scores_are_shown(run: Path) -> None:
+    lines = [
+        {"step": 2, "alarm": "dead_half", "sentence": f"half is dead {EVIL}"},
+        {"step": 3, "skipped": "not finite", "tensor": f"the term {EVIL}", "samples": [1, 2]},
+        {"step": 4, "rankme": 9.0, "kept": True},
+    ]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    agreement = {"rankme": {"spearman": 0.5, "interval": [0.1, 0.8], "count": 12}, "std": {"interval": None}}
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    evaluation["trust"] = {"measures": agreement, "sentence": f"Trust none {EVIL}"}
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    text = report.write(run).read_text(encoding="utf-8")
+    for part in ("Warnings", "half is dead", "the step changed nothing", "encoder of step", "+0.50", "+0.10 to +0.80"):
+        assert part in text
+    assert EVIL not in text
+    Page(text)

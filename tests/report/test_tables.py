@@ -12,7 +12,10 @@ EVALUATION = {
     "knn": {"accuracy": 0.812, "interval": [0.79, 0.83]},
     "linear": {"accuracy": 0.871, "interval": [0.85, 0.89]},
     "label_free": {"rankme": 97.31234},
-    "baselines": {"untrained": {"knn": {"accuracy": 0.5, "interval": [0.48, 0.52]}}, "pretrained": None},
+    "baselines": {
+        "untrained": {"knn": {"accuracy": 0.5, "interval": [0.48, 0.52]}, "label_free": {"rankme": 4, "lidar": 3.5}},
+        "pretrained": None,
+    },
     "few": {"1": {"accuracy": 0.31, "interval": [0.3, 0.32]}},
     "verdict": {"helped": True, "sentence": "Training helped."},
 }
@@ -24,7 +27,9 @@ def test_an_evaluation_in_a_pipe_is_plain_lines(capsys: pytest.CaptureFixture[st
         "encoder\tnearest neighbours\tlinear probe\t1 label a class",
         "this run\t81.2 %  79.0 to 83.0\t87.1 %  85.0 to 89.0\t31.0 %  30.0 to 32.0",
         "the same network, untrained\t50.0 %  48.0 to 52.0",
-        "effective rank (RankMe)\t97.31",
+        "without labels\tthis run\tthe same network, untrained",
+        "effective rank (RankMe)\t97.31\t4",
+        "LiDAR (where pictures are enough)\t-\t3.5",
         "Training helped.",
     ]
 

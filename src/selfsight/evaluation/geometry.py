@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from selfsight.evaluation import spectrum
 from selfsight.neighbours import unit
 
 EPSILON = 1e-7  # RankMe, Garrido et al. 2023 (2210.02885), equation 1
@@ -70,9 +71,22 @@ def subset(count: int, limit: int = ROWS) -> np.ndarray:
 
 
 def label_free(features: Float[np.ndarray, "N D"]) -> dict[str, float | int]:
-    """The four numbers of one cloud, on at most 2,048 evenly spaced rows, with the shape they depend on."""
+    """What one cloud's rows say, at most 2,048 evenly spaced ones, with the shape that the numbers depend on.
+
+    `alpha_req` and `intrinsic_dimension` are left out where there is too little to fit them to.
+    """
     rows = features[subset(len(features))]
     measured: dict[str, float | int] = {"rows": len(rows), "width": rows.shape[1], "rankme": rankme(rows)}
-    if len(rows) > 1:
-        measured |= {"uniformity": uniformity(rows), "mean_cos": mean_cosine(rows), "std": feature_std(rows)}
-    return measured
+    if len(rows) < 2:
+        return measured
+    values = spectrum.variances(rows)
+    found = {"alpha_req": spectrum.alpha_req(values), "participation": spectrum.participation(values)}
+    found |= {"intrinsic_dimension": spectrum.intrinsic_dimension(rows)}
+    found |= {"uniformity": uniformity(rows), "mean_cos": mean_cosine(rows), "std": feature_std(rows)}
+    return measured | {name: value for name, value in found.items() if value is not None}
+
+
+def of_views(first: Float[np.ndarray, "N D"], second: Float[np.ndarray, "N D"]) -> dict[str, float]:
+    """What two views of the same pictures say: `alignment`, and `lidar` where they are enough for the dimensions."""
+    found = {"alignment": alignment(first, second), "lidar": spectrum.lidar(np.stack([first, second], axis=1))}
+    return {name: value for name, value in found.items() if value is not None}

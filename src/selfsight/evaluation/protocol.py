@@ -215,4 +215,4 @@ def _seen_again(right: Bool[np.ndarray, "M"], views: Views, groups: Int[np.ndarr
     """How close two views of a picture lie, and how often one finds the other among all."""
     interval = intervals.of_share(right, groups, seed=seed)
     again = {"r_at_1": float(right.mean()), "interval": list(interval), "pictures": len(right)}
-    return {"alignment": geometry.alignment(*views), "two_views": again}
+    return geometry.of_views(*views) | {"two_views": again}

@@ -190,6 +190,13 @@ class Method(nn.Module, ABC):
     def on_step_end(self, projections: Projections, batch: Batch) -> None:
         """Move teacher, queue, centre: the only writer of state."""
 
+    def chance(self, batch: int) -> float | None:
+        """The loss over a batch of a network that looks at no picture, in closed form; None where there is none.
+
+        The guard compares the loss with it. What else it watches it finds by itself, see `training/signs.py`.
+        """
+        return None
+
     def outputs(self, batch: Batch) -> dict[str, np.ndarray]:
         """What the trained method makes of pictures, to be looked at: named (B, h, w, C) uint8; {} when nothing."""
         return {}

@@ -21,13 +21,16 @@ def weights_from(encoder: Encoder, file: Path) -> str:
     """Load a weights file into the backbone; a sentence that says how much fitted. A classifier's head is left out.
 
     The first convolution is adapted to the channels and position embeddings to the size, as timm does it. Raises
-    MissingError when the file is not there or holds no weights, RecipeError when tensors do not fit.
+    MissingError when the file is not there or holds no weights, RecipeError when tensors do not fit or are not finite.
     """
     given = _read(file)
     own = encoder.backbone.state_dict()
     found = {name: fitted(encoder, name, tensor) for name, tensor in given.items() if name in own}
     odd = [name for name, tensor in found.items() if tensor.shape != own[name].shape]
     missing = [name for name in own if name not in found and not name.endswith("num_batches_tracked")]
+    spoiled = [name for name, t in found.items() if t.is_floating_point() and not bool(torch.isfinite(t).all())]
+    if spoiled:
+        raise RecipeError(f"{str(file)!r} holds numbers that are not finite, in {spoiled[0]!r}; give another --weights")
     if odd:
         shapes = ", ".join(f"{name} {tuple(found[name].shape)} for {tuple(own[name].shape)}" for name in odd[:3])
         raise RecipeError(

@@ -22,6 +22,30 @@ def contenders(numbers: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, A
     return {name: _tasks(scores) for name, scores in {"trained": numbers, **baselines}.items()}
 
 
+def unlabelled(numbers: Mapping[str, Any]) -> tuple[list[str], dict[str, list[float | None]]]:
+    """What needs no labels: whose values they are, and for each measure a value of each or None where it cannot be."""
+    rows = {"trained": numbers, **dict(numbers.get("baselines") or {})}
+    found = {name: dict((scores or {}).get("label_free") or {}) for name, scores in rows.items()}
+    found = {name: {k: v for k, v in own.items() if isinstance(v, int | float)} for name, own in found.items() if own}
+    measures = dict.fromkeys(measure for own in found.values() for measure in own)
+    return list(found), {measure: [own.get(measure) for own in found.values()] for measure in measures}
+
+
+def agreements(numbers: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """How well each score without labels ranked the looks of the run: rank correlation and interval, where known."""
+    found = dict(dict(numbers.get("trust") or {}).get("measures") or {})
+    return {
+        name: (f"{one['spearman']:+.2f}", f"{one['interval'][0]:+.2f} to {one['interval'][1]:+.2f}")
+        for name, one in found.items()
+        if one.get("interval")
+    }
+
+
+def trusted(numbers: Mapping[str, Any]) -> str:
+    """The same in words; nothing where nothing can be said."""
+    return str(dict(numbers.get("trust") or {}).get("sentence") or "")
+
+
 def named(task: str) -> str:
     """The task as people read it."""
     shots = task.removeprefix("few.")

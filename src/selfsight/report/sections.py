@@ -12,7 +12,7 @@ from selfsight.report.contents import Contents, Entry
 from selfsight.report.curves import chart
 from selfsight.report.html import element, safe
 from selfsight.report.parts import Part
-from selfsight.report.scores import contenders, named, whiskers
+from selfsight.report.scores import agreements, contenders, named, trusted, unlabelled, whiskers
 from selfsight.report.words import MEANINGS, NAMES, conclusions, interval, percent, plain, said
 
 CURVES = (  # key in metrics.jsonl, title, what it says
@@ -20,7 +20,10 @@ CURVES = (  # key in metrics.jsonl, title, what it says
     ("quality", "Quality", "nearest neighbours on held-out training pictures"),
     ("rankme", "Effective rank", "how many directions the embedding uses"),
     ("mean_cos", "Mean cosine", "near 1, all pictures look the same to the encoder"),
+    ("lidar_32", "LiDAR", "how many of 32 directions tell pictures apart better than views of one"),
+    ("sign.directions", "Directions", "effective rank about the mean, as the guard sees it; a fall is a collapse"),
 )
+MOST = 100  # warnings that are shown
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
 
@@ -31,6 +34,21 @@ def verdict(run: Contents) -> str:
     return "".join(element("p", safe(words), names="verdict helped" if helped else "verdict") for words, helped in said)
 
 
+def warnings(run: Contents) -> str:
+    """What the guard said while training, and steps that were left out."""
+    rows = [(line["step"], str(line["sentence"])) for line in run.metrics if "sentence" in line]
+    rows += [
+        (line["step"], f"{line.get('tensor', 'the loss')} was not finite; the step changed nothing")
+        for line in run.metrics
+        if line.get("skipped")
+    ]
+    if not rows:
+        return ""
+    body = [element("tr", f"<td>{safe(str(step))}</td><td>{safe(words)}</td>") for step, words in sorted(rows)[:MOST]]
+    words = "What was found while training, at the step where it was seen."
+    return _section("Warnings", words, _card(_table(["step", "what, and a remedy"], body)))
+
+
 def facts(run: Contents) -> str:
     """The handful of values that people ask for first."""
     recipe = {name: value for name, value, _ in run.recipe}
@@ -39,6 +57,8 @@ def facts(run: Contents) -> str:
     if run.metrics:
         last = run.metrics[-1]
         shown += [(name, plain(last[name])) for name in ("epoch", "step") if name in last]
+    kept = [line["step"] for line in run.metrics if line.get("kept")]
+    shown += [("encoder of step", plain(kept[-1]))] if kept else []
     rates = sorted(float(entry["images_per_second"]) for entry in run.timing if entry.get("images_per_second"))
     if rates:
         shown.append((f"{run.kind}/s", f"{rates[len(rates) // 2]:.0f}"))
@@ -119,15 +139,29 @@ def leaks(run: Contents) -> str:
 
 
 def _label_free(run: Contents) -> str:
-    values = {key: value for key, value in dict(run.evaluation.get("label_free") or {}).items() if _is_number(value)}
-    cells = [
-        element("div", element("dt", safe(said(NAMES.get(key, key), run.kind))) + element("dd", safe(plain(value))))
-        for key, value in values.items()
-    ]
-    if not cells:
+    whose, values = unlabelled(run.evaluation)
+    if not values:
         return ""
-    words = "What can be said without labels: how much of its space the embedding uses, and how it is spread."
-    return _section("Without labels", words, element("dl", "".join(cells), names="facts"))
+    rows = []
+    for name, row in values.items():
+        told = element("td", safe(said(NAMES.get(name, name), run.kind)))
+        cells = "".join(element("td", safe("-" if one is None else plain(one)), names="number") for one in row)
+        rows.append(element("tr", told + cells))
+    words = "What can be said without labels: how much of its space an embedding uses, and how it is spread."
+    table = _card(_table(["", *(NAMES.get(name, name) for name in whose)], rows))
+    return _section("Without labels", words, table + _trust(run))
+
+
+def _trust(run: Contents) -> str:
+    """How far to trust these, where labels say."""
+    known = [
+        element("tr", f"<td>{safe(NAMES.get(name, name))}</td>" + "".join(element("td", safe(v)) for v in row))
+        for name, row in agreements(run.evaluation).items()
+    ]
+    heads = ["", "ranks the looks of this run as labels do (Spearman)", "95 % interval"]
+    sentence = trusted(run.evaluation)
+    words = element("p", safe(sentence), names="note") if sentence else ""
+    return ("<br>" + _card(_table(heads, known)) if known else "") + words
 
 
 def curves(run: Contents) -> str:
@@ -219,7 +253,8 @@ def bad_files(run: Contents) -> str:
 
 
 SECTIONS: tuple[Callable[[Contents], str], ...] = (
-    verdict, facts, numbers, further, closer, leaks, hard, curves, views, outputs, neighbours, recipe, bad_files,
+    verdict, warnings, facts, numbers, further, closer, leaks, hard, curves, views, outputs, neighbours, recipe,
+    bad_files,
 )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from selfsight.report import closeness, downstream
-from selfsight.report.scores import contenders, named
+from selfsight.report.scores import agreements, contenders, named, trusted, unlabelled
 from selfsight.report.words import NAMES, conclusions, interval, percent, plain, said
 
 Row = Sequence[object]
@@ -47,10 +47,14 @@ def evaluation(numbers: Mapping[str, Any]) -> None:
     heads, rows = closeness.brief(numbers)
     if rows:
         _table(heads, rows)
-    free = {name: value for name, value in dict(numbers.get("label_free") or {}).items() if name != "two_views"}
+    whose, free = unlabelled(numbers)
     if free:
         told = {name: said(NAMES.get(name, name), numbers.get("kind")) for name in free}
-        _table(["without labels", "value"], [(told[name], plain(value)) for name, value in free.items()])
+        values = [(told[name], *("-" if one is None else plain(one) for one in row)) for name, row in free.items()]
+        _table(["without labels", *(NAMES.get(name, name) for name in whose)], values)
+    if known := agreements(numbers):
+        heads = ["score without labels", "ranks this run's looks as labels do", "95 % interval"]
+        _table(heads, [(NAMES.get(name, name), *row) for name, row in known.items()])
     for part in downstream.parts(numbers):
         _line(part.title)
         cells = [(name, *(" ".join(filter(None, cell)) for cell in row)) for name, row in part.rows]
@@ -58,7 +62,7 @@ def evaluation(numbers: Mapping[str, Any]) -> None:
         for sentence in part.sentences:
             _line(sentence)
     leaks = (numbers.get("leaks") or {}).get("sentence")
-    for note in (leaks, closeness.weakest(numbers), *(numbers.get("notes") or [])):
+    for note in (leaks, closeness.weakest(numbers), *(numbers.get("notes") or []), trusted(numbers)):
         if note:
             _line(note)
     for conclusion, _ in conclusions(numbers.get("verdict")):

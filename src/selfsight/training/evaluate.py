@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsight.data.manifest import Manifest
-from selfsight.evaluation import together
+from selfsight.evaluation import together, trust
 from selfsight.evaluation.measure import measured
 from selfsight.evaluation.protocol import ENCODER, RIVALS, START
 from selfsight.evaluation.unseen import unseen
@@ -39,7 +39,8 @@ def evaluate(
     """The numbers, and by name what there is to look at. What cannot be done is refused before it takes long."""
     recipe = run.recipe
     manifest = session.manifest_for(run.folder, recipe, data, columns)
-    manifest, notes = unseen(manifest, Manifest.load(run.folder / "manifest.parquet"))
+    trained = Manifest.load(run.folder / "manifest.parquet")
+    manifest, notes = unseen(manifest, trained)
     encoders = {ENCODER: encoder, **rivals(recipe, run.folder, wanted.pretrained)}
     more = further.asked(
         run, manifest, encoders, finetune=wanted.finetune, length=wanted.finetune_for, dense=wanted.dense
@@ -57,6 +58,7 @@ def evaluate(
         drop_leaks=wanted.drop_leaks,
     )
     found |= {"notes": notes + found["notes"], **more()}
+    found["trust"] = trust.of_looks(run.metrics.to_pylist(), trained.labels[trained.train_rows()])
     if recipe.use_all:
         found["verdict"]["sentence"] += " The run was trained on its test part too (--use-all): see the notes."
     return found, shown

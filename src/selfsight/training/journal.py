@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ class Journal:
 
     def __init__(self, folder: Path | None, step: int) -> None:
         """Raises DiskError when `folder` cannot be written; None keeps nothing."""
+        self.folder = folder
         self.waiting: dict[Path, list[str]] = {}
         for path in (folder / "metrics.jsonl", folder / "timing.jsonl") if folder else ():
             try:
@@ -29,6 +31,11 @@ class Journal:
             except OSError as error:
                 raise DiskError(f"{str(path)!r} cannot be written ({error.strerror}); free some space") from error
             self.waiting[path] = []
+
+    def past(self) -> Iterator[dict[str, Any]]:
+        """The lines of metrics.jsonl that are on disk: when a run goes on, what it wrote before."""
+        if self.folder is not None:
+            yield from map(json.loads, (self.folder / "metrics.jsonl").read_text().splitlines())
 
     def metric(self, step: int, **values: Any) -> None:
         """What a step came to: numbers that a second run gives again."""

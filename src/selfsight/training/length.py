@@ -13,6 +13,7 @@ from selfsight.methods.base import Facts, Method
 from selfsight.recipe import Recipe
 from selfsight.training import autotune
 from selfsight.training.autotune import Speed
+from selfsight.training.monitor import PAIRED
 from selfsight.training.request import Request, parse_length
 from selfsight.training.values import Plan
 
@@ -20,6 +21,7 @@ __all__ = ["facts_of", "length"]
 
 CPU_LENGTH = "10m"  # what a laptop does in the time of a coffee
 MONITOR_SHARE = 0.02  # of the pictures that training computes
+LOOKS, FEWEST_LOOKS, FEWEST_SHOWN = 30, 4, 200  # of the monitor, and the pictures of a look
 BEFORE_SHARE = 1 / 3  # of the time, for what is trained before a method; of the steps it has half as many
 
 
@@ -46,7 +48,7 @@ def length(made: Plan, request: Request, manifest: Manifest, kind: type[Method])
     if warm is None:
         values["warmup"] = min(0.5, training.warmup * epoch / values["steps"])
         made.reasons["warmup"] = f"{training.warmup:g} epochs, as published"
-    monitor(made, values)
+    monitor(made, values, manifest)
     if first:
         whole = 60 * number * BEFORE_SHARE if unit == "minutes" else 0.0
         values["before"] = before_recipe(values, first, manifest, speeds[1:], whole)
@@ -96,11 +98,16 @@ def tell(made: Plan, recipe: Recipe, speeds: Sequence[Speed]) -> None:
         made.reasons["eta"] = f"{sum(seconds) / 60:.1f} minutes"
 
 
-def monitor(made: Plan, values: dict[str, Any]) -> None:
-    """How often and on how many pictures to look, so that looking costs about 2 % of training."""
+def monitor(made: Plan, values: dict[str, Any], manifest: Manifest) -> None:
+    """How often and on how many pictures to look, so that looking costs about 2 % of training: 30 times if it can be.
+
+    Without labels two views of each picture are drawn as well, with labels of a few.
+    """
     budget = MONITOR_SHARE * values["steps"] * values["batch"] * 6  # a step computes two views, forward and backward
-    count = int(min(2000, values["pictures"], max(200, budget / 10)))
-    points = int(min(30, values["steps"], max(4, budget / count)))
+    classes = sum(count > 0 for count in facts_of(values, manifest).per_class)
+    times, drawn = (1, 2 * PAIRED) if classes > 1 else (3, 0)
+    points = int(min(LOOKS, values["steps"], max(FEWEST_LOOKS, budget / (times * FEWEST_SHOWN + drawn))))
+    count = int(min(2000, values["pictures"], max(FEWEST_SHOWN, (budget / points - drawn) / times)))
     made.settle("monitor_pictures", None, count, "about 2 % of the time goes into looking")
     made.settle("monitor_points", None, points, "about 2 % of the time goes into looking")
 
@@ -124,6 +131,7 @@ def before_recipe(
         steps = round(seconds * (1 - BEFORE_SHARE if first else 1) / speeds[0].seconds)
     own = {key: getattr(training, key) for key in ("optimizer", "momentum", "beta2", "weight_decay", "clip")}
     own |= {"lr": training.rate(values["batch"])[0], "steps": max(1, steps), "settings": settings}
+    own["keep"] = "last"  # every rank builds on it, and one rank knows the best
     own["warmup"] = min(0.5, training.warmup * (values["pictures"] // values["batch"]) / own["steps"])
     its = values | own | {"method": name, "before": None}
     before = before_recipe(its, first, manifest, speeds[1:], seconds * BEFORE_SHARE) if first else None

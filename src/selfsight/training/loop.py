@@ -10,6 +10,7 @@ import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -20,9 +21,11 @@ from selfsight.errors import DiskError, Interrupted, TrainingError
 from selfsight.methods.base import Batch, Epoch, Method, Projections, Terms
 from selfsight.nn.embedder import Embedder
 from selfsight.recipe import Recipe
-from selfsight.training import gradcache, schedule, state
+from selfsight.training import gradcache, guard, schedule, signs, state
+from selfsight.training.best import Best
 from selfsight.training.build import facts_of
 from selfsight.training.data import TrainingData
+from selfsight.training.fault import blamed
 from selfsight.training.journal import Journal
 from selfsight.training.optimizers import set_rate
 from selfsight.training.progress import Watcher
@@ -44,6 +47,9 @@ class Trainer:
     watcher: Watcher
     save_every: float  # seconds; 0 saves at every step
 
+    def __post_init__(self) -> None:
+        self.best = Best(self.recipe.keep)
+
     def fit(self) -> Method:
         """Train to the recipe's last step, from the newest whole checkpoint if there is one."""
         step = self.restore()
@@ -53,6 +59,11 @@ class Trainer:
         main = distributed.rank() == 0  # the other ranks write nothing
         self.journal = Journal(self.folder if main else None, step - (step == 0))
         self.saved_at, self.started_at, self.failures = time.monotonic(), time.monotonic(), 0
+        self.guard = guard.Guard(self.recipe.lr, lambda: self.method.chance(self.recipe.batch))
+        for line in self.journal.past():
+            self.guard.note(line)
+        self.signs: dict[str, float] = {}  # of the step that the guard looks at next
+        self.collapsed = ""  # what it found, where that is to stop the run
         with ExitStack() as stack:
             stack.callback(self.journal.close)
             stack.callback(self.note_bad_files)
@@ -65,6 +76,7 @@ class Trainer:
                 step = self.epoch(step, signals)
         for buffer in gradcache.running_statistics(self.method):
             distributed.copy_first(buffer)  # each rank gathered its own; a checkpoint holds rank 0's
+        self.best.install(self.method.product)  # known to rank 0, which alone keeps the encoder
         return self.method
 
     def note_bad_files(self) -> None:
@@ -86,6 +98,7 @@ class Trainer:
         if distributed.rank() == 0:
             checkpoints.drop_after(self.folder / "checkpoints", int(facts["step"]))
         state.unpack(files, self.method, self.optimizer)
+        self.best.unpack(files)
         return int(facts["step"])
 
     def begin(self) -> None:
@@ -93,6 +106,8 @@ class Trainer:
         self.method.prepare(self.data.prepared(self.method, self.watcher.say))
         self.save(0, must=True)
         self.look(0)
+        if self.glances(0):
+            self.glance(0)
 
     def epoch(self, step: int, signals: Signals) -> int:
         """The rest of the epoch that `step` lies in; returns the step it ended at."""
@@ -144,19 +159,20 @@ class Trainer:
         norm = torch.nn.utils.get_total_norm([p.grad for p in method.parameters() if p.grad is not None])
         if not self.finite(terms["loss"], norm):
             torch._foreach_copy_(running, before) if running else None
-            self.complain(step, batch)
+            self.complain(step, batch, blamed(method, batch, projections, terms))
             return
         self.failures = 0
         if recipe.clip is not None:
             torch.nn.utils.clip_grads_with_norm_(method.parameters(), recipe.clip, norm)
+        watched = signs.Watched(method) if self.glances(step + 1) else None
         self.optimizer.step()
         with torch.no_grad():
             method.on_step_end(projections, batch)
+        if watched:
+            self.signs = watched.moved() | signs.of_projections(projections)
         means = distributed.average(torch.stack([value.float() for value in terms.values()]))
         named = dict(zip(terms, means.tolist(), strict=True))
-        self.journal.metric(
-            step + 1, epoch=step // recipe.epoch_steps, progress=(step + 1) / recipe.steps, lr=rate, **named
-        )
+        self.note(step + 1, epoch=step // recipe.epoch_steps, progress=(step + 1) / recipe.steps, lr=rate, **named)
         self.watcher.terms(named)
 
     def gradient(self, step: int, batch: Batch) -> tuple[Terms, Projections]:
@@ -177,28 +193,43 @@ class Trainer:
         bad = ~(torch.isfinite(loss) & torch.isfinite(norm))
         return not bool(distributed.largest(bad.float().reshape(1)))
 
-    def complain(self, step: int, batch: Batch) -> None:
-        """Say which samples gave a number that is not finite; stop after three in a row."""
+    def complain(self, step: int, batch: Batch, tensor: str) -> None:
+        """Say which tensor was not finite, and in which samples' step; stop after three in a row."""
         self.failures += 1
-        samples = batch["index"].tolist()
-        self.journal.metric(step + 1, skipped="not finite", samples=samples)
+        samples = distributed.gather(batch["index"]).tolist()
+        self.note(step + 1, skipped="not finite", tensor=tensor, samples=samples)
         self.watcher.say(
-            f"step {step + 1}: loss or gradient is not finite; nothing was changed (samples {samples[:4]} ...)"
+            f"step {step + 1}: {tensor} is not finite; nothing was changed (samples {str(samples[:4])[1:-1]} ...)"
         )
         if self.failures >= PATIENCE:
             raise TrainingError(
-                f"training stopped at step {step + 1}: {PATIENCE} steps in a row were not finite; the last checkpoint "
-                "is from before. Try a lower --lr, or --precision fp32"
+                f"training stopped at step {step + 1}: {PATIENCE} steps in a row were not finite, the last one in "
+                f"{tensor}; the last checkpoint is from before. Try a lower --lr, or --precision fp32"
             )
+
+    def note(self, step: int, **values: Any) -> None:
+        """A line of metrics.jsonl, and what the guard says to it."""
+        self.journal.metric(step, **values)
+        for alarm in self.guard.note({"step": step, **values}):
+            self.journal.metric(step, alarm=alarm.cause, sentence=alarm.sentence)
+            self.watcher.warn(step, alarm.cause, alarm.sentence)
+            self.collapsed = alarm.sentence if self.recipe.on_collapse == "stop" else ""
 
     def after(self, step: int, signals: Signals) -> None:
         """Look, save and stop where it is time; ranks agree first."""
         if step in self.looks:
             self.look(step)
+        if self.glances(step):
+            self.glance(step)
         due = time.monotonic() - self.saved_at >= self.save_every
-        asked = distributed.largest(torch.tensor([float(signals.asked), float(due)]))
-        if asked[0] or asked[1] or step == self.recipe.steps:
+        asked = distributed.largest(torch.tensor([float(signals.asked), float(due), float(bool(self.collapsed))]))
+        if asked.any() or step == self.recipe.steps:
             self.save(step)
+        if asked[2]:
+            raise TrainingError(
+                f"stopped after step {step} of {self.recipe.steps}, as --on-collapse stop asks: "
+                f"{self.collapsed or 'rank 0 says why'}. To go on all the same, give the same command again"
+            )
         if asked[0]:
             raise Interrupted(
                 f"stopped after step {step} of {self.recipe.steps}; go on with: selfsight train --resume {self.folder}",
@@ -211,19 +242,33 @@ class Trainer:
         points, steps = self.recipe.monitor_points, self.recipe.steps
         return {round(steps * (point + 1) / points) for point in range(points)}
 
+    def shown(self, step: int) -> Embedder:
+        """The encoder that is measured: batch norms of one that nobody trained have seen no pictures yet."""
+        product, given = self.method.product, self.recipe.weights or self.recipe.pretrained
+        with self.fabric.autocast():
+            return product if step > 0 or given else self.data.monitor.calibrated(product)
+
     def look(self, step: int) -> None:
         """Measure the encoder on the monitor's pictures; on one rank, since all hold the same."""
         if distributed.rank() == 0:
-            monitor = self.data.monitor
-            encoder: Embedder = self.method.product
-            if step == 0 and not (self.recipe.weights or self.recipe.pretrained):
-                with self.fabric.autocast():  # nobody trained it: its batch norms know no pictures yet
-                    encoder = monitor.calibrated(encoder)
-            seen = monitor.look(encoder, self.fabric.autocast)
-            self.journal.metric(step, progress=step / self.recipe.steps, **seen)
+            encoder = self.shown(step)
+            seen = self.data.monitor.look(encoder, self.fabric.autocast)
+            kept = {"kept": True} if self.best.offer(step, seen, encoder) else {}
+            self.note(step, progress=step / self.recipe.steps, **seen, **kept)
             self.watcher.quality(step, seen)
             speed = {"seconds": time.monotonic() - self.started_at, "images_per_second": self.watcher.images_per_second}
             self.journal.time(step, **speed)
+
+    def glances(self, step: int) -> bool:
+        """Whether the guard looks after this step; on one rank, since all hold the same."""
+        return step % guard.EVERY == 0 and distributed.rank() == 0
+
+    def glance(self, step: int) -> None:
+        """Note the signs of a collapse: of the encoder, of what the method keeps, and of the step just done."""
+        seen = self.data.monitor.glance(self.shown(step), self.fabric.autocast, self.recipe.batch)
+        found = {**seen, **signs.of_clusters(self.method), **self.signs}
+        self.signs = {}
+        self.note(step, **{f"{guard.SIGN}{name}": value for name, value in found.items()})
 
     def save(self, step: int, *, must: bool = False) -> None:
         """A checkpoint of `step`. A full disk costs the save, not the run: it is tried again later."""
@@ -248,5 +293,5 @@ class Trainer:
                 f"step {step} cannot be noted in {str(self.folder)!r} ({error.strerror}); free some space, the earlier "
                 "checkpoint is untouched"
             ) from error
-        files = state.pack(self.method, self.raw_optimizer)
+        files = state.pack(self.method, self.raw_optimizer) | self.best.pack()
         checkpoints.write(self.folder / "checkpoints", step, files, {"listing": self.recipe.listing})

@@ -47,6 +47,8 @@ def plan(request: Request, manifest: Manifest) -> tuple[Recipe, dict[str, str]]:
     training = kind.defaults(made.values["size"])
     start(made, request, training)
     optimization(made, request, training)
+    made.settle("on_collapse", request.on_collapse, "warn", "training goes on, and the guard says what it found")
+    made.settle("keep", request.keep, "last", "the encoder as it is at the end")
     method_settings(made, request, kind, own, entries.get("settings") or {}, manifest)
     recipe, reasons = length(made, request, manifest, kind)
     autotune.prove(recipe)

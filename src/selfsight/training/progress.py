@@ -32,6 +32,7 @@ class Watcher:
         self.live: Live | None = None
         self.done, self.shown_at = 0, 0.0
         self.latest: dict[str, float] = {}
+        self.warning = ""
         self.named: set[str] = set()
         self.finished: deque[float] = deque(maxlen=RECENT + 1)
 
@@ -63,6 +64,11 @@ class Watcher:
         """What the monitor saw."""
         self.latest.update({name: seen[name] for name in ("quality", "rankme") if name in seen})
         self.draw(force=self.live is None)
+
+    def warn(self, step: int, cause: str, sentence: str) -> None:
+        """What the guard found: a sentence that stays, and its cause in the line from now on."""
+        self.warning = cause.replace("_", " ")
+        self.say(f"step {step}: {sentence}")
 
     def say(self, sentence: str) -> None:
         """A sentence that stays."""
@@ -104,7 +110,7 @@ class Watcher:
         names = {"loss": "loss", "quality": "quality", "rankme": "rank"}
         digits = {"loss": 3, "quality": 3, "rankme": 0}
         parts += [f"{names[key]} {self.latest[key]:.{digits[key]}f}" for key in names if key in self.latest]
-        return " · ".join(parts)
+        return " · ".join([*parts, f"warning: {self.warning}"] if self.warning else parts)
 
 
 def clock(seconds: float) -> str:

@@ -54,6 +54,8 @@ class Request:
     use_all: bool = False
     columns: Columns = field(default_factory=Columns)
     workers: int = 1
+    on_collapse: str | None = None
+    keep: str | None = None
 
 
 def sorted_settings(kind: type[Method], method: str, asked: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -94,7 +96,8 @@ def parse_length(text: str, flag: str = "--for") -> tuple[float, str]:
 
 def contradiction(request: Request, recipe: Recipe) -> str | None:
     """One sentence when what is asked explicitly differs from the recipe of the run that is to go on."""
-    names = ("method", "size", "batch", "micro_batch", "length", "lr", "seed", "threads", "precision", "device")
+    names = ["method", "size", "batch", "micro_batch", "length", "lr", "seed", "threads", "precision", "device"]
+    names += ["on_collapse", "keep"]
     asked = {name: getattr(request, name) for name in names}
     asked |= {"pretrained": request.pretrained or None, "use_all": request.use_all or None}
     asked["weights"] = str(Path(request.weights).resolve()) if request.weights else None

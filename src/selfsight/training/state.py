@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from selfsight.errors import CheckpointError
 
-__all__ = ["forget", "pack", "unpack"]
+__all__ = ["forget", "not_finite", "pack", "unpack"]
 
 
 def pack(method: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, bytes]:
@@ -25,9 +25,15 @@ def pack(method: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, bytes
 
 
 def unpack(files: Mapping[str, bytes], method: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put everything back, bit for bit; CheckpointError when the files belong to another network."""
+    """Put everything back, bit for bit; CheckpointError when it belongs to another network or is not finite."""
     try:
-        method.load_state_dict(load(files["method.safetensors"]))
+        kept = load(files["method.safetensors"])
+        if (spoiled := not_finite(kept)) is not None:
+            raise CheckpointError(
+                f"the checkpoint's {spoiled!r} is not finite; remove the checkpoint, and the same command goes on from "
+                "the one before"
+            )
+        method.load_state_dict(kept)
         state: dict[int, dict[str, Any]] = {}
         for key, value in load(files["optimizer.safetensors"]).items():
             number, name = key.split(".", 1)
@@ -41,6 +47,12 @@ def forget(optimizer: torch.optim.Optimizer, module: nn.Module) -> None:
     """Drop the optimizer's memory of a module that was made anew in place."""
     for parameter in module.parameters():
         optimizer.state.pop(parameter, None)
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of the first tensor with a NaN or an infinity, or None."""
+    spoiled = (name for name, t in tensors.items() if t.is_floating_point() and not bool(torch.isfinite(t).all()))
+    return next(spoiled, None)
 
 
 def _own(method: nn.Module) -> dict[str, Tensor]:

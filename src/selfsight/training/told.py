@@ -32,6 +32,8 @@ SHOWN = (
     "device",
     "world",
     "threads",
+    "keep",
+    "on_collapse",
 )
 
 
