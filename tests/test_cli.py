@@ -70,7 +70,7 @@ def test_help_is_quick_and_loads_nothing_heavy(command: str) -> None:
 def test_only_finished_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     listed = capsys.readouterr().out
-    assert list(cli.COMMANDS) == ["inspect", "train", "evaluate", "classify", "embed", "methods", "demo"]
+    assert list(cli.COMMANDS) == ["inspect", "train", "evaluate", "compare", "classify", "embed", "methods", "demo"]
     assert all(name in listed for name in cli.COMMANDS)
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == selfsight.__version__
@@ -120,6 +120,10 @@ def test_flags_reach_the_function(calls: list[dict[str, Any]]) -> None:
         (
             "classify runs/a photos --labels b.csv --out a.csv",
             {"run": Path("runs/a"), "data": "photos", "labels": "b.csv", "out": Path("a.csv")},
+        ),
+        (
+            "compare photos --methods simclr,vdvs --for 10m --seeds 3",
+            {"data": "photos", "methods": "simclr,vdvs", "length": "10m", "seeds": 3},
         ),
         ("inspect photos --label-column kind", {"data": "photos", "label_column": "kind"}),
         ("methods", {}),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json as json_format
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from selfsight import checkpoints
+from selfsight.comparison import compare
 from selfsight.errors import RunError
-from selfsight.recipe import Columns
+from selfsight.recipe import Columns, Data, given
 from selfsight.runs import RunCheck, RunFolder
 
 if TYPE_CHECKING:
@@ -17,9 +18,7 @@ if TYPE_CHECKING:
     from selfsight.nn.embedder import Embedder
     from selfsight.nn.encoder import Encoder
 
-__all__ = ["Run", "RunCheck", "classify", "embed", "evaluate", "inspect", "methods", "train"]
-
-Data = str | Path | Sequence[str | Path]
+__all__ = ["Run", "RunCheck", "classify", "compare", "embed", "evaluate", "inspect", "methods", "train"]
 
 
 class Run(RunFolder):
@@ -267,9 +266,3 @@ def changed(columns: Columns, label: str | None, group: str | None, split: str |
     return Columns(
         label or columns.label, group or columns.group, split or columns.split, shared or columns.shared_labels
     )
-
-
-def given(data: Data) -> list[str]:
-    """DATA as a list of absolute addresses; what is no path, such as s3://..., stays for `source.find` to answer."""
-    several = [data] if isinstance(data, str | Path) else list(data)
-    return [str(one) if "://" in str(one) else str(Path(one).absolute()) for one in several]

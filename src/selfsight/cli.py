@@ -19,6 +19,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "inspect": api.inspect,
     "train": api.train,
     "evaluate": api.evaluate,
+    "compare": api.compare,
     "classify": api.classify,
     "embed": api.embed,
     "methods": api.methods,
@@ -30,6 +31,7 @@ POSITIONAL = {"data", "run", "name"}  # given by place, not by flag
 TYPES: dict[str, Any] = {
     "data": list[str],
     "labels": list[str],
+    "methods": str,
     "run": Path,
     "settings": list[str],
 }  # what to read for wider types
@@ -42,6 +44,12 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "labels": "Pictures whose labels to learn from, given as DATA is; by default those the run was trained on.",
     "run": "The folder that `selfsight train` wrote.",
     "name": "One method, to see its settings; without it, all methods.",
+    "methods": "The methods to compare, as a,b,c; `selfsight methods` lists what there is.",
+    "compare.length": "The budget of each run: 10m (turned into steps once, by measured speed), 2000steps, 500kimages.",
+    "seeds": "How often to train each method, from different starts.",
+    "compare.encoder": "The network for all; by default the usual one of most of the methods.",
+    "compare.pretrained": "Also compare with published weights: a timm name with its tag, or a local folder.",
+    "compare.out": "The folder to write; by default comparisons/ and the name of DATA.",
     "method": "How to learn; `selfsight methods` lists what there is.",
     "encoder": "The network: any timm name, or a run's folder to go on from its encoder.",
     "weights": "Start from this weights file (safetensors or a PyTorch checkpoint).",

@@ -5,7 +5,7 @@ It is resolved once, before the first step, and kept as `recipe.yaml` with the r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from math import inf
 from pathlib import Path
@@ -15,7 +15,7 @@ import yaml
 
 from selfsight.errors import RecipeError, RunError, unknown
 
-__all__ = ["Columns", "Recipe", "Within", "kinds_of", "spelled"]
+__all__ = ["Columns", "Data", "Recipe", "Within", "given", "kinds_of", "spelled"]
 __all__ += ["Amount", "Count", "Decay", "Part", "Portion", "Positive", "Several", "Whole"]
 
 
@@ -35,6 +35,7 @@ class Within:
         return f"{'above' if self.above else 'from'} {self.low:g}{end}"
 
 
+Data = str | Path | Sequence[str | Path]
 Whole = Annotated[int, Within(0)]
 Count = Annotated[int, Within(1)]
 Several = Annotated[int, Within(2)]
@@ -183,6 +184,12 @@ class Recipe:
         if not different:
             return None
         return "; ".join(f"{name} was {mine[name]!r} and is now {theirs[name]!r}" for name in different[:3])
+
+
+def given(data: Data) -> list[str]:
+    """DATA as a list of absolute addresses; what is no path, such as s3://..., stays for `source.find` to answer."""
+    several = [data] if isinstance(data, str | Path) else list(data)
+    return [str(one) if "://" in str(one) else str(Path(one).absolute()) for one in several]
 
 
 def read_config(file: Path) -> dict[str, Any]:

@@ -122,3 +122,23 @@ def test_axes_are_those_of_the_covariance_where_pictures_are_fewer_than_numbers(
     assert kept.shape == (50, 19)
     np.testing.assert_allclose(np.abs((kept * expected).sum(axis=0)), 1, atol=1e-4)
     np.testing.assert_allclose(kept.T @ kept, np.eye(19), atol=1e-5)
+
+
+def test_weak_decays_are_left_out_once_they_only_lose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise that a strong decay holds down: the same choice as of all decays, with fewer fits."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(240) % 3
+    rows = generator.normal(size=(240, 60)).astype(np.float32)
+    rows[:, 0] += 2 * labels
+    fits: list[float] = []
+    honest = linear.fit
+
+    def counted(features: np.ndarray, labels: np.ndarray, decay: float, *rest: object) -> tuple[np.ndarray, bool]:
+        fits.append(decay)
+        return honest(features, labels, decay, *rest)
+
+    monkeypatch.setattr(linear, "fit", counted)
+    chosen, tried = linear.choose(rows, labels, np.arange(240), 3), len(fits)
+    monkeypatch.setattr(linear, "DECLINE", 9.0)
+    assert linear.choose(rows, labels, np.arange(240), 3) == chosen
+    assert tried < len(fits) - tried == linear.HOLD_OUTS * len(linear.DECAYS)

@@ -39,6 +39,29 @@ def chart(points: Points, *, title: str, x: str, colour: int = 1, reference: tup
     return f"{head}{''.join(parts)}</svg>"
 
 
+def several(
+    lines: Sequence[tuple[str, int, Points]], *, title: str, x: str, marks: Sequence[tuple[float, str]] = ()
+) -> str:
+    """Lines of (name, colour, points) in one frame; `marks` are (place, text) of ticks where x has no scale."""
+    lines = [(name, colour, [p for p in points if all(map(math.isfinite, p))]) for name, colour, points in lines]
+    lines = [line for line in lines if len(line[2]) > 1]
+    if not lines:
+        return ""
+    across, levels = ([point[axis] for _, _, points in lines for point in points] for axis in (0, 1))
+    vertical = ticks(min(levels), max(levels))
+    frame = _Frame(min(across), max(across), vertical[0], vertical[-1])
+    parts = [_axes(frame, [] if marks else ticks(min(across), max(across)), vertical, x)]
+    parts += [_mark(frame, place, text) for place, text in marks]
+    for name, colour, points in lines:
+        drawn = frame.line(points, f"line c{colour}")
+        dots = "".join(
+            f'<circle class="dot c{colour}" cx="{frame.x(a):.1f}" cy="{frame.y(b):.1f}" r="2.5"/>' for a, b in points
+        )
+        parts.append(f"<g><title>{escape(name)}</title>{drawn}{dots}</g>")
+    head = f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
+    return f"{head}{''.join(parts)}</svg>"
+
+
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """About `count` round numbers from at or below `low` to at or above `high`."""
     size = max(abs(low), abs(high))
@@ -97,10 +120,14 @@ def _axes(frame: _Frame, horizontal: Sequence[float], vertical: Sequence[float],
     for value in horizontal:
         place = frame.x(value)
         if LEFT - 1 <= place <= WIDTH - RIGHT + 1:
-            y = HEIGHT - BOTTOM + 16
-            parts.append(f'<text class="tick" x="{place:.1f}" y="{y}" text-anchor="middle">{_short(value)}</text>')
+            parts.append(_mark(frame, value, _short(value)))
     parts.append(f'<text class="tick" x="{WIDTH - RIGHT}" y="{HEIGHT - 3}" text-anchor="end">{escape(x)}</text>')
     return "".join(parts)
+
+
+def _mark(frame: _Frame, value: float, text: str) -> str:
+    y = HEIGHT - BOTTOM + 16
+    return f'<text class="tick" x="{frame.x(value):.1f}" y="{y}" text-anchor="middle">{escape(text)}</text>'
 
 
 def _level(frame: _Frame, value: float, name: str) -> str:

@@ -19,25 +19,33 @@ def write(run_folder: str | Path) -> Path:
     Parts whose files are missing (an evaluation not made yet) are left out. RunError when the folder is no run.
     """
     folder = Path(run_folder)
-    target = folder / "report.html"
-    draft = folder / f"report.html.tmp-{os.getpid()}"
-    draft.write_text(page(read(folder)), encoding="utf-8")
-    draft.replace(target)  # a reader sees the old page or the new one, never half of one
-    return target
+    return replace(folder / "report.html", page(read(folder)))
 
 
 def page(run: Contents) -> str:
-    """The whole page. The policy allows this style sheet and embedded pictures, and nothing else."""
+    """The whole page."""
+    footer = "Written by Selfsight from the files of the run. This page loads nothing and runs no script."
+    return document(run.name, "Selfsight run", "".join(section(run) for section in SECTIONS), footer)
+
+
+def document(name: str, kind: str, body: str, footer: str) -> str:
+    """A page around its sections. The policy allows this style sheet and embedded pictures, and nothing else."""
     digest = b64encode(sha256(STYLE.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    body = "".join(section(run) for section in SECTIONS)
-    name = safe(run.name)
+    title = safe(name)
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{name} · Selfsight</title><style>{STYLE}</style></head>"
-        f"<body><main><header><p>Selfsight run</p><h1>{name}</h1></header>{body}"
-        "<footer>Written by Selfsight from the files of the run. This page loads nothing and runs no script.</footer>"
-        "</main></body></html>\n"
+        f"<title>{title} · Selfsight</title><style>{STYLE}</style></head>"
+        f"<body><main><header><p>{safe(kind)}</p><h1>{title}</h1></header>{body}"
+        f"<footer>{safe(footer)}</footer></main></body></html>\n"
     )
+
+
+def replace(target: Path, text: str) -> Path:
+    """Write a page: a reader sees the old one or the new one, never half of one."""
+    draft = target.with_name(f"{target.name}.tmp-{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(target)
+    return target

@@ -3,10 +3,14 @@
 STYLE = """
 :root { color-scheme: light dark;
   --paper: #fbfaf7; --card: #ffffff; --ink: #1d2328; --soft: #5d676f; --line: #e4e1d9; --grid: #ebe8e1;
-  --one: #1f6f6b; --two: #c2622d; --three: #5b5fa8; --good: #1f6f6b; --plain: #8a6d2f; --wash: #eef5f3; }
+  --one: #1f6f6b; --two: #c2622d; --three: #5b5fa8; --good: #1f6f6b;
+  --four: #a33d6d; --five: #4d7d2a; --six: #8a6d2f; --seven: #2f7fb8; --eight: #767c82;
+  --plain: #8a6d2f; --wash: #eef5f3; }
 @media (prefers-color-scheme: dark) { :root {
   --paper: #14181b; --card: #1b2024; --ink: #e8e6e1; --soft: #9aa5ac; --line: #2c3338; --grid: #262d31;
-  --one: #5cc0b4; --two: #e8935c; --three: #9ea2ee; --good: #5cc0b4; --plain: #d9b968; --wash: #1a2a2a; } }
+  --one: #5cc0b4; --two: #e8935c; --three: #9ea2ee; --good: #5cc0b4;
+  --four: #e88bb5; --five: #9ccb73; --six: #d9b968; --seven: #7cc0ee; --eight: #a4acb3;
+  --plain: #d9b968; --wash: #1a2a2a; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif; }
@@ -32,14 +36,14 @@ figure { margin: 0; } figcaption { font-weight: 620; } figcaption span { display
 svg { display: block; width: 100%; height: auto; overflow: visible; }
 svg text { font-family: inherit; fill: var(--soft); } .tick { font-size: 12px; } .name { font-size: 14px; }
 svg .name { fill: var(--ink); } .grid { stroke: var(--grid); } .level { stroke: var(--soft); stroke-dasharray: 4 4; }
-.line { fill: none; stroke-width: 2; stroke-linejoin: round; } .faint { opacity: 0.3; stroke-width: 1; }
-.bar { stroke-width: 3; stroke-linecap: round; opacity: 0.45; }
-.line.c1, .bar.c1 { stroke: var(--one); } .line.c2, .bar.c2 { stroke: var(--two); }
-.line.c3, .bar.c3 { stroke: var(--three); }
-.dot.c1 { fill: var(--one); } .dot.c2 { fill: var(--two); } .dot.c3 { fill: var(--three); }
-.key { display: flex; gap: 22px; color: var(--soft); font-size: 14px; margin: 0 0 4px; }
-.key i { display: inline-block; width: 10px; height: 10px; border-radius: 50%; margin-right: 7px; }
-.key .c1 { background: var(--one); } .key .c2 { background: var(--two); }
+.c1 { --own: var(--one); } .c2 { --own: var(--two); } .c3 { --own: var(--three); } .c4 { --own: var(--four); }
+.c5 { --own: var(--five); } .c6 { --own: var(--six); } .c7 { --own: var(--seven); } .c8 { --own: var(--eight); }
+.line { fill: none; stroke: var(--own); stroke-width: 2; stroke-linejoin: round; }
+.faint { opacity: 0.3; stroke-width: 1; } .dot { fill: var(--own); }
+.bar { stroke: var(--own); stroke-width: 3; stroke-linecap: round; opacity: 0.45; }
+.key { display: flex; flex-wrap: wrap; gap: 4px 22px; color: var(--soft); font-size: 14px; margin: 0 0 4px; }
+.key i { display: inline-block; width: 10px; height: 10px; border-radius: 50%; margin-right: 7px;
+  background: var(--own); }
 table { width: 100%; border-collapse: collapse; font-size: 15px; }
 th { text-align: left; color: var(--soft); font-weight: 500; font-size: 13px; white-space: nowrap; }
 th, td { padding: 8px 16px 8px 0; border-bottom: 1px solid var(--line); vertical-align: top;
@@ -65,5 +69,14 @@ code { font: 13.5px/1.5 ui-monospace, "SF Mono", Menlo, "DejaVu Sans Mono", mono
 .note { color: var(--soft); font-size: 14px; margin: 12px 0 0; }
 td small { white-space: nowrap; }
 footer { margin-top: 56px; color: var(--soft); font-size: 14px; }
+.sides { padding: 16px 0 6px; border-bottom: 1px solid var(--line); } .sides:last-child { border: 0; }
+.sides .row { border: 0; padding: 6px 0; } .sides .row > b { flex: 0 0 112px; font-size: 14px; align-self: center; }
+.sides .row figure, .sides .row figure:first-child { flex-basis: 78px; padding: 0; border: 0; }
+.sides .row img { width: 78px; height: 78px; }
+details summary { cursor: pointer; color: var(--soft); margin: 14px 0 10px; }
+@media (max-width: 520px) { main { padding: 28px 16px 48px; } .sides .row { flex-wrap: wrap; overflow: visible; }
+  .sides .row > b { flex-basis: 100%; } .sides .row figure, .sides .row figure:first-child { flex-basis: 52px; }
+  .sides .row img { width: 52px; height: 52px; } .sides .row figure bdi { display: none; } }
+.wide svg { max-width: 780px; } td:first-child small { white-space: normal; max-width: 34ch; }
 @media print { body { background: #fff; } .card, .verdict, .facts { break-inside: avoid; } }
 """

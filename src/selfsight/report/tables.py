@@ -11,12 +11,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from selfsight.report import closeness, downstream
+from selfsight.report import closeness, compared, downstream
 from selfsight.report.scores import agreements, contenders, named, trusted, unlabelled
 from selfsight.report.words import NAMES, conclusions, interval, percent, plain, said
 
 Row = Sequence[object]
 
+SPARED = [
+    NAMES[score] for score in ("alignment", "uniformity", "std")
+]  # columns that the page has and the terminal has no room for
 MOST_CLASSES = 20  # that are counted one by one
 
 
@@ -67,6 +70,25 @@ def evaluation(numbers: Mapping[str, Any]) -> None:
             _line(note)
     for conclusion, _ in conclusions(numbers.get("verdict")):
         _line(conclusion)
+
+
+def comparison(found: Mapping[str, Any]) -> None:
+    """Every row with intervals, what failed, what to know, the verdict, and where the page is."""
+    heads, rows = compared.table(found)
+    kept = [place for place, head in enumerate(heads) if place == 0 or head not in SPARED]
+    cells = [[" ".join(filter(None, line[place] if place else line[place][:1])) for place in kept] for line in rows]
+    _table([heads[place] or "encoder" for place in kept], cells)
+    for row in found["rows"]:
+        if row.get("note"):
+            _line(f"{row['name']} {row['note']}.")
+    for name, why in found["failed"].items():
+        _line(f"{name} has no result: {why}")
+    for note in found["notes"]:
+        _line(note)
+    _line(found["verdict"]["sentence"])
+    if told := (found.get("efficiency") or {}).get("sentence"):
+        _line(f"Train without labels at all? {told}")
+    _line(f"Open {found['out']}/compare.html; the runs are in {found['out']}/runs.")
 
 
 def classification(result: Mapping[str, Any]) -> None:
@@ -186,6 +208,7 @@ SHOWN: dict[str, Callable[[Any], None]] = {
     "train": _run,
     "demo": _run,
     "evaluate": evaluation,
+    "compare": comparison,
     "classify": classification,
     "methods": methods,
 }

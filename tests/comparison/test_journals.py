@@ -1,0 +1,36 @@
+"""True seconds and curves, from what runs write."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from selfsight.comparison import journals
+
+
+def write(folder: Path, times: list[tuple[int, float]], **quality: float) -> None:
+    folder.mkdir(parents=True)
+    lines: list[dict[str, Any]] = [{"step": step, "seconds": seconds} for step, seconds in times]
+    (folder / "timing.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 9, "sec')
+    looks = [{"step": int(step[1:]), "quality": value} for step, value in quality.items()]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in looks))
+
+
+def test_starts_that_go_on_are_added(tmp_path: Path) -> None:
+    write(tmp_path / "run", [(0, 1.0), (10, 11.0), (20, 8.0), (30, 15.0)], s0=0.1, s10=0.2, s30=0.3)
+    assert journals.clock(tmp_path / "run") == [(0, 1.0), (10, 11.0), (20, 19.0), (30, 26.0)]
+    assert journals.curve(tmp_path / "run") == [(1.0, 0.1), (11.0, 0.2), (26.0, 0.3)]
+
+
+def test_what_was_trained_before_comes_first(tmp_path: Path) -> None:
+    write(tmp_path / "run", [(0, 1.0), (10, 5.0)], s0=0.1, s10=0.2)
+    write(tmp_path / "run" / "stages" / "x", [(0, 2.0), (5, 7.0)])
+    write(tmp_path / "run" / "stages" / "x" / "stages" / "y", [(0, 2.0), (5, 3.0)])
+    assert journals.seconds(tmp_path / "run") == 15.0
+    assert journals.curve(tmp_path / "run") == [(11.0, 0.1), (15.0, 0.2)]
+
+
+def test_nothing_is_zero(tmp_path: Path) -> None:
+    assert journals.seconds(tmp_path) == 0.0
+    assert journals.curve(tmp_path) == []

@@ -1,0 +1,62 @@
+"""Label efficiency: the budgets are what they say, the draws are by class and group, more labels teach more."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from selfsight.evaluation import efficiency, linear
+from selfsight.evaluation.task import Task, pose
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    labels = np.arange(600) % 3
+    made = pose(labels, np.arange(600) // 2, np.arange(600) >= 400, ("a", "b", "c"))
+    assert isinstance(made, Task)
+    return made
+
+
+@pytest.fixture(scope="module")
+def features() -> np.ndarray:
+    generator = np.random.default_rng(0)
+    means = generator.normal(0, 0.6, (3, 16))
+    return (means[np.arange(600) % 3] + generator.normal(0, 1.0, (600, 16))).astype(np.float32)
+
+
+def test_budgets_go_from_few_to_all(task: Task) -> None:
+    found = efficiency.budgets(task)
+    assert [(one.name, one.count) for one in found] == [
+        ("1 a class", 3), ("5 a class", 15), ("10 a class", 30), ("10%", 39), ("100%", 400),
+    ]  # fmt: skip
+    for one in found[:-1]:
+        assert len(one.draws) == efficiency.DRAWS
+        assert len({tuple(rows) for rows in one.draws}) > 1
+        assert all(len(set(task.train_labels[rows])) == 3 for rows in one.draws)
+    again = efficiency.budgets(task)
+    for one, other in zip(found, again, strict=True):
+        assert all((a == b).all() for a, b in zip(one.draws, other.draws, strict=True))
+
+
+def test_a_small_set_has_fewer_budgets() -> None:
+    labels = np.arange(12) % 2
+    small = pose(labels, np.arange(12), np.arange(12) >= 6, ("a", "b"))
+    assert isinstance(small, Task)
+    assert [one.name for one in efficiency.budgets(small)][-1] == "100%"
+    assert [one.count for one in efficiency.budgets(small)] == [2, 6]
+
+
+def test_more_labels_name_more_rightly(task: Task, features: np.ndarray) -> None:
+    found = efficiency.frozen(features, task, efficiency.budgets(task))
+    shares = [right.mean() for right in found.values()]
+    assert shares[0] < shares[2] < shares[-1] + 0.02
+    assert shares[0] > 0.4
+    assert found["1 a class"].shape == (efficiency.DRAWS, 200)
+
+
+def test_all_labels_are_the_linear_probe(task: Task, features: np.ndarray) -> None:
+    every = efficiency.budgets(task)[-1:]
+    own = efficiency.frozen(features, task, every)["100%"][0]
+    known = (features[task.train], task.train_labels, task.train_groups)
+    probe = linear.measure(*known, features[task.test], task.test_labels)
+    assert (own == probe.correct).all()
