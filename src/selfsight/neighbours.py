@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 SMALLEST_NORM = 1e-12  # methods.md 0: a row of zeros stays zeros, its cosine with everything is 0
-TILE = 2**24  # cosines held at once: 64 MiB of float32, small beside the rows and large enough for the processor
+TILE = 2**25  # cosines held at once: 128 MiB of float32; with half of it the products took a quarter longer
 
 
 def unit(rows: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
@@ -29,7 +29,7 @@ def nearest(
 
     Rows are brought to length one here. Equal scores are ordered by the lower index. With `exclude_self`, queries and
     gallery are the same rows, and row i is no neighbour of query i. Memory is O(chunk x N); by default a chunk of
-    queries fills 64 MiB of float32 cosines.
+    queries fills 128 MiB with float32 cosines.
     Returns cosines (Q, k) in the inputs' dtype and indices (Q, k) int64.
     Raises ValueError when k is below 1 or above the number of rows there are to find.
     """
