@@ -10,8 +10,8 @@ from typing import Any
 from selfsight.report.curves import several
 from selfsight.report.html import element, safe
 from selfsight.report.page import document, replace
+from selfsight.report.pieces import card, grid, legend, section, thumbnail
 from selfsight.report.scores import named, whiskers
-from selfsight.report.sections import _card, _key, _picture, _section, _table
 from selfsight.report.words import MEANINGS, NAMES, interval, percent, plain, said
 
 Found = Mapping[str, Any]
@@ -66,7 +66,7 @@ def numbers(found: Found) -> str:
     """Scores as a picture, then the table."""
     rows = {label(row): {one: row[one] for one in QUESTIONS if one in row} for row in found["rows"]}
     drawn = ["knn", "linear"] if found["task"] else ["two_views"]
-    figure = (_key([named(one) for one in drawn]) if len(drawn) > 1 else "") + whiskers(rows, drawn)
+    figure = (legend([named(one) for one in drawn]) if len(drawn) > 1 else "") + whiskers(rows, drawn)
     heads, lines = table(found)
     cells = [
         "".join(element("td", _cell(cell), names="" if place == 0 else "number") for place, cell in enumerate(line))
@@ -78,7 +78,7 @@ def numbers(found: Found) -> str:
     ]
     words = "On the test part, 95 % intervals; with several seeds their mean. A bar that overlaps another says little: "
     words += "the verdict compares the same pictures one by one."
-    return _section("Numbers", said(words, found["kind"]), _card(figure) + "<br>" + _card(_table(heads, body)))
+    return section("Numbers", said(words, found["kind"]), card(figure) + "<br>" + card(grid(heads, body)))
 
 
 def _cell(cell: tuple[str, str]) -> str:
@@ -130,8 +130,8 @@ def curves(found: Found) -> str:
     drawing = several(lines, title="Quality against time", x="seconds")
     words = "What the monitor saw while training: nearest neighbours on held-out training pictures"
     words += "." if found["task"] else ", or how often another view was found, as there are no labels."
-    body = _card(colours(list(found["curves"])) + drawing, "card wide")
-    return _section("Quality against time", said(words, found["kind"]), body) if drawing else ""
+    body = card(colours(list(found["curves"])) + drawing, "card wide")
+    return section("Quality against time", said(words, found["kind"]), body) if drawing else ""
 
 
 def efficiency(found: Found) -> str:
@@ -163,10 +163,10 @@ def efficiency(found: Found) -> str:
         "all; the intervals are of the test pictures, given these labels."
     )
     names = [line[0] for line in lines]
-    return _section(
+    return section(
         "Is it worth training without labels?",
         words,
-        _card(colours(names) + drawing, "card wide") + "<br>" + _card(_table(heads, rows)),
+        card(colours(names) + drawing, "card wide") + "<br>" + card(grid(heads, rows)),
     )
 
 
@@ -179,8 +179,8 @@ def differences(found: Found) -> str:
         cells += element("td", size, names="number") + element("td", "yes" if gap["shown"] else "no")
         rows.append(element("tr", cells, names="own" if gap["shown"] else ""))
     heads = ["", "against", "difference, points", "shown"]
-    body = element("details", element("summary", f"All {len(rows)} comparisons") + _card(_table(heads, rows)))
-    return _section("Differences", "The intervals hold all at once: they are wider than those of one comparison.", body)
+    body = element("details", element("summary", f"All {len(rows)} comparisons") + card(grid(heads, rows)))
+    return section("Differences", "The intervals hold all at once: they are wider than those of one comparison.", body)
 
 
 def _side(name: str) -> str:
@@ -208,7 +208,7 @@ def trust(found: Found) -> str:
     )
     words += "-1 the opposite. Across methods such scores are known to err."
     heads = ["score", "order of the methods", "rank agreement over runs"]
-    return _section("Scores that need no labels", words, _card(_table(heads, rows))) if rows else ""
+    return section("Scores that need no labels", words, card(grid(heads, rows))) if rows else ""
 
 
 def beside(found: Found, neighbours: Mapping[str, list[Any]]) -> str:
@@ -219,15 +219,15 @@ def beside(found: Found, neighbours: Mapping[str, list[Any]]) -> str:
         return ""
     blocks = []
     for place, question in enumerate(neighbours[names[0]]):
-        lines = [element("div", "<b>the picture</b>" + _picture(question["query"], "", ""), names="row")]
+        lines = [element("div", "<b>the picture</b>" + thumbnail(question["query"], "", ""), names="row")]
         for name in names:
             hits = neighbours[name][place]
-            figures = "".join(_picture(hit, _same(hit, hits["query"]), "") for hit in hits["found"])
+            figures = "".join(thumbnail(hit, _same(hit, hits["query"]), "") for hit in hits["found"])
             lines.append(element("div", element("b", safe(called(name))) + figures, names="row"))
         blocks.append(element("div", "".join(lines), names="sides"))
     words = said("The same pictures, and what each holds nearest to them.", found["kind"])
-    key = _key(["the same label", "another label"]) if found["task"] else ""
-    return _section("Nearest neighbours, side by side", words, element("div", key + "".join(blocks), names="card"))
+    key = legend(["the same label", "another label"]) if found["task"] else ""
+    return section("Nearest neighbours, side by side", words, element("div", key + "".join(blocks), names="card"))
 
 
 def _same(hit: Found, query: Found) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +10,7 @@ from selfsight.report.contents import Contents, Entry
 from selfsight.report.curves import chart
 from selfsight.report.html import element, safe
 from selfsight.report.parts import Part
+from selfsight.report.pieces import card, grid, image, legend, section, thumbnail
 from selfsight.report.scores import agreements, contenders, named, trusted, unlabelled, whiskers
 from selfsight.report.words import MEANINGS, NAMES, conclusions, interval, percent, plain, said
 
@@ -24,7 +23,6 @@ CURVES = (  # key in metrics.jsonl, title, what it says
     ("sign.directions", "Directions", "effective rank about the mean, as the guard sees it; a fall is a collapse"),
 )
 MOST = 100  # warnings that are shown
-_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
 
 def verdict(run: Contents) -> str:
@@ -46,7 +44,7 @@ def warnings(run: Contents) -> str:
         return ""
     body = [element("tr", f"<td>{safe(str(step))}</td><td>{safe(words)}</td>") for step, words in sorted(rows)[:MOST]]
     words = "What was found while training, at the step where it was seen."
-    return _section("Warnings", words, _card(_table(["step", "what, and a remedy"], body)))
+    return section("Warnings", words, card(grid(["step", "what, and a remedy"], body)))
 
 
 def facts(run: Contents) -> str:
@@ -75,13 +73,13 @@ def numbers(run: Contents) -> str:
     drawn = tasks[:2]
     rows = [_score_row(name, scores, tasks) for name, scores in scored.items()]
     heads = ["", *(named(task) for task in tasks)]
-    figure = _key([named(task) for task in drawn]) + whiskers(scored, drawn)
-    table = _table(heads, rows)
+    figure = legend([named(task) for task in drawn]) + whiskers(scored, drawn)
+    table = grid(heads, rows)
     words = "Accuracy on the test part, with 95 % intervals, beside what was not trained here."
     leaked = (run.evaluation.get("leaks") or {}).get("sentence")
     told = [*([leaked] if leaked else []), *(run.evaluation.get("notes") or [])]
     notes = "".join(element("p", safe(note), names="note") for note in told)
-    return _section("Numbers", words, _card(figure) + "<br>" + _card(table) + notes) + _label_free(run)
+    return section("Numbers", words, card(figure) + "<br>" + card(table) + notes) + _label_free(run)
 
 
 def _score_row(name: str, scores: Mapping[str, Any], tasks: Sequence[str]) -> str:
@@ -115,7 +113,7 @@ def _part(part: Part, kind: str | None) -> str:
         for own, (name, cells) in zip([part.own, *[False] * len(part.rows)], part.rows, strict=False)
     ]
     notes = "".join(element("p", safe(said(sentence, kind)), names="note") for sentence in part.sentences)
-    return _section(part.title, said(part.words, kind), _card(_table(part.heads, rows)) + notes)
+    return section(part.title, said(part.words, kind), card(grid(part.heads, rows)) + notes)
 
 
 def _two_sizes(cell: tuple[str, str]) -> str:
@@ -127,15 +125,15 @@ def hard(run: Contents) -> str:
     """Test pictures that are named wrongly for sure, and the training pictures that misled."""
     words = "On the left test pictures whose nearest training pictures, beside them, most clearly say the wrong thing."
     rows = [element("div", _neighbour_row(row), names="row") for row in run.hard]
-    body = _key(["the same label", "another label"]) + "".join(rows)
-    return _section("Hard cases", said(words, run.kind), _card(body)) if rows else ""
+    body = legend(["the same label", "another label"]) + "".join(rows)
+    return section("Hard cases", said(words, run.kind), card(body)) if rows else ""
 
 
 def leaks(run: Contents) -> str:
     """Test pictures that the training part gives away."""
     words = "On the left test pictures, beside each the training picture that is the same or nearly so."
     rows = [element("div", _neighbour_row(row), names="row") for row in run.leaks]
-    return _section("Leaks", said(words, run.kind), _card("".join(rows))) if rows else ""
+    return section("Leaks", said(words, run.kind), card("".join(rows))) if rows else ""
 
 
 def _label_free(run: Contents) -> str:
@@ -148,8 +146,8 @@ def _label_free(run: Contents) -> str:
         cells = "".join(element("td", safe("-" if one is None else plain(one)), names="number") for one in row)
         rows.append(element("tr", told + cells))
     words = "What can be said without labels: how much of its space an embedding uses, and how it is spread."
-    table = _card(_table(["", *(NAMES.get(name, name) for name in whose)], rows))
-    return _section("Without labels", words, table + _trust(run))
+    table = card(grid(["", *(NAMES.get(name, name) for name in whose)], rows))
+    return section("Without labels", words, table + _trust(run))
 
 
 def _trust(run: Contents) -> str:
@@ -161,7 +159,7 @@ def _trust(run: Contents) -> str:
     heads = ["", "ranks the looks of this run as labels do (Spearman)", "95 % interval"]
     sentence = trusted(run.evaluation)
     words = element("p", safe(sentence), names="note") if sentence else ""
-    return ("<br>" + _card(_table(heads, known)) if known else "") + words
+    return ("<br>" + card(grid(heads, known)) if known else "") + words
 
 
 def curves(run: Contents) -> str:
@@ -177,20 +175,20 @@ def curves(run: Contents) -> str:
     if not figures:
         return ""
     words = said("What was measured while training; quality and rank look at training pictures only.", run.kind)
-    return _section("Training", words, element("div", "".join(figures), names="curves"))
+    return section("Training", words, element("div", "".join(figures), names="curves"))
 
 
 def views(run: Contents) -> str:
     """Originals beside what the network saw."""
     words = "Some pictures as they are, and beside them what the network was shown."
-    return _section("Views", words, element("div", _image(run.views, "views"), names="card views")) if run.views else ""
+    return section("Views", words, element("div", image(run.views, "views"), names="card views")) if run.views else ""
 
 
 def outputs(run: Contents) -> str:
     """Originals beside what the trained network made of them."""
     words = "Some training pictures, and what the trained network makes of them."
-    body = element("div", _image(run.outputs, "outputs"), names="card views")
-    return _section("Made by the network", words, body) if run.outputs else ""
+    body = element("div", image(run.outputs, "outputs"), names="card views")
+    return section("Made by the network", words, body) if run.outputs else ""
 
 
 def neighbours(run: Contents) -> str:
@@ -200,37 +198,20 @@ def neighbours(run: Contents) -> str:
     if run.neighbours:
         rows = [element("div", _neighbour_row(row), names="row") for row in run.neighbours]
         if any((row.get("query") or {}).get("label") is not None for row in run.neighbours):
-            rows.insert(0, _key(["the same label", "another label"]))
-        return _section("Nearest neighbours", words, _card("".join(rows)))
+            rows.insert(0, legend(["the same label", "another label"]))
+        return section("Nearest neighbours", words, card("".join(rows)))
     sheet = run.neighbours_sheet
-    return _section("Nearest neighbours", words, _card(_image(sheet, "neighbours"), "card views")) if sheet else ""
+    return section("Nearest neighbours", words, card(image(sheet, "neighbours"), "card views")) if sheet else ""
 
 
 def _neighbour_row(row: Entry) -> str:
     query = row.get("query") or {}
-    figures = [_picture(query, "", "")]
+    figures = [thumbnail(query, "", "")]
     for found in row.get("found") or []:
         known = query.get("label") is not None and found.get("label") is not None
         names = ("same" if found["label"] == query["label"] else "other") if known else ""
-        figures.append(_picture(found, names, f"{found['score']:.2f}" if _is_number(found.get("score")) else ""))
+        figures.append(thumbnail(found, names, f"{found['score']:.2f}" if _is_number(found.get("score")) else ""))
     return "".join(figures)
-
-
-def _picture(entry: Entry, names: str, score: str) -> str:
-    image = str(entry.get("image") or "")
-    kind = "jpeg" if image.startswith("/9j/") else "png"
-    name = safe(entry.get("name") or "")
-    source = f"data:image/{kind};base64,{image}" if _BASE64.fullmatch(image) else ""
-    label = f"<bdi><b>{safe(entry['label'])}</b></bdi>" if entry.get("label") is not None else ""
-    last = safe(str(entry.get("name") or "").rsplit("/", 1)[-1])  # the narrow column's worth; the rest is the title
-    if entry.get("said") is not None:
-        label += f"<bdi>said: {safe(entry['said'])}</bdi><bdi>{safe(percent(entry['confidence']))} of the votes</bdi>"
-    if entry.get("as") is not None:
-        label += f"<bdi>{safe(entry['as'])}</bdi>"
-    text = f'{label}<bdi title="{name}">{last}</bdi>{safe(score)}'
-    if entry.get("text"):
-        return element("figure", element("p", safe(entry["text"])) + text, names=f"page {names}")
-    return element("figure", f'<img alt="{name}" src="{source}">{text}', names=names)
 
 
 def recipe(run: Contents) -> str:
@@ -242,43 +223,20 @@ def recipe(run: Contents) -> str:
         for name, value, why in run.recipe
     ]
     words = said("The same recipe on the same pictures gives the same weights. It is kept in recipe.yaml.", run.kind)
-    return _section("Recipe", words, _card(_table(["entry", "value", "because"], rows))) if rows else ""
+    return section("Recipe", words, card(grid(["entry", "value", "because"], rows))) if rows else ""
 
 
 def bad_files(run: Contents) -> str:
     """Files that could not be read."""
     rows = [element("tr", f"<td><bdi>{safe(path)}</bdi></td><td>{safe(why)}</td>") for path, why in run.bad_files]
     words = said("These could not be decoded and were replaced by other pictures; bad_files.csv lists all.", run.kind)
-    return _section("Files that could not be read", words, _card(_table(["file", "reason"], rows))) if rows else ""
+    return section("Files that could not be read", words, card(grid(["file", "reason"], rows))) if rows else ""
 
 
 SECTIONS: tuple[Callable[[Contents], str], ...] = (
     verdict, warnings, facts, numbers, further, closer, leaks, hard, curves, views, outputs, neighbours, recipe,
     bad_files,
 )  # fmt: skip
-
-
-def _section(title: str, words: str, body: str) -> str:
-    return element("section", f"<h2>{safe(title)}</h2><p>{safe(words)}</p>{body}")
-
-
-def _card(body: str, names: str = "card scroll") -> str:
-    return element("div", body, names=names)
-
-
-def _table(heads: Sequence[str], rows: Sequence[str]) -> str:
-    head = "".join(element("th", safe(text)) for text in heads)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-
-
-def _key(words: Sequence[str]) -> str:
-    """What the colours mean, in the order of the palette."""
-    parts = (f'<span><i class="c{place}"></i>{safe(text)}</span>' for place, text in enumerate(words, 1))
-    return element("div", "".join(parts), names="key")
-
-
-def _image(png: bytes, alt: str) -> str:
-    return f'<img alt="{safe(alt)}" src="data:image/png;base64,{b64encode(png).decode()}">'
 
 
 def _is_number(value: object) -> bool:
