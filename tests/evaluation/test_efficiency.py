@@ -38,6 +38,21 @@ def test_budgets_go_from_few_to_all(task: Task) -> None:
         assert all((a == b).all() for a, b in zip(one.draws, other.draws, strict=True))
 
 
+def test_shares_are_stratified_and_repeat_themselves() -> None:
+    labels = np.repeat([0, 1, 2], [200, 90, 4])
+    task = Task(
+        np.arange(294), np.arange(3), labels, np.arange(3), np.arange(294) // 2, np.arange(3), ("a", "b", "c"), ()
+    )
+    found = efficiency.budgets(task, shots=())
+    assert [(one.name, len(one.draws)) for one in found] == [("1%", 3), ("10%", 3), ("100%", 1)]
+    for one, each in zip(found, ([2, 1, 1], [20, 9, 1], [200, 90, 4]), strict=True):
+        assert all(np.bincount(labels[rows]).tolist() == each for rows in one.draws)
+    assert not np.array_equal(found[0].draws[0], found[0].draws[1])
+    for one, again in zip(found, efficiency.budgets(task, shots=()), strict=True):
+        assert all(np.array_equal(*pair) for pair in zip(one.draws, again.draws, strict=True))
+    assert len(np.unique(found[1].draws[0] // 2)) == found[1].count  # no two of a group while others have none
+
+
 def test_a_small_set_has_fewer_budgets() -> None:
     labels = np.arange(12) % 2
     small = pose(labels, np.arange(12), np.arange(12) >= 6, ("a", "b"))

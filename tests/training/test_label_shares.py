@@ -49,8 +49,8 @@ def test_the_command_shows_the_table_and_goes_on(
 
     trainings: list[float] = []
     real = finetune.train
-    monkeypatch.setattr(label_shares, "train", lambda *given: trainings.append(0) or real(*given))
-    (run.folder / "finetune" / "encoder-0.1-1.json").unlink()
+    monkeypatch.setattr(finetune, "train", lambda *given: trainings.append(0) or real(*given))
+    (run.folder / "finetune" / "encoder-6-1.json").unlink()
     assert cli.main(command) == 0
     again = json.loads((run.folder / "evaluation.json").read_bytes())["finetune"]
     assert len(trainings) == 2  # to see how fast it is, and the one that was missing
@@ -76,28 +76,6 @@ def test_other_weights_are_trained_anew(run: selfsight.Run, tmp_path: Path) -> N
 
 def run_manifest(run: selfsight.Run) -> label_shares.Manifest:
     return label_shares.Manifest.load(run.folder / "manifest.parquet")
-
-
-def test_draws_are_stratified_and_repeat_themselves() -> None:
-    labels = np.repeat([0, 1, 2], [200, 90, 4])
-    task = Task(
-        np.arange(294), np.arange(3), labels, np.arange(3), np.arange(294) // 2, np.arange(3), ("a", "b", "c"), ()
-    )
-    draws = list(label_shares.drawn(task))
-    assert [(one.share, one.number) for one in draws] == [
-        (0.01, 0),
-        (0.01, 1),
-        (0.01, 2),
-        (0.1, 0),
-        (0.1, 1),
-        (0.1, 2),
-        (1.0, 0),
-    ]
-    counts = {one.share: np.bincount(labels[one.places]).tolist() for one in draws}
-    assert counts == {0.01: [2, 1, 1], 0.1: [20, 9, 1], 1.0: [200, 90, 4]}
-    assert not np.array_equal(draws[0].places, draws[1].places)
-    assert all(np.array_equal(one.places, two.places) for one, two in zip(draws, label_shares.drawn(task), strict=True))
-    assert len(np.unique(draws[3].places // 2)) == len(draws[3].places)  # no two of a group while others have none
 
 
 def test_few_test_groups_say_nothing() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -16,10 +15,9 @@ from selfsight.evaluation.task import Task
 from selfsight.nn.encoder import Encoder
 from selfsight.recipe import Recipe
 from selfsight.training.build import encoder_of
-from selfsight.training.finetune import RATES, Tuned, tune, work
-from selfsight.training.request import parse_length
+from selfsight.training.finetune import Lesson, Tuned, pace, tune, work
+from selfsight.training.request import in_steps, parse_length
 
-TIMED = 4  # steps, the first of which warms up
 PASSES = 200  # over few labels, at most: more only learns them by heart
 REPEATED = DRAWS  # of labels, where all together fit one batch; of more labels each costs a whole budget
 
@@ -75,14 +73,21 @@ class Scratch:
         return outcome
 
 
-def learned(scratch: Scratch, chosen: Int[np.ndarray, "S"], steps: int, batch: int, seed: int, **options: Any) -> Tuned:
+def learned(scratch: Scratch, chosen: Int[np.ndarray, "S"], steps: int, batch: int, seed: int) -> Tuned:
     """A network after so many steps on the chosen labels."""
     task, recipe = scratch.task, scratch.recipe
+    rows, labels, groups = scratch.scene.rows[task.train[chosen]], task.train_labels[chosen], task.train_groups[chosen]
+    return tune(
+        start(recipe, seed), scratch.scene.pictures, rows, labels, groups=groups, size=recipe.size, steps=steps,
+        batch=batch, seed=seed, precision=recipe.precision,
+    )  # fmt: skip
+
+
+def start(recipe: Recipe, seed: int) -> Encoder:
+    """The network before training."""
     encoder = encoder_of(replace(recipe, seed=seed), untrained=True)
     assert isinstance(encoder, Encoder)  # the labels of documents are not learned from
-    rows, labels, groups = scratch.scene.rows[task.train[chosen]], task.train_labels[chosen], task.train_groups[chosen]
-    options |= {"size": recipe.size, "steps": steps, "batch": batch, "seed": seed, "precision": recipe.precision}
-    return tune(encoder, scratch.scene.pictures, rows, labels, groups=groups, **options)
+    return encoder
 
 
 def prepared(scene: Scene, task: Task, recipe: Recipe, length: str) -> Scratch:
@@ -90,18 +95,10 @@ def prepared(scene: Scene, task: Task, recipe: Recipe, length: str) -> Scratch:
     number, unit = parse_length(length)
     kept = scene.kept(NAME)
     if kept is None:
-        epoch = len(task.train) / recipe.batch
-        second = timed(scene, task, recipe)
-        each = {"steps": number, "epochs": number * epoch, "images": number / recipe.batch}
-        each["minutes"] = 60 * number / second
-        kept = {"steps": max(1, round(each[unit])), "second": second}
+        epoch, batch = len(task.train) / recipe.batch, recipe.batch
+        lesson = Lesson(scene.pictures, scene.rows[task.train], task.train_labels, recipe.size, 1, batch)
+        second = pace(start(recipe, 0), replace(lesson, precision=recipe.precision))
+        steps = in_steps(number, unit, epoch=epoch, batch=batch, second=second)
+        kept = {"steps": max(1, round(steps)), "second": second}
         scene.keep(NAME, kept)
     return Scratch(scene, task, recipe, kept["steps"], kept["second"])
-
-
-def timed(scene: Scene, task: Task, recipe: Recipe) -> float:
-    """Seconds of a step of the recipe's batch."""
-    stamps: list[float] = []
-    options = {"lr": RATES[0], "tell": lambda: stamps.append(time.monotonic())}
-    learned(Scratch(scene, task, recipe, 1, 0.0), np.arange(len(task.train)), TIMED, recipe.batch, 0, **options)
-    return max(1e-4, (stamps[-1] - stamps[0]) / (len(stamps) - 1))

@@ -32,10 +32,10 @@ class Labels:
         return len(self.draws[0])
 
 
-def budgets(task: Task, seed: int = 0) -> list[Labels]:
+def budgets(task: Task, seed: int = 0, *, shots: Sequence[int] = SHOTS) -> list[Labels]:
     """The budgets of this task, from few labels to all; those that come to as many labels as another are left out."""
     sizes = np.bincount(task.train_labels)
-    asked = [(f"{shots} a class", np.minimum(shots, sizes)) for shots in SHOTS]
+    asked = [(f"{number} a class", np.minimum(number, sizes)) for number in shots]
     asked += [(f"{share:.0%}", np.maximum(1, np.round(share * sizes).astype(int))) for share in SHARES]
     found: dict[int, tuple[str, Int[np.ndarray, "C"]]] = {}
     for name, each in asked:

@@ -35,7 +35,7 @@ def finetuned(found: Mapping[str, Any]) -> Part:
     heads = []
     for share, one in shares.items():
         draws = f", {one['draws']} draws" if one["draws"] > 1 else ""
-        heads += [f"{100 * float(share):g} % ({one['labels']} labels{draws})", "this run is better by"]
+        heads += [f"{share.replace('%', ' %')} ({one['labels']} labels{draws})", "this run is better by"]
     rows = []
     for name in next(iter(shares.values()))["rows"]:
         cells = [cell for one in shares.values() for cell in (score(one["rows"][name]), lead(one["rows"][name]))]

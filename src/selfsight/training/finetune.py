@@ -9,6 +9,7 @@ training pictures (Kornblith et al. 2019, 1805.08974, section 3.2).
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -32,7 +33,7 @@ from selfsight.training import schedule
 from selfsight.training.optimizers import build, set_rate
 from selfsight.views.recipes import multi_view
 
-__all__ = ["RATES", "Tuned", "choose", "state_digest", "tune", "work"]
+__all__ = ["Lesson", "Tuned", "choose", "pace", "state_digest", "train", "tune", "work"]
 
 TRAINING = Training("adamw", weight_decay=0.05)  # betas 0.9 and 0.999: MAE, table 9
 RATES = (
@@ -47,6 +48,7 @@ CHOSEN_ON = 0.2  # of the training pictures, whole groups
 CHOSEN_IN = 1 / 3  # of the steps, for each rate
 FEWEST = 50  # pictures below which a fifth of them can choose nothing: the first rate is taken
 WORKERS = 2
+TIMED = 4  # steps, the first of which warms up
 
 Tell = Callable[[], None]
 
@@ -177,6 +179,13 @@ def train(encoder: Encoder, lesson: Lesson, lr: float, tell: Tell = lambda: None
             optimizer.step()
             tell()
     return Tuned(own.eval(), head.eval(), lesson.size, lr)
+
+
+def pace(encoder: Encoder, lesson: Lesson) -> float:
+    """Seconds that a step takes, from a few."""
+    stamps: list[float] = []
+    train(encoder, replace(lesson, steps=TIMED), RATES[0], lambda: stamps.append(time.monotonic()))
+    return max(1e-4, (stamps[-1] - stamps[0]) / (len(stamps) - 1))
 
 
 def state_digest(module: nn.Module) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -23,7 +23,8 @@ from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import Pictures
 from selfsight.embedding import progress
 from selfsight.errors import DataError, RecipeError
-from selfsight.evaluation import few, intervals, linear
+from selfsight.evaluation import efficiency, intervals, linear
+from selfsight.evaluation.efficiency import Labels
 from selfsight.evaluation.kinds import kind_of
 from selfsight.evaluation.measure import features
 from selfsight.evaluation.protocol import ENCODER
@@ -33,19 +34,16 @@ from selfsight.nn.encoder import Encoder
 from selfsight.recipe import Recipe
 from selfsight.training import finetune
 from selfsight.training.data import format_of
-from selfsight.training.finetune import RATES, Lesson, choose, state_digest, train
+from selfsight.training.finetune import Lesson, choose, pace, state_digest
 from selfsight.training.progress import clock
-from selfsight.training.request import parse_length
+from selfsight.training.request import in_steps, parse_length
 
 __all__ = ["LENGTH", "check", "measured"]
 
-SHARES = (0.01, 0.1, 1.0)  # of the labelled training pictures
-DRAWS = 3  # of each share below the whole, methods.md C2
 BATCH = 64  # what two cores do in a fraction of a second; the labels of 1 % rarely fill more
 LENGTH = "500steps"  # the same for every start and share
 SCRATCH = "untrained"
 FROZEN = "frozen"  # the run's encoder as it is, under a linear probe
-TIMED = 4  # steps
 
 Say = Callable[[str], None]
 Tell = Callable[[], None]
@@ -58,13 +56,16 @@ class Fit(NamedTuple):
     predictions: Int[np.ndarray, "Q"]
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """Labelled training pictures, as places in the task's training part."""
+class Drawn(NamedTuple):
+    """One draw of labelled training pictures."""
 
-    share: float
+    labels: Labels
     number: int
-    places: Int[np.ndarray, "S"]
+
+    @property
+    def places(self) -> Int[np.ndarray, "S"]:
+        """In the task's training part."""
+        return self.labels.draws[self.number]
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Fits:
     task: Task
     recipe: Recipe
     folder: Path
-    steps: int = TIMED
+    steps: int = 0  # settled once the pace is known
 
     def lesson(self, drawn: Drawn) -> Lesson:
         """What a start learns from this draw."""
@@ -87,14 +88,14 @@ class Fits:
     def fit(self, name: str, start: Encoder, drawn: Drawn, lr: float | None, tell: Tell) -> Fit:
         """From an earlier start of the same command, or trained now."""
         lesson, test = self.lesson(drawn), self.rows[self.task.test]
-        file = self.folder / f"{name}-{drawn.share:g}-{drawn.number}.json"
+        file = self.folder / f"{name}-{drawn.labels.count}-{drawn.number}.json"
         key = self.key(start, lesson, test, lr)
         with suppress(OSError, ValueError, KeyError):
             kept = json.loads(file.read_bytes())
             if kept["key"] == key:
                 return Fit(kept["lr"], np.array(kept["predictions"]))
         rate = lr or choose(start, lesson, self.task.train_groups[drawn.places], tell)
-        found = Fit(rate, train(start, lesson, rate, tell).predict(self.pictures, test))
+        found = Fit(rate, finetune.train(start, lesson, rate, tell).predict(self.pictures, test))
         file.parent.mkdir(parents=True, exist_ok=True)
         kept = {"key": key, "lr": found.lr, "predictions": found.predictions.tolist()}
         checkpoints.replace_file(file, json.dumps(kept).encode())
@@ -142,7 +143,9 @@ def measured(
     task = pose(manifest.labels[rows], manifest.groups[rows], manifest.test[rows], manifest.classes)
     if isinstance(task, str):
         raise DataError(f"--finetune has nothing to learn or to be measured on among what can be read. {task}")
-    draws, starts = list(drawn(task)), {name: one for name, one in encoders.items() if isinstance(one, Encoder)}
+    budgets = efficiency.budgets(task, shots=())
+    draws = [Drawn(labels, number) for labels in budgets for number in range(len(labels.draws))]
+    starts = {name: one for name, one in encoders.items() if isinstance(one, Encoder)}
     fits = Fits(pictures, rows, task, recipe, folder)
     fits = replace(fits, steps=steps_of(length, fits, starts, draws, say))
     started = time.monotonic()
@@ -150,39 +153,18 @@ def measured(
     seconds = round(time.monotonic() - started, 1)
     if before != {name: state_digest(one) for name, one in encoders.items()}:
         raise AssertionError("fine-tuning changed an encoder that it was to copy")
-    return {"steps": fits.steps, "batch": BATCH, "seconds": seconds, **table(task, draws, named, frozen)}
-
-
-def drawn(task: Task) -> Iterator[Drawn]:
-    """The draws: of each class its share, at least one picture, from as many groups as there are. No draw twice.
-
-    A share that comes to no more pictures than the one before is left out.
-    """
-    each, before = np.bincount(task.train_labels), 0
-    for share in SHARES:
-        wanted = np.maximum(1, np.round(share * each).astype(np.int64))
-        if int(wanted.sum()) == before:
-            continue
-        before = int(wanted.sum())
-        for number in range(DRAWS if before < len(task.train) else 1):
-            generator = np.random.default_rng((0, number))
-            yield Drawn(share, number, few.drawn(task.train_labels, task.train_groups, wanted, generator))
+    return {"steps": fits.steps, "batch": BATCH, "seconds": seconds, **table(task, budgets, named, frozen)}
 
 
 def steps_of(length: str, fits: Fits, starts: Mapping[str, Encoder], draws: list[Drawn], say: Say) -> int:
     """Steps of each training, and a sentence on how long all of them take; the speed is that of a few steps."""
     number, unit = parse_length(length, "--finetune-for")
-    stamps: list[float] = []
-    train(starts[ENCODER], fits.lesson(draws[-1]), RATES[0], lambda: stamps.append(time.monotonic()))
-    pace = (stamps[-1] - stamps[0]) / (len(stamps) - 1)  # seconds a step
-    if unit == "minutes":  # of all together
-        steps = number * 60 / (pace * work(1000, draws) * len(starts)) * 1000
-    else:
-        steps = {"steps": number, "epochs": number * len(draws[-1].places) / BATCH, "images": number / BATCH}[unit]
-    steps = max(1, round(steps))
+    second = pace(starts[ENCODER], fits.lesson(draws[-1]))
+    whole = second * len(starts) * work(1000, draws) / 1000  # minutes are of all trainings together
+    steps = max(1, round(in_steps(number, unit, epoch=len(draws[-1].places) / BATCH, batch=BATCH, second=whole)))
     say(
         f"Fine-tuning: {len(draws) * len(starts)} trainings of {steps} steps of {BATCH} pictures, and the choice of "
-        f"their rates: about {clock(pace * work(steps, draws) * len(starts))}. What is finished is kept: the same "
+        f"their rates: about {clock(second * work(steps, draws) * len(starts))}. What is finished is kept: the same "
         "command goes on there."
     )
     return steps
@@ -207,34 +189,25 @@ def trained(fits: Fits, starts: Mapping[str, Encoder], draws: list[Drawn]) -> di
 
 def table(
     task: Task,
-    draws: list[Drawn],
+    budgets: Sequence[Labels],
     named: Mapping[str, list[Fit]],
     frozen: Mapping[str, Float[np.ndarray, "N _"]],
 ) -> dict[str, Any]:
     """Accuracies with intervals by share and row, and what they say of the run beside training from scratch."""
     large = linear.is_large((rows.shape[1] for rows in frozen.values()), len(task.classes))
+    probed = {name: efficiency.frozen(rows, task, budgets, large=large) for name, rows in frozen.items()}
     shares: dict[str, Any] = {}
-    for share in dict.fromkeys(one.share for one in draws):
-        of_share = [(place, one) for place, one in enumerate(draws) if one.share == share]
-        right = {
-            name: np.stack([fits[place].predictions == task.test_labels for place, _ in of_share])
-            for name, fits in named.items()
-        }
-        right |= {
-            name: np.stack([probed(rows, task, one, large) for _, one in of_share]) for name, rows in frozen.items()
-        }
+    first = 0
+    for labels in budgets:
+        fits = {name: every[first : first + len(labels.draws)] for name, every in named.items()}
+        first += len(labels.draws)
+        right = {name: np.stack([one.predictions == task.test_labels for one in some]) for name, some in fits.items()}
+        right |= {name: found[labels.name] for name, found in probed.items()}
         rows = {name: row(found, right[ENCODER], task) for name, found in right.items()}
-        for name, fits in named.items():
-            rows[name]["lr"] = fits[of_share[0][0]].lr
-        shares[f"{share:g}"] = {"labels": len(of_share[0][1].places), "draws": len(of_share), "rows": rows}
+        for name, some in fits.items():
+            rows[name]["lr"] = some[0].lr
+        shares[labels.name] = {"labels": labels.count, "draws": len(labels.draws), "rows": rows}
     return {"shares": shares, "majority": task.majority, **conclusion(shares, task)}
-
-
-def probed(features: Float[np.ndarray, "N _"], task: Task, one: Drawn, large: bool) -> Bool[np.ndarray, "Q"]:
-    """Which test pictures a linear probe of these labels names rightly, the features being as they are."""
-    train = task.train[one.places], task.train_labels[one.places], task.train_groups[one.places]
-    near = (features[train[0]], *train[1:])
-    return linear.measure(*near, features[task.test], task.test_labels, large=large).correct
 
 
 def row(right: Bool[np.ndarray, "R Q"], own: Bool[np.ndarray, "R Q"], task: Task) -> dict[str, Any]:
@@ -262,7 +235,7 @@ def conclusion(shares: Mapping[str, Any], task: Task) -> dict[str, Any]:
         low, high = scratch["difference_interval"]
         says = "helps" if helped[share] else "is not shown to help"
         parts.append(
-            f"with {100 * float(share):g} % of the labels ({found['labels']}) it {says} "
+            f"with {share.replace('%', ' %')} of the labels ({found['labels']}) it {says} "
             f"({scratch['difference']:+.3f}, 95 % interval {low:+.3f} to {high:+.3f})"
         )
     return {"helped": helped, "sentence": f"Starting from this run instead of from scratch: {'; '.join(parts)}."}

@@ -14,7 +14,7 @@ from selfsight.recipe import Recipe
 from selfsight.training import autotune
 from selfsight.training.autotune import Speed
 from selfsight.training.monitor import PAIRED
-from selfsight.training.request import Request, parse_length
+from selfsight.training.request import Request, in_steps, parse_length
 from selfsight.training.values import Plan
 
 __all__ = ["facts_of", "length"]
@@ -40,10 +40,9 @@ def length(made: Plan, request: Request, manifest: Manifest, kind: type[Method])
     speeds = speed(made, request, manifest, needed=unit == "minutes")
     seconds = speeds[0].seconds if speeds else 0.0
     epoch = values["pictures"] // values["batch"]
-    time = 60 * number * (1 - BEFORE_SHARE if first else 1)  # seconds, where minutes are asked for
-    each = {"steps": number, "epochs": number * epoch, "images": number / values["batch"], "minutes": time}[unit]
+    own = number * (1 - BEFORE_SHARE) if first and unit == "minutes" else number  # the rest is for what comes before
     if not values["steps"]:
-        values["steps"] = max(1, round(each / seconds if unit == "minutes" else each))
+        values["steps"] = max(1, round(in_steps(own, unit, epoch=epoch, batch=values["batch"], second=seconds)))
         made.reasons["steps"] = f"{epoch} an epoch" + (f", {seconds:.2f} s each" if seconds else "")
     if warm is None:
         values["warmup"] = min(0.5, training.warmup * epoch / values["steps"])

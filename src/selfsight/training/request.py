@@ -94,6 +94,13 @@ def parse_length(text: str, flag: str = "--for") -> tuple[float, str]:
     return number, match[3].rstrip("s") + "s"
 
 
+def in_steps(number: float, unit: str, *, epoch: float, batch: int, second: float) -> float:
+    """Steps that a length comes to, where an epoch has `epoch` of them and one takes `second` (asked for minutes)."""
+    if unit == "minutes":
+        return 60 * number / second
+    return {"steps": number, "epochs": number * epoch, "images": number / batch}[unit]
+
+
 def contradiction(request: Request, recipe: Recipe) -> str | None:
     """One sentence when what is asked explicitly differs from the recipe of the run that is to go on."""
     names = ["method", "size", "batch", "micro_batch", "length", "lr", "seed", "threads", "precision", "device"]
