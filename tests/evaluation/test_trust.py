@@ -55,7 +55,7 @@ def test_scores_are_judged_by_the_looks_of_a_run() -> None:
     assert found["measures"]["mean_cos"]["spearman"] == pytest.approx(-1), "less would be better"
     assert found["measures"]["rankme"]["count"] == 30
     assert (
-        "over 30 looks of this run, ranked them as the labels do: rankme; the other way round: mean_cos;"
+        "over 30 looks of this run, ranked them as the labels do: RankMe; the other way round: mean cosine;"
         in (found["sentence"])
     )
 

@@ -14,11 +14,9 @@ from selfsight.evaluation import contest, measure
 from selfsight.evaluation.contest import Gap, Right
 from selfsight.evaluation.intervals import FEWEST
 from selfsight.evaluation.task import Task
-from selfsight.evaluation.trust import rank_agreement
+from selfsight.evaluation.trust import BETTER, rank_agreement
 
 SHAPE = ("rows", "width")  # no scores
-BEST_AT_ONE = "alpha_req"  # Agrawal et al. 2022
-LESS = ("uniformity", "mean_cos", "alignment")  # of which less is better
 TOGETHER = (
     "All {} differences were looked at together, with intervals that are wider for it: the chance that any of these "
     "claims is only luck is 5 %. Those by number of labels are a family of their own."
@@ -148,7 +146,7 @@ class Table:
         found = {}
         for score in scores_of([one for several in free.values() for one in several]):
             if score not in SHAPE:
-                means = [float(np.mean([_signed(score, one) for one in several])) for several in free.values()]
+                means = [float(np.mean([_turned(score, one) for one in several])) for several in free.values()]
                 found[score] = [name for _, name in sorted(zip(means, free, strict=True), reverse=True)]
         return found
 
@@ -198,7 +196,7 @@ class Table:
         runs = [one for row in self.methods for one in row.outcomes]
         quality = [_share(one["right"][question]) for one in runs]
         orders = self.free_order()
-        scores = {name: [_signed(name, one["label_free"]) for one in runs] for name in orders}
+        scores = {name: [_turned(name, one["label_free"]) for one in runs] for name in orders}
         return {name: _agreement(scores[name], quality) for name in orders}
 
     def notes(self, comparisons: int) -> list[str]:
@@ -220,11 +218,9 @@ def scores_of(several: Sequence[Mapping[str, float]]) -> list[str]:
     return [name for name in (several[0] if several else ()) if all(name in one for one in several)]
 
 
-def _signed(score: str, free: Mapping[str, float]) -> float:
+def _turned(score: str, free: Mapping[str, float]) -> float:
     """Such that more is better."""
-    if score == BEST_AT_ONE:
-        return -abs(free[score] - 1.0)
-    return -free[score] if score in LESS else free[score]
+    return BETTER.get(score, float)(free[score])
 
 
 def _share(bits: str) -> float:
