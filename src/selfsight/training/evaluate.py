@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from selfsight.data.manifest import Manifest
+from selfsight.data.pictures import pictures_of
 from selfsight.evaluation import together, trust
 from selfsight.evaluation.measure import measured
 from selfsight.evaluation.protocol import ENCODER, RIVALS, START
@@ -50,7 +51,7 @@ def evaluate(
     column = session.column_of(recipe, data or [], columns)
     found, shown, dropped = measured(
         encoders,
-        session.pictures_of(recipe, manifest),
+        pictures_of(recipe, manifest),
         manifest,
         size=recipe.size,
         low=recipe.pixels["low"],

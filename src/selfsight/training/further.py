@@ -9,6 +9,7 @@ from typing import Any
 
 from selfsight.data.manifest import Manifest
 from selfsight.data.masks import paired
+from selfsight.data.pictures import pictures_of
 from selfsight.errors import RecipeError
 from selfsight.evaluation.dense import measured
 from selfsight.evaluation.protocol import ENCODER
@@ -16,7 +17,7 @@ from selfsight.evaluation.scene import posed
 from selfsight.nn.embedder import Embedder
 from selfsight.nn.encoder import Encoder
 from selfsight.runs import RunFolder
-from selfsight.training import label_shares, session
+from selfsight.training import label_shares
 
 __all__ = ["asked"]
 
@@ -48,7 +49,7 @@ def asked(
         pixels = run.recipe.pixels
         wanted["dense"] = lambda left: measured(
             kept,
-            session.pictures_of(run.recipe, left),
+            pictures_of(run.recipe, left),
             posed(left, paired(dense, left), run.recipe.size),
             low=pixels["low"],
             high=pixels["high"],
