@@ -213,6 +213,7 @@ def embed(
     `embeddings.json` says which encoder they belong to. Files that cannot be read have no vector; they are named
     in `bad_files.csv`.
     """
+    from selfsight.data.pictures import pictures_of
     from selfsight.embedding import embed as embedding
     from selfsight.embedding import progress, store
     from selfsight.training import session
@@ -221,11 +222,10 @@ def embed(
     encoder = its.embedder()
     columns = Columns(label_column, group_column, split_column, shared_labels)
     manifest = session.manifest_for(its.folder, its.recipe, given(data), columns)
-    pictures, rows, size = session.pictures_of(its.recipe, manifest), manifest.every_row(), its.recipe.size
-    facts = {"encoder": store.digest(its.encoder_folder()), "size": size}
+    pictures, rows, size = pictures_of(its.recipe, manifest), manifest.every_row(), its.recipe.size
     with progress.line("embedding", len(rows)) as tell:
         parts = embedding.batches(encoder, pictures, rows, size=size, batch=batch, patches=patches, tell=tell)
-        return store.write(Path(out), parts, pictures, facts)
+        return store.write(Path(out), parts, pictures, store.facts_for(its))
 
 
 def classify(
