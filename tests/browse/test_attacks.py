@@ -9,16 +9,12 @@ import time
 from pathlib import Path
 from urllib.parse import quote
 
-import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
 from browse_parts import Running, server_of
 from starlette.testclient import TestClient
 
 from selfsight.browse.collection import Collection, gather
 from selfsight.browse.guard import hostname
-from selfsight.embedding import store
 from selfsight.search.index import Index
 
 CANARY = "CANARY-7f3a"
@@ -31,7 +27,7 @@ PREFIXES = ("/", "/pictures/", "/thumbnails/", "/page/", "/data/", "/api/picture
 OTHERS = (
     "/etc/passwd", "//etc/passwd", "/page//etc/passwd", "/pictures//etc/passwd", "/file:///etc/passwd", "/%00",
     "/pictures/1%00.png", "/pictures/-1", "/pictures/64", "/pictures/1e9", "/pictures/0x1", f"/pictures/{9**999}",
-    "/thumbnails/1.jpg", "/thumbnails/%F0%9F%98%80", "/proc/self/environ", "/page/proc/self/environ", "/\\\\host\\share",
+    "/thumbnails/1.jpg", "/thumbnails/%F0%9F%98%80", "/proc/self/environ", "/page/proc/self/environ", "/\\\\host\\a",
     "/data/points-0-../../x", "/data/points-9-pca", "/data/column-0-__class__", "/data/names-99999999",
     "/data/near-0-99999999999", "/data/_points-0", "//evil.example/", "/\\evil.example", "/%0d%0aSet-Cookie:%20x=1",
     "/page/main.js%0d%0aX-Evil:1", "/pictures/0?url=http://169.254.169.254/", "/api/encode?url=http://127.0.0.1/",
@@ -53,7 +49,7 @@ def canary(browsed: Path) -> Path:
 
 def harmless(answer: bytes, browsed: Path) -> int:
     """The status of an answer that gives nothing away."""
-    head, _, body = answer.partition(b"\r\n\r\n")
+    head = answer.partition(b"\r\n\r\n")[0]
     status = int(head.split()[1])
     assert status < 500, answer[:300]
     for secret in (CANARY, "root:", str(browsed), str(browsed.parent), "site-packages", "Traceback", "PATH="):
@@ -80,8 +76,8 @@ def test_paths_lead_nowhere(running: Running, browsed: Path, canary: Path) -> No
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "169.254.169.254", "0.0.0.0", "", "127.0.0.1@evil",
-     "evil.example#127.0.0.1", "[::1", "127.0.0.1/evil", "localhost:80\\@evil.example"],
+    ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "169.254.169.254", "0.0.0.0", "",
+     "127.0.0.1@evil", "evil.example#127.0.0.1", "[::1", "127.0.0.1/evil", "localhost:80\\@evil.example"],
 )  # fmt: skip
 def test_another_name_is_not_answered(running: Running, browsed: Path, host: str) -> None:
     answer = running.say(request("/data/collection", host))

@@ -10,7 +10,8 @@ from typing import Generic, TypeVar
 
 __all__ = ["Batcher"]
 
-Asked, Answer = TypeVar("Asked"), TypeVar("Answer")
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
 
 
 class Batcher(Generic[Asked, Answer]):

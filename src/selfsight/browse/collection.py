@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -27,6 +28,7 @@ class Side:
 
     title: str
     index: Index
+    run: Path  # whose encoder made the vectors; it need not be there
     rows: Int[np.ndarray, "N"]
 
     @cached_property
@@ -49,9 +51,8 @@ class Side:
     @cached_property
     def classifier(self) -> Classifier | None:
         """What `classify` left in the run; None where it did not, or for another encoder."""
-        run = Path(self.index.where) if (Path(self.index.where) / "recipe.yaml").is_file() else self.index.run
         try:
-            return classifier.kept(run / "classifier", str(self.index.facts["encoder"]))
+            return classifier.kept(self.run / "classifier", str(self.index.facts["encoder"]))
         except RunError:
             return None
 
@@ -99,11 +100,14 @@ class Collection:
         return blake2b("".join(side.key for side in self.sides).encode(), digest_size=6).hexdigest()
 
 
-def gather(indexes: list[Index]) -> Collection:
-    """The pictures that all indexes hold, in the order of the first. RunError when there is none in common."""
+def gather(indexes: Sequence[Index], encoder: Path | None = None) -> Collection:
+    """The pictures that all indexes hold, in the order of the first. RunError when there is none in common.
+
+    `encoder` is the run that made the vectors, where it is not where the index says.
+    """
     first = indexes[0]
     if len(indexes) == 1:
-        return _collection(first, first.rows, [Side(_title(first), first, first.rows)])
+        return _collection(first, first.rows, [Side(_title(first), first, _run(first, encoder), first.rows)])
     places = [dict(zip(index.paths, range(len(index)), strict=True)) for index in indexes]
     common = [path for path in places[0] if all(path in place for place in places)]
     if not common:
@@ -115,13 +119,14 @@ def gather(indexes: list[Index]) -> Collection:
     titles = [_title(index) for index in indexes]
     if len(set(titles)) < len(titles):
         titles = [index.where for index in indexes]
-    sides = [Side(*one) for one in zip(titles, indexes, rows, strict=True)]
+    runs = [_run(index, encoder) for index in indexes]
+    sides = [Side(*one) for one in zip(titles, indexes, runs, rows, strict=True)]
     return _collection(first, rows[0], sides)
 
 
 def _collection(index: Index, rows: Int[np.ndarray, "N"], sides: list[Side]) -> Collection:
     names, paths, labels = index.names, index.paths, index.labels
-    split = _splits(index)
+    split = _splits(sides[0].run)
     return Collection(
         " and ".join(side.title for side in sides),
         [names[row] for row in rows],
@@ -136,9 +141,14 @@ def _title(index: Index) -> str:
     return Path(index.where).resolve().name or "pictures"
 
 
-def _splits(index: Index) -> dict[str, str]:
+def _run(index: Index, encoder: Path | None) -> Path:
+    own = (Path(index.where) / "recipe.yaml").is_file()
+    return encoder or Path(index.where if own else str(index.facts["run"]))
+
+
+def _splits(run: Path) -> dict[str, str]:
     """Which part of the split the run's own pictures are in, by path."""
-    listing = index.run / "manifest.parquet"
+    listing = run / "manifest.parquet"
     if not listing.is_file():
         return {}
     manifest = Manifest.load(listing)

@@ -63,7 +63,7 @@ class Encoders:
 class _Lane:
     def __init__(self, side: Side, decoders: int) -> None:
         self.side, self.encoder = side, side.index.encoder
-        form = format_of(RunFolder(side.index.run).recipe)
+        form = format_of(RunFolder(side.run).recipe)
         self.decoders = Decoders(form, int(side.index.facts["size"]), decoders)
         self.batcher: Batcher[tuple[np.ndarray, int], dict[str, Any]] = Batcher(self._answers)
 

@@ -60,7 +60,7 @@ def told(vectors: Vectors, own: Int[np.ndarray, "N"], labels: Sequence[str | Non
         members = np.flatnonzero(own == number)
         rows = unit(np.asarray(vectors[members]))
         nearest = members[np.argsort(-(rows @ rows.mean(axis=0)), kind="stable")[:SHOWN]]
-        known = Counter(label for member in members if (label := labels[member]) is not None)
+        known = Counter(label for member in members.tolist() if (label := labels[member]) is not None)
         commonest = known.most_common(1)
         most = {"label": commonest[0][0], "share": commonest[0][1] / known.total()} if commonest else None
         facts.append({"size": len(members), "most": most, "examples": nearest.tolist()})
@@ -84,8 +84,8 @@ def likeness(graph: Float[np.ndarray, "2 N K"]) -> Float[np.ndarray, "N"]:
 def outliers(graph: Float[np.ndarray, "2 N K"]) -> list[dict[str, Any]]:
     """The pictures that are least like any other, the least first."""
     alike = likeness(graph)
-    order = np.argsort(alike, kind="stable")[:ODD] if graph.shape[2] else []
-    return [{"id": int(one), "score": round(float(alike[one]), 4)} for one in order]
+    order = np.argsort(alike, kind="stable")[: ODD if graph.shape[2] else 0]
+    return [{"id": one, "score": round(float(alike[one]), 4)} for one in order.tolist()]
 
 
 def duplicates(graph: Float[np.ndarray, "2 N K"]) -> list[dict[str, Any]]:
@@ -97,5 +97,5 @@ def duplicates(graph: Float[np.ndarray, "2 N K"]) -> list[dict[str, Any]]:
     least = np.ones(len(scores))
     np.minimum.at(least, group[one], scores[one, column])
     members = [np.flatnonzero(group == number) for number in np.unique(group[one])]
-    found = [{"ids": ids.tolist(), "score": round(float(least[group[ids[0]]]), 4)} for ids in members]
-    return sorted(found, key=lambda told: -told["score"])[:MOST_GROUPS]
+    members.sort(key=lambda ids: -least[group[ids[0]]])
+    return [{"ids": ids.tolist(), "score": round(float(least[group[ids[0]]]), 4)} for ids in members[:MOST_GROUPS]]

@@ -61,7 +61,12 @@ class Server:
             Route("/api/labels", self.label, methods=["POST"]),
             Route("/api/labels", self.labels),
         ]
-        handlers: dict[Any, Any] = {HTTPException: _failed, TooLarge: _too_large, ClientDisconnect: _gone, Exception: _fault}
+        handlers: dict[Any, Any] = {
+            HTTPException: _failed,
+            TooLarge: _too_large,
+            ClientDisconnect: _gone,
+            Exception: _fault,
+        }
         handlers |= dict.fromkeys((DataError, DiskError, MissingError), _said)
         return Guard(Starlette(routes=routes, exception_handlers=handlers, lifespan=self._life), host, token)
 

@@ -20,14 +20,23 @@ __all__ = ["browse"]
 Tell = Callable[[str], None]
 
 
-def browse(indexes: Sequence[Index], *, layout: str, host: str, port: int, export: Path | None, tell: Tell) -> None:
-    """Serve a page about these indexes until it is ended, or write it into the folder `export`.
+def browse(
+    places: Sequence[str | Path],
+    *,
+    encoder: Path | None,
+    layout: str,
+    host: str,
+    port: int,
+    export: Path | None,
+    tell: Tell,
+) -> str:
+    """Serve a page about one or two indexes until it is ended, or write it into the folder `export`; what was done.
 
     RunError when two indexes have nothing in common, the port cannot be used or the folder holds something else,
     MissingError when the map's package is not installed.
     """
     maps.check(layout)
-    collection = gather(list(indexes))
+    collection = gather([Index.open(place, encoder=encoder) for place in places], encoder)
     labels = Labels(collection, collection.sides[0].kept / "labels.csv")
     encoders = None if export else found(collection, tell)
     payloads = Payloads(collection, labels, layout=layout, searchable=encoders is not None)
@@ -35,11 +44,11 @@ def browse(indexes: Sequence[Index], *, layout: str, host: str, port: int, expor
         payloads.layouts = list(dict.fromkeys(["pca", layout]))
         with progress.line("writing", len(collection)) as done:
             index = static.write(payloads, export, done)
-        tell(f"{len(collection):,} pictures in {index}: open it, or put the folder on any host of files")
-        return
+        return f"{len(collection):,} pictures in {index}: open it, or put its folder on any host of files."
     for side in range(len(collection.sides)):  # so that the first look need not wait
         payloads.read(f"points-{side}-{layout}")
     run.serve(Server(payloads, encoders), host, port, tell)
+    return "The server has ended."
 
 
 def found(collection: Collection, tell: Tell) -> Encoders | None:
