@@ -219,6 +219,7 @@ def embed(
     `embeddings.json` says which encoder they belong to. Files that cannot be read have no vector; they are named
     in `bad_files.csv`.
     """
+    from selfsight.data.pictures import pictures_of
     from selfsight.embedding import embed as embedding
     from selfsight.embedding import progress, store
     from selfsight.training import session
@@ -227,11 +228,10 @@ def embed(
     encoder = its.embedder()
     columns = Columns(label_column, group_column, split_column, shared_labels)
     manifest = session.manifest_for(its.folder, its.recipe, given(data), columns)
-    pictures, rows, size = session.pictures_of(its.recipe, manifest), manifest.every_row(), its.recipe.size
-    facts = {"encoder": store.digest(its.encoder_folder()), "size": size}
+    pictures, rows, size = pictures_of(its.recipe, manifest), manifest.every_row(), its.recipe.size
     with progress.line("embedding", len(rows)) as tell:
         parts = embedding.batches(encoder, pictures, rows, size=size, batch=batch, patches=patches, tell=tell)
-        return store.write(Path(out), parts, pictures, facts)
+        return store.write(Path(out), parts, pictures, store.facts_for(its))
 
 
 def classify(
@@ -275,6 +275,7 @@ def export(
     It holds weights, preprocessing and a model card. Before it gets its name, `out` or RUN/export, its answers to
     pictures of the run, or of DATA, are compared with the encoder's. ExportError when they differ.
     """
+    from selfsight.data.pictures import pictures_of
     from selfsight.exporting import folder, wanted
     from selfsight.training import build, session
 
@@ -282,7 +283,7 @@ def export(
     asked = wanted.asked(format, outputs, preprocess, int8)
     encoder = its.encoder()
     manifest = session.manifest_for(its.folder, its.recipe, None if data is None else given(data), its.recipe.columns)
-    pictures, facts = session.pictures_of(its.recipe, manifest), build.facts_of(its.recipe)
+    pictures, facts = pictures_of(its.recipe, manifest), build.facts_of(its.recipe)
     return folder.write(its, encoder, pictures, facts, Path(out or its.folder / "export"), asked)
 
 

@@ -21,10 +21,10 @@ from test_main_job import TINY
 import selfsight
 from selfsight import cli, errors
 from selfsight.data.manifest import Manifest
+from selfsight.data.pictures import pictures_of
 from selfsight.embedding.embed import vectors_of
 from selfsight.errors import ExportError, MissingError, SelfsightError
 from selfsight.exporting import folder, graph, parity
-from selfsight.training.session import pictures_of
 from selfsight.views.render import whole
 
 SMALL = ["--encoder", "resnet10t", *TINY[2:]]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsight.data.manifest import Manifest
+from selfsight.data.pictures import pictures_of
 from selfsight.evaluation import together, trust
 from selfsight.evaluation.measure import measured
 from selfsight.evaluation.protocol import ENCODER, RIVALS, START
@@ -48,7 +49,7 @@ def evaluate(
     column = session.column_of(recipe, data or [], columns)
     found, shown = measured(
         encoders,
-        session.pictures_of(recipe, manifest),
+        pictures_of(recipe, manifest),
         manifest,
         size=recipe.size,
         low=recipe.pixels["low"],

@@ -9,6 +9,7 @@ from typing import Any
 
 from selfsight.data.manifest import Manifest
 from selfsight.data.masks import paired
+from selfsight.data.pictures import pictures_of
 from selfsight.errors import RecipeError
 from selfsight.evaluation.dense import measured
 from selfsight.evaluation.protocol import ENCODER
@@ -16,7 +17,7 @@ from selfsight.evaluation.scene import posed
 from selfsight.nn.embedder import Embedder
 from selfsight.nn.encoder import Encoder
 from selfsight.runs import RunFolder
-from selfsight.training import label_shares, session
+from selfsight.training import label_shares
 
 __all__ = ["asked"]
 
@@ -42,7 +43,7 @@ def asked(
         if ENCODER not in kept:
             raise RecipeError(f"--dense asks where things are in pictures; this run learned from {manifest.kind}")
         scene = posed(manifest, paired(dense, manifest), run.recipe.size)
-        pictures, pixels = session.pictures_of(run.recipe, manifest), run.recipe.pixels
+        pictures, pixels = pictures_of(run.recipe, manifest), run.recipe.pixels
         wanted["dense"] = lambda: measured(kept, pictures, scene, low=pixels["low"], high=pixels["high"])
     return lambda: {name: measure() for name, measure in wanted.items()}
 

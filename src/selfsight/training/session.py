@@ -16,12 +16,13 @@ from selfsight.data import source
 from selfsight.data.manifest import Manifest, scan
 from selfsight.data.order import Purpose, keyed
 from selfsight.data.pictures import Pictures, write_bad_files
+from selfsight.data.ranges import format_of
 from selfsight.errors import DataError, DiskError, RecipeError, RunError, must_have
 from selfsight.methods.base import Method
 from selfsight.recipe import Columns, Recipe, Whole
 from selfsight.training.autotune import stand_in
 from selfsight.training.build import engine, facts_of, method_of, optimizer_of
-from selfsight.training.data import TrainingData, format_of
+from selfsight.training.data import TrainingData
 from selfsight.training.events import Events
 from selfsight.training.loop import Trainer
 from selfsight.training.plan import method_for, plan
@@ -31,7 +32,7 @@ from selfsight.training.told import plan_rows
 from selfsight.training.values import checked
 from selfsight.views.sheet import sheet
 
-__all__ = ["folder_for", "manifest_for", "pictures_of", "plan_rows", "room_in", "seconds", "train"]
+__all__ = ["folder_for", "manifest_for", "plan_rows", "room_in", "seconds", "train"]
 
 SHOWN = 8  # pictures in views.png
 SAVE_EVERY = 60.0  # seconds; a kill loses no more
@@ -100,11 +101,6 @@ def seconds(save_every: str | None) -> float:
     if unit != "minutes":
         raise RecipeError(f"--save-every {save_every!r} is not a time; write 90s or 5m")
     return number * 60
-
-
-def pictures_of(recipe: Recipe, manifest: Manifest) -> Pictures:
-    """Pictures in the run's pixel format; here a bad file is left out, however many there are."""
-    return Pictures(manifest, format_of(recipe), max_bad=1.0)
 
 
 def manifest_for(folder: Path, recipe: Recipe, data: list[str] | None, columns: Columns) -> Manifest:
