@@ -275,16 +275,13 @@ def export(
     It holds weights, preprocessing and a model card. Before it gets its name, `out` or RUN/export, its answers to
     pictures of the run, or of DATA, are compared with the encoder's. ExportError when they differ.
     """
-    from selfsight.data.pictures import pictures_of
     from selfsight.exporting import folder, wanted
     from selfsight.training import build, session
 
-    its = Run(run)
-    asked = wanted.asked(format, outputs, preprocess, int8)
-    encoder = its.encoder()
+    its, asked = Run(run), wanted.asked(format, outputs, preprocess, int8)
+    encoder, facts = its.encoder(), build.facts_of(its.recipe)
     manifest = session.manifest_for(its.folder, its.recipe, None if data is None else given(data), its.recipe.columns)
-    pictures, facts = pictures_of(its.recipe, manifest), build.facts_of(its.recipe)
-    return folder.write(its, encoder, pictures, facts, Path(out or its.folder / "export"), asked)
+    return folder.write(its, encoder, manifest, facts, Path(out or its.folder / "export"), asked)
 
 
 def methods(name: str | None = None) -> list[dict[str, Any]]:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from selfsight import checkpoints
-from selfsight.data.pictures import Pictures
+from selfsight.data.manifest import Manifest
+from selfsight.data.pictures import Pictures, pictures_of
 from selfsight.embedding import store
 from selfsight.embedding.embed import whole_views
 from selfsight.errors import DataError, DiskError, RunError
@@ -36,7 +37,7 @@ Shown = tuple[Tensor, np.ndarray]  # views, and their rows
 
 
 def write(
-    run: RunFolder, encoder: Encoder, pictures: Pictures, facts: Mapping[str, Any], folder: Path, wanted: Wanted
+    run: RunFolder, encoder: Encoder, manifest: Manifest, facts: Mapping[str, Any], folder: Path, wanted: Wanted
 ) -> dict[str, Any]:
     """Export into `folder`, in place of an earlier export there; what was found, as `export.json` has it.
 
@@ -50,7 +51,7 @@ def write(
         folder.parent.mkdir(parents=True, exist_ok=True)
         for left in folder.parent.glob(f"{folder.name}.tmp-*"):  # of a process that was killed
             shutil.rmtree(left)
-        found = _filled(partial, run, encoder, pictures, facts, wanted)
+        found = _filled(partial, run, encoder, pictures_of(run.recipe, manifest), facts, wanted)
         for file in partial.iterdir():
             _to_disk(file)
         checkpoints.into_place(partial, folder)
