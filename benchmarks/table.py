@@ -15,9 +15,9 @@ from typing import Any
 
 import cards
 import collapse
-import coverage
 import end_to_end
 import evaluation
+import interval_coverage
 import killsweep
 import monitors
 import neighbours
@@ -51,7 +51,7 @@ TABLES = {
     "evaluation": evaluation.table,
     "killsweep": killsweep.table,
     "cards": cards.table,
-    "coverage": coverage.table,
+    "interval_coverage": interval_coverage.table,
     "neighbours": neighbours.table,
     "onnx_runtime": onnx_runtime.table,
     "collapse": collapse.table,

@@ -262,8 +262,9 @@ class Trainer:
             self.journal.time(step, **speed)
 
     def glances(self, step: int) -> bool:
-        """Whether the guard looks after this step; on one rank, since all hold the same."""
-        return step % guard.EVERY == 0 and distributed.rank() == 0
+        """Whether the guard looks after this step, and once more at the end; on one rank, since all hold the same."""
+        last = step == self.recipe.steps > guard.EVERY
+        return (step % guard.EVERY == 0 or last) and distributed.rank() == 0
 
     def glance(self, step: int) -> None:
         """Note the signs of a collapse: of the encoder, of what the method keeps, and of the step just done."""
