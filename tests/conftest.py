@@ -14,7 +14,7 @@ from sklearn.datasets import load_sample_images
 
 import selfsight.methods
 
-pytest_plugins = ["browse_parts"]
+pytest_plugins = ["browsing_parts"]
 
 CONTRACT = str(Path(__file__).parent / "contract")
 if CONTRACT not in selfsight.methods.__path__:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from selfsight import checkpoints
+from selfsight.browsing import browse
 from selfsight.comparison import compare
 from selfsight.errors import RunError
 from selfsight.recipe import Columns, Data, given
@@ -259,31 +260,6 @@ def classify(
     columns = changed(columns, label_column, group_column, split_column, shared_labels)
     known = None if labels is None else given(labels)
     return classifying.classify(its, its.encoder(), given(data), known, columns, Path(out))
-
-
-def browse(
-    place: str | Path,
-    other: str | Path | None = None,
-    *,
-    layout: Literal["pca", "tsne", "umap"] = "pca",
-    encoder: Path | None = None,
-    host: str = "127.0.0.1",
-    port: int = 8899,
-    export: Path | None = None,
-) -> str:
-    """Look at pictures as an encoder sees them: a local page with a map, which is an API for other programs as well.
-
-    It runs until Ctrl-C. Two places (runs, or folders that `embed` wrote) are shown side by side. With `export` the
-    page is written into a folder instead, which needs no server.
-    """
-    from selfsight.browse import story
-
-    places = [one for one in (place, other) if one is not None]
-
-    def tell(sentence: str) -> None:
-        print(sentence, flush=True)
-
-    return story.browse(places, encoder=encoder, layout=layout, host=host, port=port, export=export, tell=tell)
 
 
 def export(

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Lock
 
 from selfsight import checkpoints
-from selfsight.browse.collection import Collection
+from selfsight.browsing.collection import Collection
 from selfsight.data import tables
 from selfsight.errors import DataError, DiskError
 

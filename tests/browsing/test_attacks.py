@@ -10,11 +10,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from browse_parts import Running, server_of
+from browsing_parts import Running, server_of
 from starlette.testclient import TestClient
 
-from selfsight.browse.collection import Collection, gather
-from selfsight.browse.guard import hostname
+from selfsight.browsing.collection import Collection, gather
+from selfsight.browsing.guard import hostname
 from selfsight.search.index import Index
 
 CANARY = "CANARY-7f3a"

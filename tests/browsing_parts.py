@@ -14,12 +14,12 @@ import uvicorn
 from conftest import write_pictures
 
 import selfsight
-from selfsight.browse.collection import Collection, gather
-from selfsight.browse.encoding import Encoders
-from selfsight.browse.labels import Labels
-from selfsight.browse.payloads import Payloads
-from selfsight.browse.run import bound, config
-from selfsight.browse.server import Server
+from selfsight.browsing.collection import Collection, gather
+from selfsight.browsing.encoding import Encoders
+from selfsight.browsing.labels import Labels
+from selfsight.browsing.payloads import Payloads
+from selfsight.browsing.run import bound, config
+from selfsight.browsing.server import Server
 from selfsight.search.index import Index
 
 NASTY = (

@@ -19,13 +19,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from selfsight.browse.decoding import Undecodable
-from selfsight.browse.encoding import MOST_NEIGHBOURS, Busy, Encoders
-from selfsight.browse.guard import Guard, TooLarge, body, refused
-from selfsight.browse.late import apart
-from selfsight.browse.openapi import document
-from selfsight.browse.payloads import NEIGHBOURS, Payloads
-from selfsight.browse.pictures import LARGE, Pictures
+from selfsight.browsing.decoding import Undecodable
+from selfsight.browsing.encoding import MOST_NEIGHBOURS, Busy, Encoders
+from selfsight.browsing.guard import Guard, TooLarge, body, refused
+from selfsight.browsing.late import apart
+from selfsight.browsing.openapi import document
+from selfsight.browsing.payloads import NEIGHBOURS, Payloads
+from selfsight.browsing.pictures import LARGE, Pictures
 from selfsight.errors import DataError, DiskError, MissingError
 
 __all__ = ["PAGE", "Server"]
@@ -33,7 +33,9 @@ __all__ = ["PAGE", "Server"]
 UPLOAD, LIST = 32 << 20, 8 << 20  # bytes of a picture and of a list of numbers
 PATIENCE = 30.0  # seconds that a body may take
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-PAGE = {file.name: file.read_bytes() for file in files("selfsight.browse").joinpath("page").iterdir() if file.is_file()}
+PAGE = {
+    file.name: file.read_bytes() for file in files("selfsight.browsing").joinpath("page").iterdir() if file.is_file()
+}
 FOREVER = {"cache-control": "private, max-age=31536000, immutable"}  # the address has the collection's version
 
 

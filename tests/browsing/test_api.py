@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from browse_parts import server_of
+from browsing_parts import server_of
 from starlette.testclient import TestClient
 
-from selfsight.browse.collection import Collection
-from selfsight.browse.encoding import Busy, Encoders
-from selfsight.browse.openapi import document
+import selfsight
+from selfsight.browsing.collection import Collection
+from selfsight.browsing.encoding import Busy, Encoders
+from selfsight.browsing.openapi import document
 from selfsight.data import source
 from selfsight.data.tables import read_columns
 
@@ -124,7 +123,5 @@ def test_labels_make_a_table_that_can_be_learned_from(
     assert set(read_columns(file)) == {"path", "label", "split"}
     again = server_of(collection, tmp_path)
     assert again.payloads.labels.given[:5] == [label, label, label, None, "china"]
-    words = [sys.executable, "-m", "selfsight", "classify", browsed, Path(collection.paths[0]).parent, "--labels", file]
-    done = subprocess.run([*map(str, words), "--out", "named.csv"], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    selfsight.classify(browsed, str(Path(collection.paths[0]).parent), labels=str(file), out=tmp_path / "named.csv")
     assert set(read_columns(tmp_path / "named.csv")["prediction"]) <= {label, "china", "flower", None}

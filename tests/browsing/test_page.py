@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browse_parts import NASTY, Running
+from browsing_parts import NASTY, Running
 from PIL import Image
 from playwright.sync_api import Browser, BrowserType, ConsoleMessage, Page, expect, sync_playwright
 
-from selfsight.browse import static
-from selfsight.browse.payloads import Payloads
+from selfsight.browsing import static
+from selfsight.browsing.payloads import Payloads
 
 CHROMIUM = next((one for one in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if Path(one).exists()), "")
 PATIENCE = 60_000  # milliseconds: the machine may be busy

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import uvicorn
 from starlette.types import ASGIApp
 
-from selfsight.browse.guard import loopback
-from selfsight.browse.server import Server
+from selfsight.browsing.guard import loopback
+from selfsight.browsing.server import Server
 from selfsight.errors import RunError
 
 __all__ = ["PORT", "bound", "config", "serve"]

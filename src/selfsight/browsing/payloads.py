@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from selfsight.browse import groups, maps
-from selfsight.browse.collection import Collection, Side
-from selfsight.browse.labels import Labels
-from selfsight.browse.late import Late, kept
+from selfsight.browsing import groups, maps
+from selfsight.browsing.collection import Collection, Side
+from selfsight.browsing.labels import Labels
+from selfsight.browsing.late import Late, kept
 
 __all__ = ["NAMES", "NEAR", "NEIGHBOURS", "Payload", "Payloads"]
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from selfsight.browse.batching import Batcher
-from selfsight.browse.collection import Collection, Side
-from selfsight.browse.decoding import Decoders
+from selfsight.browsing.batching import Batcher
+from selfsight.browsing.collection import Collection, Side
+from selfsight.browsing.decoding import Decoders
 from selfsight.data.ranges import format_of
 from selfsight.embedding.embed import vectors_of
 from selfsight.runs import RunFolder

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from selfsight.browse.payloads import Payloads
-from selfsight.browse.pictures import LARGE, SMALL, Pictures
-from selfsight.browse.server import PAGE
+from selfsight.browsing.payloads import Payloads
+from selfsight.browsing.pictures import LARGE, SMALL, Pictures
+from selfsight.browsing.server import PAGE
 from selfsight.errors import DiskError, RunError
 
 __all__ = ["write"]

@@ -15,12 +15,6 @@ def document() -> Schema:
     number = _parameter("number", "path", "The number of a picture, from 0.")
     side = _parameter("side", "query", "Which run, from 0, where two are served.", default=0, maximum=1)
     k = _parameter("k", "query", "How many neighbours.", default=12, maximum=100)
-    errors = {
-        "408": "The body took too long.",
-        "413": "The body is too large.",
-        "415": "The body is no picture that can be read.",
-        "429": "Too many pictures are waiting; Retry-After says when to come back.",
-    }
     paths = {
         "/health": {"get": _does("That the server is well", {"status": _TEXT, "pictures": _WHOLE, "encoder": _YES})},
         "/api/pictures/{number}": {"get": _does("What is known of a picture", _PICTURE, [number])},
@@ -29,7 +23,7 @@ def document() -> Schema:
         },
         "/api/encode": {
             "post": {
-                **_does("Vector, neighbours and class of a picture", _ENCODED, [side, k], errors),
+                **_does("Vector, neighbours and class of a picture", _ENCODED, [side, k], _ERRORS),
                 "requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {}}}},
             }
         },
@@ -55,6 +49,12 @@ def document() -> Schema:
     }
 
 
+_ERRORS = {
+    "408": "The body took too long.",
+    "413": "The body is too large.",
+    "415": "The body is no picture that can be read.",
+    "429": "Too many pictures are waiting; Retry-After says when to come back.",
+}
 _WHOLE, _NUMBER, _YES = {"type": "integer", "minimum": 0}, {"type": "number"}, {"type": "boolean"}
 _TEXT, _MAYBE = {"type": "string"}, {"type": ["string", "null"]}
 _PICTURE = {"id": _WHOLE, "name": _TEXT, "label": _MAYBE, "split": _MAYBE}

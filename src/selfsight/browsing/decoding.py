@@ -71,9 +71,9 @@ class Decoders:
 
 class _Child:
     def __init__(self, form: PixelFormat, size: int) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
-        self._pipe, there = context.Pipe()
-        self._process = context.Process(target=_work, args=(there, form, size), daemon=True)
+        spawning = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
+        self._pipe, there = spawning.Pipe()
+        self._process = spawning.Process(target=_work, args=(there, form, size), daemon=True)
         self._process.start()
         there.close()
         self._patience = READY
@@ -108,15 +108,12 @@ def _work(pipe: Connection, form: PixelFormat, size: int) -> None:
     """The child: bytes in, a head and a body out, until the other end is closed. It loads no torch."""
     import signal
 
-    import cv2
-
     from selfsight.data.decode import Refused, opened
     from selfsight.data.ranges import conform
     from selfsight.errors import DataError
     from selfsight.views.render import whole
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent decides
-    cv2.setNumThreads(1)
     bound()
     while True:
         try:

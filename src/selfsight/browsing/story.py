@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from selfsight.browse import maps, run, static
-from selfsight.browse.collection import Collection, gather
-from selfsight.browse.encoding import Encoders
-from selfsight.browse.labels import Labels
-from selfsight.browse.payloads import Payloads
-from selfsight.browse.server import Server
+from selfsight.browsing import maps, run, static
+from selfsight.browsing.collection import Collection, gather
+from selfsight.browsing.encoding import Encoders
+from selfsight.browsing.labels import Labels
+from selfsight.browsing.payloads import Payloads
+from selfsight.browsing.server import Server
 from selfsight.embedding import progress
 from selfsight.errors import RunError
 from selfsight.search.index import Index
