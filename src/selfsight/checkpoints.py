@@ -19,9 +19,12 @@ from typing import Any
 
 from selfsight.errors import CheckpointError, DiskError
 
-__all__ = ["clean", "drop_after", "latest", "read", "replace_file", "steps", "survey", "verify", "write"]
+__all__ = [
+    "clean", "drop_after", "intact", "latest", "read", "replace_file", "seal", "steps", "survey", "verify", "write",
+]  # fmt: skip
 
 KEPT = 2  # the newest and the one before
+SEAL = "digests.json"  # in a folder that `seal` wrote
 NAME = re.compile(r"step-(\d{8})")
 
 
@@ -170,6 +173,31 @@ def replace_file(path: Path, content: bytes) -> None:
     except OSError:
         partial.unlink(missing_ok=True)
         raise
+
+
+def seal(folder: Path, files: Mapping[str, bytes]) -> Path:
+    """Write a folder's files and their digests. The last of them, alone, says that the folder is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    *first, last = files
+    (folder / last).unlink(missing_ok=True)  # of an earlier folder, perhaps
+    for name in first:
+        replace_file(folder / name, files[name])
+    digests = {name: _sha(content) for name, content in files.items()}
+    replace_file(folder / SEAL, json.dumps(digests, indent=1).encode())
+    replace_file(folder / last, files[last])
+    return folder
+
+
+def intact(folder: Path) -> None:
+    """ValueError names a file that is not what `seal` wrote; a folder without digests, of another tool, passes."""
+    if not (folder / SEAL).exists():
+        return
+    digests = json.loads((folder / SEAL).read_bytes())
+    if not isinstance(digests, dict):
+        raise ValueError(f"{SEAL} holds no digests")
+    for name, digest in digests.items():
+        if _sha((folder / Path(name).name).read_bytes()) != digest:
+            raise ValueError(f"{name} does not match its digest: it was damaged or changed")
 
 
 def _write_synced(path: Path, content: bytes) -> None:
