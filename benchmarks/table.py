@@ -21,6 +21,7 @@ import interval_coverage
 import killsweep
 import monitors
 import neighbours
+import onnx_runtime
 import quality
 import start_up
 import supcon
@@ -52,6 +53,7 @@ TABLES = {
     "cards": cards.table,
     "interval_coverage": interval_coverage.table,
     "neighbours": neighbours.table,
+    "onnx_runtime": onnx_runtime.table,
     "collapse": collapse.table,
     "monitors": monitors.table,
     "quality": quality.table,

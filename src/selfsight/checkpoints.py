@@ -20,7 +20,8 @@ from typing import Any
 from selfsight.errors import CheckpointError, DiskError
 
 __all__ = [
-    "clean", "drop_after", "intact", "latest", "read", "replace_file", "seal", "steps", "survey", "verify", "write",
+    "clean", "drop_after", "entries", "intact", "into_place", "latest", "read", "replace_file", "seal", "steps",
+    "survey", "verify", "write",
 ]  # fmt: skip
 
 KEPT = 2  # the newest and the one before
@@ -36,7 +37,7 @@ def write(folder: Path, step: int, files: Mapping[str, bytes], facts: Mapping[st
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write_all(partial, files, {"step": step, **facts})
-        _into_place(partial, final)
+        into_place(partial, final)
         verify(final)
         replace_file(folder / "LATEST", f"{final.name}\n".encode())
         _forget_old(folder)
@@ -60,7 +61,8 @@ def _write_all(partial: Path, files: Mapping[str, bytes], facts: Mapping[str, An
     _sync_folder(partial)
 
 
-def _into_place(partial: Path, final: Path) -> None:
+def into_place(partial: Path, final: Path) -> None:
+    """Give a folder whose files are on disk its final name; what had that name before goes."""
     if final.exists():  # the same step again, after a fall-back to an older checkpoint
         aside = final.with_name(f"{final.name}.tmp-{os.getpid()}-old")
         final.rename(aside)
@@ -93,7 +95,7 @@ def read(checkpoint: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 def _open(checkpoint: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     try:
-        manifest = json.loads((checkpoint / "manifest.json").read_bytes())
+        manifest = entries(checkpoint / "manifest.json")
         if (
             _signed({key: value for key, value in manifest.items() if key != "sha256"})
             != (checkpoint / "manifest.json").read_bytes()
@@ -192,12 +194,20 @@ def intact(folder: Path) -> None:
     """ValueError names a file that is not what `seal` wrote; a folder without digests, of another tool, passes."""
     if not (folder / SEAL).exists():
         return
-    digests = json.loads((folder / SEAL).read_bytes())
-    if not isinstance(digests, dict):
-        raise ValueError(f"{SEAL} holds no digests")
-    for name, digest in digests.items():
+    for name, digest in entries(folder / SEAL).items():
         if _sha((folder / Path(name).name).read_bytes()) != digest:
             raise ValueError(f"{name} does not match its digest: it was damaged or changed")
+
+
+def entries(file: Path) -> dict[str, Any]:
+    """What a JSON file of ours holds, by name; ValueError when it is none of ours."""
+    try:
+        found = json.loads(file.read_bytes())
+    except RecursionError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"{file.name} holds no entries")
+    return found
 
 
 def _write_synced(path: Path, content: bytes) -> None:

@@ -55,7 +55,7 @@ def kept(folder: Path, encoder: str) -> Classifier | None:
         return None
     try:
         checkpoints.intact(folder)
-        facts = json.loads((folder / CONFIG).read_bytes())
+        facts = checkpoints.entries(folder / CONFIG)
         tensors = load((folder / WEIGHTS).read_bytes())
         classes, owner = tuple(facts.pop("classes")), facts["encoder"]
         found = Classifier(tensors["weight"], tensors["bias"], classes, facts)

@@ -167,29 +167,30 @@ class Encoder(Embedder):
         preprocess |= {**scale, "resize": "short side to size, antialiased", "crop": "centre"}
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.backbone.state_dict().items()}
         told = json.dumps({**preprocess, **(facts or {})}, indent=1)
-        files = {"model.safetensors": save(weights), "preprocess.json": told.encode()}
+        files = {"model.safetensors": save(weights, {"format": "pt"}), "preprocess.json": told.encode()}  # transformers
         return checkpoints.seal(folder, {**files, "config.json": json.dumps(config, indent=1).encode()})
 
     @classmethod
     def load(cls, folder: Path) -> Encoder:
-        """The encoder that `save` wrote, or any folder in timm's layout; MissingError when there is none that is whole."""
+        """The encoder that `save` wrote, or any folder in timm's layout; MissingError when none is whole there."""
         try:
             checkpoints.intact(folder)
-            config = json.loads((folder / "config.json").read_text())
-            seen = json.loads((folder / "preprocess.json").read_text()) if (folder / "preprocess.json").exists() else {}
+            config = checkpoints.entries(folder / "config.json")
+            seen = checkpoints.entries(folder / "preprocess.json") if (folder / "preprocess.json").exists() else {}
             weights = load((folder / "model.safetensors").read_bytes())
             arguments = {key: value for key, value in config.get("model_args", {}).items() if key not in TIMMS_OWN}
             channels = arguments.pop("in_chans", seen.get("channels", 3))
             size = config["pretrained_cfg"]["input_size"][-1]
             scale = {key: seen.get(key, config["pretrained_cfg"].get(key)) for key in ("mean", "std")}
-            pixels = {key: seen[key] for key in ("low", "high") if key in seen}
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            scale |= {key: float(seen[key]) for key in ("low", "high") if key in seen}
+            name = str(config["architecture"])
+            encoder = cls(name, channels=channels, size=size, arguments=arguments, **scale)
+            own = encoder.backbone.state_dict()  # a classifier that the folder may hold is left out
+            encoder.backbone.load_state_dict({name: tensor for name, tensor in weights.items() if name in own})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
             raise MissingError(
                 f"{str(folder)!r} holds no encoder that can be read ({error}); name a run or its encoder folder"
             ) from error
-        encoder = cls(config["architecture"], channels=channels, size=size, arguments=arguments, **scale, **pixels)
-        own = encoder.backbone.state_dict()  # a classifier that the folder may hold is left out
-        encoder.backbone.load_state_dict({name: tensor for name, tensor in weights.items() if name in own})
         return encoder
 
 

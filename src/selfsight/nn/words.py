@@ -196,7 +196,7 @@ class Words(Embedder):
         """What `save` wrote; MissingError when it cannot be read, or is damaged."""
         try:
             checkpoints.intact(folder)
-            config = json.loads((folder / "config.json").read_text())
+            config = checkpoints.entries(folder / "config.json")
             words = cls(config["architecture"], tied=bool(config["model_args"]["tied"]))
             words.load_state_dict(load((folder / "model.safetensors").read_bytes()))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
