@@ -21,6 +21,7 @@ import evaluation
 import killsweep
 import monitors
 import neighbours
+import nt_xent
 import quality
 import start_up
 import supcon
@@ -52,6 +53,7 @@ TABLES = {
     "cards": cards.table,
     "coverage": coverage.table,
     "neighbours": neighbours.table,
+    "nt_xent": nt_xent.table,
     "collapse": collapse.table,
     "monitors": monitors.table,
     "quality": quality.table,
