@@ -15,13 +15,17 @@ from typing import Any
 
 import cards
 import collapse
-import coverage
 import end_to_end
 import evaluation
+import interval_coverage
 import killsweep
 import monitors
 import neighbours
+<<<<<<< HEAD
 import nt_xent
+=======
+import onnx_runtime
+>>>>>>> main
 import quality
 import start_up
 import supcon
@@ -51,9 +55,13 @@ TABLES = {
     "evaluation": evaluation.table,
     "killsweep": killsweep.table,
     "cards": cards.table,
-    "coverage": coverage.table,
+    "interval_coverage": interval_coverage.table,
     "neighbours": neighbours.table,
+<<<<<<< HEAD
     "nt_xent": nt_xent.table,
+=======
+    "onnx_runtime": onnx_runtime.table,
+>>>>>>> main
     "collapse": collapse.table,
     "monitors": monitors.table,
     "quality": quality.table,

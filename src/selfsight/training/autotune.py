@@ -14,11 +14,11 @@ from selfsight.data.cache import ROOM
 from selfsight.data.loader import AHEAD, Loader
 from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import Pictures
+from selfsight.data.ranges import format_of
 from selfsight.methods.base import Batch, Method
 from selfsight.recipe import Recipe
 from selfsight.training import gradcache
 from selfsight.training.build import method_of, optimizer_of
-from selfsight.training.data import format_of
 from selfsight.training.memory import growth, resident, size_of
 
 TRIED = 64  # pictures in a measured step, at most
