@@ -21,11 +21,8 @@ import interval_coverage
 import killsweep
 import monitors
 import neighbours
-<<<<<<< HEAD
 import nt_xent
-=======
 import onnx_runtime
->>>>>>> main
 import quality
 import start_up
 import supcon
@@ -57,11 +54,8 @@ TABLES = {
     "cards": cards.table,
     "interval_coverage": interval_coverage.table,
     "neighbours": neighbours.table,
-<<<<<<< HEAD
     "nt_xent": nt_xent.table,
-=======
     "onnx_runtime": onnx_runtime.table,
->>>>>>> main
     "collapse": collapse.table,
     "monitors": monitors.table,
     "quality": quality.table,
