@@ -85,8 +85,8 @@ def loaded(recipe: Recipe, manifest: Manifest, rows: np.ndarray) -> tuple[Batch,
 def decoded(recipe: Recipe, manifest: Manifest) -> float:
     """Bytes of the decoded pictures that training keeps."""
     rows = manifest.train_rows()
-    pixels = float((manifest.widths[rows] * manifest.heights[rows]).sum())
-    return min(ROOM, pixels * recipe.pixels["channels"] * np.dtype(recipe.pixels["dtype"]).itemsize)
+    pixels = int((manifest.widths[rows] * manifest.heights[rows]).sum()) * int(recipe.pixels["channels"])
+    return float(min(ROOM, pixels * np.dtype(recipe.pixels["dtype"]).itemsize))
 
 
 def stand_in(recipe: Recipe) -> Method:

@@ -31,9 +31,9 @@ def growth(work: Callable[[], object], device: str = "cpu") -> float:
     """What `work` adds at its largest. Where the system cannot begin to count anew: to the most so far."""
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
+        held = torch.cuda.memory_allocated(device)
         work()
-        return float(torch.cuda.max_memory_allocated(device) - before)
+        return float(torch.cuda.max_memory_allocated(device) - held)
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)  # glibc: what was freed and is still held would hide what is added
     with suppress(OSError):
