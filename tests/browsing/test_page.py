@@ -179,7 +179,7 @@ def test_a_dropped_picture_is_searched(visit: Open, running: Running) -> None:
     expect(panel.locator("h2")).to_have_text("Your picture")
     expect(panel.locator(".tile")).to_have_count(12)
     assert panel.locator(".tile").first.get_attribute("data-id") == "40"
-    assert panel.locator(".tile span").first.inner_text() == "1.00"
+    assert panel.locator(".tile span").first.inner_text() == "1.000"
     page.set_input_files("#file", files=[{"name": "no.png", "mimeType": "image/png", "buffer": b"no picture"}])
     expect(panel).to_contain_text("no picture that can be read")
 
