@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from selfsight.nn.embedder import Embedder
     from selfsight.nn.encoder import Encoder
 
-__all__ = ["Run", "RunCheck", "classify", "compare", "embed", "evaluate", "inspect", "methods", "train"]
+__all__ = ["Run", "RunCheck", "classify", "compare", "embed", "evaluate", "inspect", "methods", "search", "train"]
 
 
 class Run(RunFolder):
@@ -47,9 +47,13 @@ class Run(RunFolder):
         """See `selfsight.classify`."""
         return classify(self.folder, data, out=Path(out), **options)
 
-    def embed(self, data: Data, *, out: str | Path, **options: Any) -> Path:
+    def embed(self, data: Data, *, out: str | Path, **options: Any) -> Path | str:
         """See `selfsight.embed`."""
         return embed(self.folder, data, out=Path(out), **options)
+
+    def search(self, query: str | Path | Sequence[str | Path] | None = None, **options: Any) -> dict[str, Any]:
+        """See `selfsight.search`."""
+        return search(self.folder, query, **options)
 
 
 def inspect(
@@ -198,34 +202,64 @@ def evaluate(
 
 def embed(
     run: str | Path,
-    data: Data,
+    data: Data | None = None,
     *,
-    out: Path,
+    out: Path | None = None,
+    to: str | None = None,
+    append: bool = False,
+    prune: bool = False,
     patches: bool = False,
     batch: int = 256,
     label_column: str = "label",
     group_column: str = "group",
     split_column: str = "split",
     shared_labels: bool = False,
-) -> Path:
+) -> Path | str:
     """Turn pictures into vectors: embeddings.npy (float32, memory-mappable), embeddings.parquet (path, label, row).
 
     `embeddings.json` says which encoder they belong to. Files that cannot be read have no vector; they are named
-    in `bad_files.csv`.
+    in `bad_files.csv`. Or into a PostgreSQL database with pgvector (`to`), where the same command goes on.
     """
-    from selfsight.data.pictures import pictures_of
-    from selfsight.embedding import embed as embedding
-    from selfsight.embedding import progress, store
-    from selfsight.training import session
+    from selfsight.search import collect
 
     its = Run(run)
-    encoder = its.embedder()
     columns = Columns(label_column, group_column, split_column, shared_labels)
-    manifest = session.manifest_for(its.folder, its.recipe, given(data), columns)
-    pictures, rows, size = pictures_of(its.recipe, manifest), manifest.every_row(), its.recipe.size
-    with progress.line("embedding", len(rows)) as tell:
-        parts = embedding.batches(encoder, pictures, rows, size=size, batch=batch, patches=patches, tell=tell)
-        return store.write(Path(out), parts, pictures, store.facts_for(its))
+    wanted = collect.Wanted(None if out is None else Path(out), to, append, prune, patches, batch)
+    where = collect.collect(its, its.embedder(), None if data is None else given(data), columns, wanted)
+    return where if to is not None else Path(where)
+
+
+def search(
+    place: str | Path,
+    query: str | Path | Sequence[str | Path] | None = None,
+    *,
+    unlike: Sequence[str | Path] | None = None,
+    k: int = 10,
+    duplicates: bool = False,
+    outliers: bool = False,
+    diverse: int | None = None,
+    label: Sequence[str] | None = None,
+    path: str | None = None,
+    approximate: bool = False,
+    encoder: Path | None = None,
+    json: Path | None = None,
+    csv: Path | None = None,
+    sheet: Path | None = None,
+) -> dict[str, Any]:
+    """Find pictures: like some, there more than once, like no other, or worth a label next.
+
+    PLACE is a run (its own pictures are embedded on first use), a folder or a database that `embed` wrote. A query is
+    a file, a row, or the name of a picture in the index; several are searched by their mean. The search is exact.
+    """
+    from selfsight.search import story
+    from selfsight.search.narrow import Narrow
+
+    like = [query] if isinstance(query, str | Path) else query
+    like, away = ([str(one) for one in several or ()] for several in (like, unlike))
+    wanted = story.Wanted(like, away, k, Narrow(label or (), path), duplicates, outliers, diverse, approximate)
+    found = story.search(str(place), wanted, encoder, drawn=sheet is not None)
+    story.keep(found, json, csv, sheet)
+    return found
 
 
 def classify(

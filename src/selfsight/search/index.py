@@ -1,42 +1,49 @@
-"""Vectors of pictures that can be searched, and the encoder that makes vectors of other pictures."""
+"""Vectors of pictures that can be searched, exactly, and the encoder that makes vectors of other pictures."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow
-import torch
+import pyarrow.compute
 from jaxtyping import Bool, Float, Int
 
-from selfsight.data.decode import Refused
-from selfsight.data.kinds import KINDS
 from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import pictures_of
-from selfsight.data.ranges import conform, format_of
 from selfsight.embedding import progress, store
-from selfsight.embedding.embed import batches, vectors_of
-from selfsight.errors import ImageError, RunError
-from selfsight.neighbours import nearest
+from selfsight.embedding.embed import batches
+from selfsight.errors import DataError, RunError
+from selfsight.neighbours import nearest, unit
 from selfsight.nn import families
 from selfsight.nn.embedder import Embedder
 from selfsight.runs import RunFolder
+from selfsight.search.eye import Eye
+from selfsight.search.narrow import Narrow
+from selfsight.search.quick import Quick, speedy, without_self
 
 __all__ = ["Index"]
+
+Found = tuple[Float[np.ndarray, "Q K"], Int[np.ndarray, "Q K"]]  # cosines and rows, best first
 
 
 class Index:
     """N vectors of D numbers, memory-mapped, and whose they are. Row i is row i of embeddings.npy."""
 
-    def __init__(self, stored: store.Stored, where: str, encoder: Path | None = None) -> None:
+    quick: Quick | None = None  # what answers in place of the exact search, see `speed_up`
+
+    def __init__(
+        self, stored: store.Stored, where: str, encoder: Path | None = None, folder: Path | None = None
+    ) -> None:
         self.vectors: Float[np.ndarray, "N D"] = stored.vectors
         self.table: pyarrow.Table = stored.table
         self.facts: dict[str, Any] = dict(stored.facts)
-        self.where = where
-        self._run = encoder or Path(self.facts["run"])
+        self.where, self.folder = where, folder or Path(where)
+        self.eye = Eye(where, self.facts, encoder)
         if self.vectors.ndim != 2:
             raise RunError(f"{where!r} holds vectors of patches; embed without --patches to search")
 
@@ -48,7 +55,7 @@ class Index:
         """
         folder = Path(place)
         if (folder / "recipe.yaml").is_file():
-            return cls(_of_run(RunFolder(folder)), str(place), encoder or folder)
+            return cls(_of_run(RunFolder(folder)), str(place), encoder or folder, folder / "embeddings")
         if not folder.is_dir():
             raise RunError(f"{str(place)!r} does not exist; give a run, or a folder that `selfsight embed` wrote")
         return cls(store.read(folder), str(place), encoder)
@@ -84,14 +91,25 @@ class Index:
         """Length of each vector."""
         return np.asarray(self.table["length"].to_numpy())
 
-    def nearest(
-        self, vectors: Float[np.ndarray, "Q D"], k: int, where: Bool[np.ndarray, "N"] | None = None
-    ) -> tuple[Float[np.ndarray, "Q K"], Int[np.ndarray, "Q K"]]:
-        """Cosines and rows of the k nearest to each vector (fewer where there are not so many), best first; exact.
+    @property
+    def encoder(self) -> Embedder:
+        """What made the vectors. RunError when it is not there, or is another one by now."""
+        return self.eye.encoder
+
+    def view(self, sample: str | Path | bytes) -> np.ndarray:
+        """What the encoder sees of a file, or of the bytes of one. ImageError when it cannot be decoded."""
+        return self.eye.view(sample)
+
+    def embed(self, sample: str | Path | bytes) -> Float[np.ndarray, "D"]:
+        """The vector of a picture that need not be in the index: a file, or the bytes of one."""
+        return self.eye.embed(sample)
+
+    def nearest(self, vectors: Float[np.ndarray, "Q D"], k: int, where: Bool[np.ndarray, "N"] | None = None) -> Found:
+        """Cosines and rows of the k nearest to each vector (fewer where there are not so many), best first.
 
         `where` says which rows may be found.
         """
-        if vectors.shape[1] != self.vectors.shape[1] and len(self):
+        if len(self) and vectors.shape[1] != self.vectors.shape[1]:
             raise RunError(
                 f"{self.where!r} holds vectors of {self.vectors.shape[1]} numbers, and a query of {vectors.shape[1]} "
                 "came: they are of different encoders"
@@ -99,35 +117,62 @@ class Index:
         k = min(k, len(self) if where is None else int(where.sum()))
         if not k or not len(vectors):
             return np.zeros((len(vectors), 0), np.float32), np.zeros((len(vectors), 0), np.int64)
+        if self.quick and where is None:
+            return self.quick.search(unit(vectors), k)
         return nearest(vectors, self.vectors, k, lengths=self.lengths, among=where)
 
-    @cached_property
-    def encoder(self) -> Embedder:
-        """What made the vectors. RunError when it is not there, or is another one by now."""
-        run = RunFolder(self._run) if (self._run / "recipe.yaml").is_file() else None
-        if run is None:
-            raise RunError(f"the run whose encoder made {self.where!r} is not at {str(self._run)!r}; say --encoder RUN")
-        folder = run.encoder_folder()
-        if store.digest(folder) != self.facts["encoder"]:
-            raise RunError(
-                f"{self.where!r} belongs to another encoder than that of {str(self._run)!r}; embed the pictures again"
-            )
-        return families.load(folder).eval()
+    def speed_up(self) -> None:
+        """From now on search without a filter by faiss, in a part of the rows; see `quick`."""
+        self.quick = speedy(self.vectors, self.lengths, self.folder, str(self.facts["table"]))
 
-    def view(self, sample: str | Path | bytes) -> np.ndarray:
-        """What the encoder sees of a file, or of the bytes of one. ImageError when it cannot be decoded."""
-        kind, recipe = KINDS[self.encoder.kind], RunFolder(self._run).recipe
-        name = f"{len(sample)} bytes" if isinstance(sample, bytes) else str(sample)
-        try:
-            array = kind.array(sample if isinstance(sample, bytes) else kind.read(str(sample)))
-        except Refused as refused:
-            raise ImageError(name, refused.reason, refused.detail) from refused
-        return self.encoder.view(conform(array, format_of(recipe)), int(self.facts["size"]))
+    @property
+    def recall(self) -> float | None:
+        """Share of the ten nearest that a search finds; None where it is exact."""
+        return self.quick.recall if self.quick else None
 
-    def embed(self, sample: str | Path | bytes) -> Float[np.ndarray, "D"]:
-        """The vector of a picture that need not be in the index: a file, or the bytes of one."""
-        vector: np.ndarray = vectors_of(self.encoder, torch.from_numpy(self.view(sample)[None]))[0]
-        return vector
+    def find(
+        self, vector: Float[np.ndarray, "D"], k: int, narrow: Narrow, without: Sequence[int] = ()
+    ) -> list[dict[str, Any]]:
+        """The k nearest to one vector, told; `without` are rows that are no answer."""
+        where = None
+        if narrow or len(without):
+            where = narrow.rows(self.table)
+            where[list(without)] = False
+        cosines, rows = self.nearest(vector[None], k, where)
+        return self.told(rows[0], cosines[0])
+
+    def told(self, rows: Int[np.ndarray, "K"], cosines: Float[np.ndarray, "K"]) -> list[dict[str, Any]]:
+        """Rows for people and programs: row, path, label, file, similarity."""
+        shown = self.table.take(rows).select(["row", "path", "label", "file"]).to_pylist()
+        numbers = zip(shown, cosines.tolist(), strict=True)
+        return [{**one, "file": os.fsdecode(one["file"]), "similarity": round(cosine, 6)} for one, cosine in numbers]
+
+    def row_of(self, name: str) -> int | None:
+        """The first row of this name, or of this file."""
+        for column, value in (("path", store.shown(name)), ("file", os.fsencode(os.path.abspath(name)))):
+            place = pyarrow.compute.index(self.table[column], value).as_py()
+            if place >= 0:
+                return int(place)
+        return None
+
+    def vector(self, row: int) -> Float[np.ndarray, "D"]:
+        """The vector of a row. DataError when there is no such row."""
+        if not 0 <= row < len(self):
+            raise DataError(f"there is no row {row} in {self.where!r}: its {len(self)} rows count from 0")
+        return np.asarray(self.vectors[row])
+
+    def unit(self, rows: Int[np.ndarray, "K"]) -> Float[np.ndarray, "K D"]:
+        """Vectors of some rows, in memory, brought to length one."""
+        return unit(np.asarray(self.vectors[rows]))
+
+    def neighbours(self, rows: Int[np.ndarray, "K"], k: int) -> Found:
+        """The k nearest of these rows to each of them (fewer where there are not so many), itself left out."""
+        k = min(k, len(rows) - 1)
+        if self.quick and len(rows) == len(self):
+            return without_self(*self.quick.search(self.unit(rows), k + 1))
+        pool = self.unit(rows)
+        cosines, places = nearest(pool, pool, k, exclude_self=True, lengths=np.ones(len(pool), np.float32))
+        return cosines, rows[places]
 
 
 def _of_run(run: RunFolder) -> store.Stored:
@@ -138,5 +183,5 @@ def _of_run(run: RunFolder) -> store.Stored:
         with progress.line("embedding", len(manifest)) as tell:
             pictures = pictures_of(run.recipe, manifest)
             parts = batches(encoder, pictures, manifest.every_row(), size=run.recipe.size, tell=tell)
-            store.write(folder, parts, pictures, store.facts_for(run))
+            store.write(folder, parts, pictures, store.facts_for(run, encoder.kind))
     return store.read(folder)
