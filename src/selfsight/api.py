@@ -220,7 +220,7 @@ def embed(
     `embeddings.json` says which encoder they belong to. Files that cannot be read have no vector; they are named
     in `bad_files.csv`. Or into a PostgreSQL database with pgvector (`to`), where the same command goes on.
     """
-    from selfsight.search import collect
+    from selfsight.searching import collect
 
     its = Run(run)
     columns = Columns(label_column, group_column, split_column, shared_labels)
@@ -251,8 +251,8 @@ def search(
     PLACE is a run (its own pictures are embedded on first use), a folder or a database that `embed` wrote. A query is
     a file, a row, or the name of a picture in the index; several are searched by their mean. The search is exact.
     """
-    from selfsight.search import story
-    from selfsight.search.narrow import Narrow
+    from selfsight.searching import story
+    from selfsight.searching.narrow import Narrow
 
     like = [query] if isinstance(query, str | Path) else query
     like, away = ([str(one) for one in several or ()] for several in (like, unlike))

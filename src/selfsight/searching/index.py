@@ -22,9 +22,9 @@ from selfsight.neighbours import nearest, unit
 from selfsight.nn import families
 from selfsight.nn.embedder import Embedder
 from selfsight.runs import RunFolder
-from selfsight.search.eye import Eye
-from selfsight.search.narrow import Narrow
-from selfsight.search.quick import Quick, speedy, without_self
+from selfsight.searching.eye import Eye
+from selfsight.searching.narrow import Narrow
+from selfsight.searching.quick import Quick, speedy, without_self
 
 __all__ = ["Index"]
 

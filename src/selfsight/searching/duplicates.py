@@ -13,7 +13,7 @@ from selfsight.data.splits import united
 from selfsight.embedding import progress
 from selfsight.errors import ImageError
 from selfsight.evaluation.leaks import CANDIDATES, Cells, grid
-from selfsight.search.index import Index
+from selfsight.searching.index import Index
 
 __all__ = ["duplicates"]
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from selfsight.errors import DataError
 from selfsight.neighbours import unit
-from selfsight.search.narrow import Narrow
+from selfsight.searching.narrow import Narrow
 
 __all__ = ["Query", "Searchable", "asked"]
 

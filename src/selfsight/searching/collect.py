@@ -19,8 +19,8 @@ from selfsight.errors import RecipeError
 from selfsight.nn.embedder import Embedder
 from selfsight.recipe import Columns
 from selfsight.runs import RunFolder
-from selfsight.search.database import Database
-from selfsight.search.fill import fill
+from selfsight.searching.database import Database
+from selfsight.searching.fill import fill
 
 __all__ = ["Wanted", "collect"]
 

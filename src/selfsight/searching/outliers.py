@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int
 
-from selfsight.search.index import Index
+from selfsight.searching.index import Index
 
 __all__ = ["outliers"]
 

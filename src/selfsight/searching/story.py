@@ -16,13 +16,13 @@ from jaxtyping import Int
 
 from selfsight import checkpoints
 from selfsight.errors import DiskError, RecipeError
-from selfsight.search.database import Database, is_address
-from selfsight.search.diverse import diverse
-from selfsight.search.duplicates import duplicates
-from selfsight.search.index import Index
-from selfsight.search.narrow import Narrow
-from selfsight.search.outliers import outliers
-from selfsight.search.query import asked
+from selfsight.searching.database import Database, is_address
+from selfsight.searching.diverse import diverse
+from selfsight.searching.duplicates import duplicates
+from selfsight.searching.index import Index
+from selfsight.searching.narrow import Narrow
+from selfsight.searching.outliers import outliers
+from selfsight.searching.query import asked
 from selfsight.views.sheet import contact_sheet_of
 
 __all__ = ["Wanted", "search"]

@@ -21,10 +21,10 @@ from selfsight import cli
 from selfsight.data.manifest import Manifest
 from selfsight.errors import DataError, RunError
 from selfsight.neighbours import nearest
-from selfsight.search.database import Database, distance, shown
-from selfsight.search.fill import fill
-from selfsight.search.index import Index
-from selfsight.search.narrow import Narrow
+from selfsight.searching.database import Database, distance, shown
+from selfsight.searching.fill import fill
+from selfsight.searching.index import Index
+from selfsight.searching.narrow import Narrow
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 from cluster import Cluster, cluster

@@ -15,8 +15,8 @@ from selfsight.embedding import store
 from selfsight.embedding.store import Parts
 from selfsight.embedding.upkeep import Change, change, same_encoder
 from selfsight.errors import RunError
-from selfsight.search.database import COLUMNS, EFFORTS, WIDEST, WIDEST_HALF, Database, distance
-from selfsight.search.quick import TEN, best, sample
+from selfsight.searching.database import COLUMNS, EFFORTS, WIDEST, WIDEST_HALF, Database, distance
+from selfsight.searching.quick import TEN, best, sample
 
 __all__ = ["fill"]
 

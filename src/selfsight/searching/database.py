@@ -21,9 +21,9 @@ from jaxtyping import Float
 
 from selfsight.embedding import store
 from selfsight.errors import DataError, MissingError, RunError
-from selfsight.search.eye import Eye
-from selfsight.search.index import Index
-from selfsight.search.narrow import Narrow
+from selfsight.searching.eye import Eye
+from selfsight.searching.index import Index
+from selfsight.searching.narrow import Narrow
 
 __all__ = ["Database", "is_address"]
 
