@@ -26,6 +26,8 @@ FENCES = {  # library: the only places that may import it, relative to the packa
     "cyclopts": ("cli.py",),
     "faiss": ("searching/quick.py",),
     "psycopg": ("searching/database.py", "searching/fill.py"),
+    "onnx": ("exporting/",),
+    "onnxruntime": ("exporting/",),
 }
 LIGHT = ("__init__.py", "__main__.py", "cli.py", "api.py", "recipe.py", "checkpoints.py", "errors.py", "report/")
 HEAVY = {"torch", "timm", "cv2", "lightning_fabric", "sklearn", "scipy"}

@@ -70,7 +70,7 @@ def test_help_is_quick_and_loads_nothing_heavy(command: str) -> None:
 def test_only_finished_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     listed = capsys.readouterr().out
-    first = ["inspect", "train", "evaluate", "compare", "classify", "embed", "search"]
+    first = ["inspect", "train", "evaluate", "compare", "classify", "embed", "search", "browse", "export"]
     assert list(cli.COMMANDS) == [*first, "methods", "demo"]
     assert all(name in listed for name in cli.COMMANDS)
     assert cli.main(["--version"]) == 0
@@ -144,6 +144,11 @@ def test_flags_reach_the_function(calls: list[dict[str, Any]]) -> None:
             {"data": "photos", "methods": "simclr,vdvs", "length": "10m", "seeds": 3},
         ),
         ("inspect photos --label-column kind", {"data": "photos", "label_column": "kind"}),
+        ("export runs/a", {"run": Path("runs/a")}),
+        (
+            "export runs/a photos --format onnx --int8",
+            {"run": Path("runs/a"), "data": "photos", "format": "onnx", "int8": True},
+        ),
         ("methods", {}),
         ("methods simclr", {"name": "simclr"}),
         ("demo --for 1m", {"length": "1m"}),

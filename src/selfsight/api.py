@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from selfsight import checkpoints
+from selfsight.browsing import browse
 from selfsight.comparison import compare
 from selfsight.errors import RunError
 from selfsight.recipe import Columns, Data, given
 from selfsight.runs import RunCheck, RunFolder
+from selfsight.searching import embed, search
 
 if TYPE_CHECKING:
     from selfsight.data.inspect import Inspection
     from selfsight.nn.embedder import Embedder
     from selfsight.nn.encoder import Encoder
 
-__all__ = ["Run", "RunCheck", "classify", "compare", "embed", "evaluate", "inspect", "methods", "search", "train"]
+__all__ = ["Run", "RunCheck", "browse", "classify", "compare", "embed", "evaluate", "export", "inspect", "methods"]
+__all__ += ["search", "train"]
 
 
 class Run(RunFolder):
@@ -54,6 +57,10 @@ class Run(RunFolder):
     def search(self, query: str | Path | Sequence[str | Path] | None = None, **options: Any) -> dict[str, Any]:
         """See `selfsight.search`."""
         return search(self.folder, query, **options)
+
+    def export(self, data: Data | None = None, **options: Any) -> dict[str, Any]:
+        """See `selfsight.export`."""
+        return export(self.folder, data, **options)
 
 
 def inspect(
@@ -117,6 +124,7 @@ def train(
     on_collapse: Literal["warn", "stop"] | None = None,
     use_all: bool = False,
     quiet: bool = False,
+    tensorboard: bool = False,
     label_column: str = "label",
     group_column: str = "group",
     split_column: str = "split",
@@ -150,6 +158,7 @@ def train(
         workers=session.WORKERS if workers is None else workers,
         save_every=session.seconds(save_every),
         quiet=quiet,
+        tensorboard=tensorboard,
         tell=lambda recipe, reasons: None if quiet else tables.plan(session.plan_rows(recipe, reasons)),
     )
     from selfsight import report
@@ -200,68 +209,6 @@ def evaluate(
     return found
 
 
-def embed(
-    run: str | Path,
-    data: Data | None = None,
-    *,
-    out: Path | None = None,
-    to: str | None = None,
-    append: bool = False,
-    prune: bool = False,
-    patches: bool = False,
-    batch: int = 256,
-    label_column: str = "label",
-    group_column: str = "group",
-    split_column: str = "split",
-    shared_labels: bool = False,
-) -> Path | str:
-    """Turn pictures into vectors: embeddings.npy (float32, memory-mappable), embeddings.parquet (path, label, row).
-
-    `embeddings.json` says which encoder they belong to. Files that cannot be read have no vector; they are named
-    in `bad_files.csv`. Or into a PostgreSQL database with pgvector (`to`), where the same command goes on.
-    """
-    from selfsight.searching import collect
-
-    its = Run(run)
-    columns = Columns(label_column, group_column, split_column, shared_labels)
-    wanted = collect.Wanted(None if out is None else Path(out), to, append, prune, patches, batch)
-    where = collect.collect(its, its.embedder(), None if data is None else given(data), columns, wanted)
-    return where if to is not None else Path(where)
-
-
-def search(
-    place: str | Path,
-    query: str | Path | Sequence[str | Path] | None = None,
-    *,
-    unlike: Sequence[str | Path] | None = None,
-    k: int = 10,
-    duplicates: bool = False,
-    outliers: bool = False,
-    diverse: int | None = None,
-    label: Sequence[str] | None = None,
-    path: str | None = None,
-    approximate: bool = False,
-    encoder: Path | None = None,
-    json: Path | None = None,
-    csv: Path | None = None,
-    sheet: Path | None = None,
-) -> dict[str, Any]:
-    """Find pictures: like some, there more than once, like no other, or worth a label next.
-
-    PLACE is a run (its own pictures are embedded on first use), a folder or a database that `embed` wrote. A query is
-    a file, a row, or the name of a picture in the index; several are searched by their mean. The search is exact.
-    """
-    from selfsight.searching import story
-    from selfsight.searching.narrow import Narrow
-
-    like = [query] if isinstance(query, str | Path) else query
-    like, away = ([str(one) for one in several or ()] for several in (like, unlike))
-    wanted = story.Wanted(like, away, k, Narrow(label or (), path), duplicates, outliers, diverse, approximate)
-    found = story.search(str(place), wanted, encoder, drawn=sheet is not None)
-    story.keep(found, json, csv, sheet)
-    return found
-
-
 def classify(
     run: str | Path,
     data: Data,
@@ -286,6 +233,30 @@ def classify(
     columns = changed(columns, label_column, group_column, split_column, shared_labels)
     known = None if labels is None else given(labels)
     return classifying.classify(its, its.encoder(), given(data), known, columns, Path(out))
+
+
+def export(
+    run: str | Path,
+    data: Data | None = None,
+    *,
+    out: Path | None = None,
+    format: Literal["timm", "onnx"] = "timm",
+    outputs: str = "embedding",
+    preprocess: bool = False,
+    int8: bool = False,
+) -> dict[str, Any]:
+    """Write the encoder as a folder that timm, transformers and (`onnx`) ONNX Runtime each load in one line.
+
+    It holds weights, preprocessing and a model card. Before it gets its name, `out` or RUN/export, its answers to
+    pictures of the run, or of DATA, are compared with the encoder's. ExportError when they differ.
+    """
+    from selfsight.exporting import folder, wanted
+    from selfsight.training import build, session
+
+    its, asked = Run(run), wanted.asked(format, outputs, preprocess, int8)
+    encoder, facts = its.encoder(), build.facts_of(its.recipe)
+    manifest = session.manifest_for(its.folder, its.recipe, None if data is None else given(data), its.recipe.columns)
+    return folder.write(its, encoder, manifest, facts, Path(out or its.folder / "export"), asked)
 
 
 def methods(name: str | None = None) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from selfsight.data.pictures import pictures_of
 from selfsight.embedding import progress, store, upkeep
 from selfsight.embedding.embed import batches
 from selfsight.errors import RecipeError
-from selfsight.nn.embedder import Embedder
+from selfsight.nn import families
 from selfsight.recipe import Columns
 from selfsight.runs import RunFolder
 from selfsight.searching.database import Database
@@ -48,9 +48,10 @@ class Wanted:
             raise RecipeError("--to takes one vector for each picture; leave --patches out")
 
 
-def collect(run: RunFolder, encoder: Embedder, data: list[str] | None, columns: Columns, wanted: Wanted) -> str:
+def collect(run: RunFolder, data: list[str] | None, columns: Columns, wanted: Wanted) -> str:
     """Write, add to or clean up an index; returns where it is. What changed is told on stderr."""
     wanted.check(data)
+    encoder = families.load(run.encoder_folder()).eval()
     database = Database(wanted.to) if wanted.to is not None else None  # refuses before anything takes long
     manifest = None
     if data is not None:
