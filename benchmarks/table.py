@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import browse
 import cards
 import collapse
 import end_to_end
@@ -24,6 +25,7 @@ import neighbours
 import nt_xent
 import onnx_runtime
 import quality
+import serve
 import start_up
 import supcon
 import vdvs
@@ -51,6 +53,7 @@ TABLES = {
     "end_to_end": end_to_end.table,
     "evaluation": evaluation.table,
     "killsweep": killsweep.table,
+    "browse": browse.table,
     "cards": cards.table,
     "interval_coverage": interval_coverage.table,
     "neighbours": neighbours.table,
@@ -59,6 +62,7 @@ TABLES = {
     "collapse": collapse.table,
     "monitors": monitors.table,
     "quality": quality.table,
+    "serve": serve.table,
     "start_up": start_up.table,
     "vdvs": vdvs.table,
     "supcon": supcon.table,

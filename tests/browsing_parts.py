@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import threading
 import time
@@ -39,6 +40,7 @@ def browsed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     photos = write_pictures(home / "photos")
     for number, name in enumerate(NASTY):
         (photos / "china" / f"{number:03d}.png").rename(photos / "china" / name)
+    shutil.copy(photos / "flower" / "031.png", photos / "flower" / "030.png")  # a duplicate
     selfsight.train(str(photos), method="simclr", length="2steps", out=home / "run", **TINY)
     Index.open(home / "run")
     return home / "run"

@@ -14,7 +14,7 @@ from selfsight.browsing.labels import Labels
 from selfsight.browsing.payloads import KEY, Payloads
 from selfsight.data.manifest import Manifest
 from selfsight.errors import RunError
-from selfsight.search.index import Index
+from selfsight.searching.index import Index
 
 
 def payloads_of(collection: Collection, folder: Path) -> Payloads:
@@ -84,7 +84,7 @@ def test_keys_that_are_none_give_nothing(collection: Collection, tmp_path: Path)
 def test_a_run_that_is_gone_still_shows_its_pictures(browsed: Path, tmp_path: Path) -> None:
     shutil.copytree(browsed / "embeddings", tmp_path / "index", ignore=shutil.ignore_patterns("browse"))
     index = Index.open(tmp_path / "index")
-    index.facts["run"] = str(tmp_path / "gone")
+    index.eye.folder = tmp_path / "gone"
     collection = gather([index])
     assert set(collection.splits) == {None}
     assert collection.sides[0].classifier is None
