@@ -70,7 +70,17 @@ def test_help_is_quick_and_loads_nothing_heavy(command: str) -> None:
 def test_only_finished_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     listed = capsys.readouterr().out
-    assert list(cli.COMMANDS) == ["inspect", "train", "evaluate", "compare", "classify", "embed", "methods", "demo"]
+    assert list(cli.COMMANDS) == [
+        "inspect",
+        "train",
+        "evaluate",
+        "compare",
+        "classify",
+        "embed",
+        "pack",
+        "methods",
+        "demo",
+    ]
     assert all(name in listed for name in cli.COMMANDS)
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == selfsight.__version__

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,7 @@ from selfsight import checkpoints
 from selfsight.data.bad import BadFile, first_bytes
 from selfsight.data.decode import Header, Refused
 from selfsight.data.kinds import KINDS, Kind
+from selfsight.data.shards import content_digest
 from selfsight.data.source import Listing, Row
 from selfsight.data.splits import held_out, united
 from selfsight.errors import DataError
@@ -135,9 +136,11 @@ class Manifest:
             yield name, self.digests[row], None if label < 0 else self.classes[label], group, bool(self.test[row])
 
 
-@dataclass(frozen=True)
-class _Seen:
+class Described(NamedTuple):
+    """A row of a listing whose file was read: its bytes, their digest and what they hold."""
+
     row: Row
+    size: int
     digest: str
     header: Header
 
@@ -150,34 +153,42 @@ def scan(listing: Listing, *, seed: int = 0, use_all: bool = False, holdout: flo
     contents go the same way. `use_all` chooses none, and lets what the source declares train too, still marked as test.
     Raises DataError when no picture can be read.
     """
+    seen, bad = described(listing)
+    made = _manifest(seen, bad, _test(seen, seed, 0.0 if use_all else holdout))
+    return replace(made, use_all=use_all, kind=listing.kind)
+
+
+def described(listing: Listing) -> tuple[list[Described], tuple[BadFile, ...]]:
+    """What each file of a listing holds, and the files that cannot be read. DataError when none can."""
     with ThreadPoolExecutor(READERS, thread_name_prefix="scan") as pool:
         results = list(pool.map(partial(_see, KINDS[listing.kind]), listing.rows))
-    seen = [one for one in results if isinstance(one, _Seen)]
+    seen = [one for one in results if isinstance(one, Described)]
     bad = (*listing.refused, *(one for one in results if isinstance(one, BadFile)))
     if not seen:
         raise DataError(
             f"none of {len(bad)} files can be read as a {KINDS[listing.kind].one}; the first is {bad[0].path!r}: "
             f"{bad[0].reason}{f' ({bad[0].detail})' if bad[0].detail else ''}."
         )
-    made = _manifest(seen, bad, _test(seen, seed, 0.0 if use_all else holdout))
-    return replace(made, use_all=use_all, kind=listing.kind)
+    return seen, bad
 
 
-def _see(kind: Kind, row: Row) -> _Seen | BadFile:
+def _see(kind: Kind, row: Row) -> Described | BadFile:
+    if row.seen is not None:
+        return Described(row, *row.seen)
     try:
         data = kind.read(row.path)
-        return _Seen(row, blake2b(data, digest_size=16).hexdigest(), kind.describe(data))
+        return Described(row, len(data), content_digest(data), kind.describe(data))
     except Refused as refused:
         return BadFile(row.path, refused.reason, refused.detail, first_bytes(row.path))
 
 
-def _test(seen: Sequence[_Seen], seed: int, holdout: float) -> list[bool]:
+def _test(seen: Sequence[Described], seed: int, holdout: float) -> list[bool]:
     """Which pictures are the test part. Those without a declared part go together when they share a group or contents:
     with a copy of theirs that is declared test, else with one that is declared train, else as a hash says."""
     keys = [
         (("contents", one.digest), *([("group", *_group(one.row))] if one.row.split is None else [])) for one in seen
     ]
-    together: dict[int, list[_Seen]] = {}
+    together: dict[int, list[Described]] = {}
     units = united(keys)
     for unit, one in zip(units, seen, strict=True):
         together.setdefault(unit, []).append(one)
@@ -187,7 +198,7 @@ def _test(seen: Sequence[_Seen], seed: int, holdout: float) -> list[bool]:
     ]
 
 
-def _part(together: Sequence[_Seen], seed: int, holdout: float) -> bool:
+def _part(together: Sequence[Described], seed: int, holdout: float) -> bool:
     """Whether pictures that must not be parted are held out; the hash is of their first group by name."""
     declared = {one.row.split for one in together} - {None}
     if declared:
@@ -196,7 +207,7 @@ def _part(together: Sequence[_Seen], seed: int, holdout: float) -> bool:
     return held_out(min(groups or [one.digest for one in together]), holdout, seed)
 
 
-def _manifest(seen: Sequence[_Seen], bad: tuple[BadFile, ...], test: Sequence[bool]) -> Manifest:
+def _manifest(seen: Sequence[Described], bad: tuple[BadFile, ...], test: Sequence[bool]) -> Manifest:
     classes = _classes(one.row.label for one in seen)
     number = {label: place for place, label in enumerate(classes)}
     groups = {key: place for place, key in enumerate(dict.fromkeys(_group(one.row) for one in seen))}

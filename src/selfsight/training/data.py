@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from selfsight import distributed
-from selfsight.data.cache import ROOM
 from selfsight.data.loader import Loader
 from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import BadFile, Pictures, add_bad_files
@@ -33,8 +31,7 @@ class TrainingData:
 
     def __init__(self, recipe: Recipe, manifest: Manifest, method: Method, folder: Path, workers: int) -> None:
         self.recipe, self.folder = recipe, folder
-        room = ROOM // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        self.pictures = Pictures(manifest, format_of(recipe), noted=folder / "bad_files.csv", room=room)
+        self.pictures = Pictures(manifest, format_of(recipe), noted=folder / "bad_files.csv", kept=True)
         self.rows = manifest.train_rows()
         self.labels = torch.from_numpy(manifest.labels[self.rows])
         self.loader = Loader(

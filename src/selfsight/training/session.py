@@ -19,6 +19,7 @@ from selfsight.data.pictures import Pictures, write_bad_files
 from selfsight.errors import DataError, DiskError, RecipeError, RunError
 from selfsight.methods.base import Method
 from selfsight.recipe import Columns, Recipe, Whole
+from selfsight.training import ranks
 from selfsight.training.autotune import stand_in
 from selfsight.training.build import engine, facts_of, method_of, optimizer_of
 from selfsight.training.data import TrainingData, format_of
@@ -54,9 +55,11 @@ def train(
         with distributed.first_goes_ahead():
             if distributed.rank() == 0:
                 recipe, manifest = settled(request, folder, tell)
-        if distributed.rank() > 0:
-            recipe, manifest = Recipe.from_yaml(folder / "recipe.yaml"), Manifest.load(folder / "manifest.parquet")
-        method = stages(recipe, manifest, folder, workers=workers, save_every=save_every, quiet=quiet)
+        with ranks.watched():
+            if distributed.rank() > 0:
+                recipe, manifest = ranks.decided(folder)
+            manifest = ranks.agreed(request.data, recipe, manifest)
+            method = stages(recipe, manifest, folder, workers=workers, save_every=save_every, quiet=quiet)
         if distributed.rank() == 0:
             with room_in(folder):
                 show_outputs(recipe, manifest, method, folder / "outputs.png")
@@ -173,6 +176,7 @@ def stages(recipe: Recipe, manifest: Manifest, folder: Path, *, workers: int, sa
     title = f"{recipe.method}: " if recipe.before or folder.parent.name == "stages" else ""
     data = TrainingData(recipe, manifest, method, folder, workers)
     watcher = Watcher(recipe, quiet=quiet or distributed.rank() > 0, title=title)
+    data.pictures.say = watcher.say
     return Trainer(recipe, folder, engine(recipe), method, optimizer, data, watcher, save_every).fit()
 
 
