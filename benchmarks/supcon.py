@@ -122,6 +122,7 @@ def cross_entropy(run: Any) -> tuple[Any, Any]:
     from selfsight.data.loader import Loader
     from selfsight.data.manifest import Manifest
     from selfsight.data.order import permuted
+    from selfsight.data.pictures import pictures_of
     from selfsight.methods.base import Group, Training
     from selfsight.training import optimizers, schedule, session
     from selfsight.training.build import method_of
@@ -134,7 +135,7 @@ def cross_entropy(run: Any) -> tuple[Any, Any]:
     training = Training(recipe.optimizer, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     optimizer = optimizers.build([Group([*model.parameters()])], training, recipe.lr)
     rows = manifest.train_rows()
-    known, labels = session.pictures_of(recipe, manifest), torch.from_numpy(manifest.labels[rows])
+    known, labels = pictures_of(recipe, manifest), torch.from_numpy(manifest.labels[rows])
     loader = Loader(known, rows, labels, method.views(recipe.size), seed=recipe.seed, workers=session.WORKERS)
     epochs, length = -(-recipe.steps // recipe.epoch_steps), recipe.epoch_steps * recipe.batch
     order = torch.cat([permuted(len(rows), recipe.seed, epoch)[:length] for epoch in range(epochs)])
@@ -156,13 +157,13 @@ def scored(run: Any, encoder: Any, classifier: Any = None) -> dict[str, Any]:
     import torch
 
     from selfsight.data.manifest import Manifest
+    from selfsight.data.pictures import pictures_of
     from selfsight.embedding.embed import embed
     from selfsight.evaluation import linear
     from selfsight.evaluation.task import pose
-    from selfsight.training import session
 
     recipe, manifest = run.recipe, Manifest.load(run.folder / "manifest.parquet")
-    features, rows = embed(encoder, session.pictures_of(recipe, manifest), manifest.every_row(), size=recipe.size)
+    features, rows = embed(encoder, pictures_of(recipe, manifest), manifest.every_row(), size=recipe.size)
     task = pose(manifest.labels[rows], manifest.groups[rows], manifest.test[rows], manifest.classes)
     test = features[task.test]
     found = linear.measure(features[task.train], task.train_labels, task.train_groups, test, task.test_labels)

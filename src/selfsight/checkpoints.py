@@ -19,7 +19,7 @@ from typing import Any
 
 from selfsight.errors import CheckpointError, DiskError
 
-__all__ = ["clean", "drop_after", "latest", "read", "replace_file", "steps", "survey", "verify", "write"]
+__all__ = ["clean", "drop_after", "into_place", "latest", "read", "replace_file", "steps", "survey", "verify", "write"]
 
 KEPT = 2  # the newest and the one before
 NAME = re.compile(r"step-(\d{8})")
@@ -33,7 +33,7 @@ def write(folder: Path, step: int, files: Mapping[str, bytes], facts: Mapping[st
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write_all(partial, files, {"step": step, **facts})
-        _into_place(partial, final)
+        into_place(partial, final)
         verify(final)
         replace_file(folder / "LATEST", f"{final.name}\n".encode())
         _forget_old(folder)
@@ -57,7 +57,8 @@ def _write_all(partial: Path, files: Mapping[str, bytes], facts: Mapping[str, An
     _sync_folder(partial)
 
 
-def _into_place(partial: Path, final: Path) -> None:
+def into_place(partial: Path, final: Path) -> None:
+    """Give a folder whose files are on disk its final name; what had that name before goes."""
     if final.exists():  # the same step again, after a fall-back to an older checkpoint
         aside = final.with_name(f"{final.name}.tmp-{os.getpid()}-old")
         final.rename(aside)

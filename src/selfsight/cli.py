@@ -22,6 +22,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "compare": api.compare,
     "classify": api.classify,
     "embed": api.embed,
+    "export": api.export,
     "pack": api.pack,
     "methods": api.methods,
     "demo": demo,
@@ -76,6 +77,12 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "out": "The folder to write.",
     "pack.out": "The folder to write: new, empty, or one that an earlier start did not complete.",
     "classify.out": "The CSV file to write: path, prediction, confidence, the next two classes, or why there is none.",
+    "export.data": "Pictures to check the export with, given as elsewhere; by default those of the run.",
+    "export.out": "The folder to write; by default RUN/export. An earlier export there is replaced.",
+    "format": "timm: a folder for timm and transformers. onnx: the same, and a graph for ONNX Runtime in it.",
+    "outputs": "What the ONNX graph gives: embedding, patches, or embedding,patches.",
+    "preprocess": "The ONNX graph takes pixels as they were decoded (integers, B H W C) and normalises them itself.",
+    "int8": "Also write the ONNX graph in 8-bit integers, and measure what that costs.",
     "inspect.out": "Write the contact sheet and the findings into this folder; without it nothing is written.",
     "resume": "Go on with this run, from the very next picture.",
     "config": "Take settings from this recipe.yaml; flags and --set win over it.",
@@ -87,6 +94,7 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "use_all": "Train on the test part too. Every later number of this run then says so.",
     "force": "Go on where a check would stop.",
     "quiet": "Print nothing but errors.",
+    "tensorboard": "Also write the metrics as event files into RUN/tensorboard.",
     "finetune": "Also train the whole network with 1, 10 and 100 % of the labels, from this run's encoder and from "
     "scratch (it says how many minutes that takes).",
     "finetune_for": "How long each training of --finetune is: 500steps (the default), 30epochs, 50kimages; 10m is for "

@@ -9,7 +9,6 @@ import numpy as np
 
 from selfsight.data import decode, text
 from selfsight.data.decode import Header
-from selfsight.errors import ImageError
 
 # Pictures that are refused later, by name, so that nobody wonders where they went.
 REFUSED = "heic heif jxl jp2 j2k exr hdr psd ico tga pcx dib dcm dng cr2 cr3 nef arw orf rw2 raf"
@@ -24,7 +23,8 @@ class Kind:
     opened: str  # endings, without dots
     read: Callable[[str], bytes]  # of a file; raises Refused
     describe: Callable[[bytes], Header]  # raises Refused
-    decoded: Callable[[bytes], np.ndarray]  # (H, W, C); raises Refused
+    decode: Callable[[str], np.ndarray]  # (H, W, C); raises ImageError
+    array: Callable[[bytes], np.ndarray]  # the same from the bytes of a file; raises Refused
     named: str = ""  # endings that are taken up only to be refused
     size: int | None = None  # of an evaluation view, where the samples' own sizes do not decide it
     facts: Mapping[str, str] = field(default_factory=dict)  # what `inspect` calls a fact; "": not told
@@ -32,13 +32,6 @@ class Kind:
     def said(self, sentence: str) -> str:
         """A sentence of our own that speaks of pictures, as it is said of this kind."""
         return sentence.replace("picture", self.one)
-
-    def decode(self, path: str) -> np.ndarray:
-        """The sample in a file. Raises ImageError."""
-        try:
-            return self.decoded(self.read(path))
-        except decode.Refused as refused:
-            raise ImageError(path, refused.reason, refused.detail) from refused
 
     @property
     def endings(self) -> frozenset[str]:
@@ -55,7 +48,8 @@ KINDS = {
             "png jpg jpeg jpe jfif webp avif gif bmp ppm pgm pbm pnm tif tiff",
             decode.read,
             decode.describe,
-            decode.decoded,
+            decode.decode,
+            decode.opened,
             named=REFUSED,
         ),
         Kind(
@@ -64,7 +58,8 @@ KINDS = {
             "txt",
             text.read,
             text.describe,
-            text.decoded,
+            text.decode,
+            text.opened,
             size=512,  # words: most pages whole, at the cost of one small picture
             facts={"pictures": "documents", "widths": "words"}
             | dict.fromkeys(("heights", "channels", "dtypes", "bits", "constant", "constant_count"), ""),

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Int
 from pyarrow import parquet
 
 from selfsight import checkpoints
+from selfsight.data import tables
 from selfsight.data.bad import BadFile, first_bytes
 from selfsight.data.decode import Header, Refused
 from selfsight.data.kinds import KINDS, Kind
@@ -83,6 +84,8 @@ class Manifest:
 
     def difference(self, other: Manifest) -> str | None:
         """What changed from this manifest to `other`, in one sentence; None when nothing that matters did."""
+        if self._same(other):
+            return None
         before = {name: facts for name, *facts in self._facts()}
         after = {name: facts for name, *facts in other._facts()}
         for sentence, names in (
@@ -101,15 +104,14 @@ class Manifest:
         return None if self.names == other.names else "the pictures changed their order."
 
     def save(self, path: str | Path) -> None:
-        """Write the table as Parquet, whole or not at all; names are bytes, as not every file name is text."""
+        """Write the table as Parquet, whole or not at all."""
         columns: dict[str, Any] = {name: getattr(self, name) for name in COLUMNS}
-        columns |= {name: [os.fsencode(text) for text in getattr(self, name)] for name in ("paths", "names")}
-        columns |= {"digests": list(self.digests), "dtypes": list(self.dtypes)}
+        columns |= {name: tables.column_of(getattr(self, name)) for name in TEXTS}
         bad = [{**asdict(one), "first_bytes": one.first_bytes.hex()} for one in self.bad]
         facts = {"classes": self.classes, "bad": bad, "use_all": self.use_all, "kind": self.kind}
         table = pa.table(columns).replace_schema_metadata({key: json.dumps(value) for key, value in facts.items()})
         sink = pa.BufferOutputStream()
-        parquet.write_table(table, sink)
+        parquet.write_table(table, sink, use_dictionary=["dtypes"])  # the other texts are all different
         checkpoints.replace_file(Path(path), sink.getvalue().to_pybytes())
 
     @classmethod
@@ -119,13 +121,20 @@ class Manifest:
             table = parquet.read_table(path)
             facts = {key.decode(): json.loads(text) for key, text in (table.schema.metadata or {}).items()}
             columns: dict[str, Any] = {name: table[name].to_numpy() for name in COLUMNS}
-            columns |= {name: tuple(map(os.fsdecode, table[name].to_pylist())) for name in ("paths", "names")}
-            columns |= {name: tuple(table[name].to_pylist()) for name in ("digests", "dtypes")}
+            columns |= {name: tuple(tables.values_of(table[name])) for name in TEXTS}
             bad = [BadFile(**one | {"first_bytes": bytes.fromhex(one["first_bytes"])}) for one in facts["bad"]]
             columns |= {"use_all": bool(facts.get("use_all", False)), "kind": str(facts.get("kind", cls.kind))}
             return cls(**columns, classes=tuple(facts["classes"]), bad=tuple(bad))
         except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as error:
             raise DataError(f"{str(path)!r} is not a manifest of pictures ({error}); start the run anew.") from error
+
+    def _same(self, other: Manifest) -> bool:
+        """Whether nothing differs, found quickly."""
+        arrays = [(self.labels, other.labels), (self.test, other.test), (_firsts(self.groups), _firsts(other.groups))]
+        texts = ("names", "digests", "classes")
+        return all(getattr(self, name) == getattr(other, name) for name in texts) and all(
+            np.array_equal(mine, theirs) for mine, theirs in arrays
+        )
 
     def _facts(self) -> Iterable[tuple[str, str, str | None, str, bool]]:
         """What makes a row the same row; a group is called by its first member, a label by its class."""
@@ -225,6 +234,13 @@ def _manifest(seen: Sequence[Described], bad: tuple[BadFile, ...], test: Sequenc
         classes=classes,
         bad=bad,
     )
+
+
+def _firsts(groups: Int[np.ndarray, "N"]) -> Int[np.ndarray, "N"]:
+    """Groups called by the row of their first member."""
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    found: np.ndarray = first[group]
+    return found
 
 
 def _classes(labels: Iterable[str | None]) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ import tarfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from selfsight import checkpoints
-from selfsight.data import packed
+from selfsight.data import packed, tables
 from selfsight.data.bad import write_bad_files
 from selfsight.data.decode import Refused
 from selfsight.data.kinds import KINDS
@@ -185,24 +184,18 @@ def _table(
     rows, headers = [one.row for one in seen], [one.header for one in seen]
     place = {row.path: number for number, row in enumerate(listing.rows)}
     kept = [place[row.path] for row in rows]
-    columns = {name: _texts([values[number] for number in kept]) for name, values in more.items()}
-    columns |= {name: _texts([getattr(row, name) for row in rows]) for name in ("name", "label", "group", "split")}
+    columns = {name: tables.column_of([values[number] for number in kept]) for name, values in more.items()}
+    columns |= {
+        name: tables.column_of([getattr(row, name) for row in rows]) for name in ("name", "label", "group", "split")
+    }
     columns |= {
         "shard": pa.array([number for number, members in enumerate(shards) for _ in members], pa.int32()),
         "offset": pa.array([member.offset for members in shards for member in members], pa.int64()),
         "length": pa.array([one.size for one in seen], pa.int64()),
-        "digest": _texts([one.digest for one in seen]),
+        "digest": tables.column_of([one.digest for one in seen]),
         "source": pa.array([row.source for row in rows], pa.int32()),
         **{name: [getattr(header, name) for header in headers] for name in ("width", "height", "channels")},
         **{name: [getattr(header, name) for header in headers] for name in ("dtype", "format")},
     }
     facts = {"version": packed.VERSION, "kind": listing.kind, "titles": listing.titles}
     return pa.table(columns).replace_schema_metadata({key: json.dumps(value) for key, value in facts.items()})
-
-
-def _texts(values: Sequence[str | None]) -> pa.Array:
-    """A column of text, or of bytes where a file's name in it is no text."""
-    found = pa.array([None if value is None else os.fsencode(value) for value in values], pa.binary())
-    with suppress(pa.ArrowInvalid):
-        return found.cast(pa.string())
-    return found

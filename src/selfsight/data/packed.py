@@ -6,7 +6,6 @@ Nothing of a shard is read for it: the header of every picture was taken when it
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from pyarrow import parquet
 
-from selfsight.data import remote
+from selfsight.data import remote, tables
 from selfsight.data.shards import Place
 from selfsight.errors import DataError
 
@@ -35,9 +34,8 @@ class Packed(NamedTuple):
     titles: tuple[str, ...]  # of the sources that were packed
 
     def column(self, name: str) -> Sequence[Any]:
-        """One column as plain values; bytes are names that are no text."""
-        values: list[Any] = self.table[name].to_pylist()
-        return list(map(_text, values)) if pa.types.is_binary(self.table[name].type) else values
+        """One column as plain values."""
+        return tables.values_of(self.table[name])
 
     def addresses(self) -> Iterator[str]:
         """Where each picture lies, as `shards.at` reads it."""
@@ -69,7 +67,3 @@ def opened(place: str) -> Packed:
         raise DataError(f"{place!r} holds no {TABLE}; give the address of what `selfsight pack` wrote.") from error
     except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as error:
         raise DataError(f"{file!r} cannot be read ({error}); pack the pictures again.") from error
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else os.fsdecode(value)

@@ -165,7 +165,7 @@ class Encoder(Embedder):
         preprocess |= {**scale, "resize": "short side to size, antialiased", "crop": "centre"}
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.backbone.state_dict().items()}
         told = json.dumps({**preprocess, **(facts or {})}, indent=1)
-        checkpoints.replace_file(folder / "model.safetensors", save(weights))
+        checkpoints.replace_file(folder / "model.safetensors", save(weights, {"format": "pt"}))  # transformers asks
         checkpoints.replace_file(folder / "preprocess.json", told.encode())
         # last: a folder with config.json is an encoder that is whole
         checkpoints.replace_file(folder / "config.json", json.dumps(config, indent=1).encode())

@@ -14,16 +14,12 @@ from selfsight import distributed
 from selfsight.data.loader import Loader
 from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import BadFile, Pictures, add_bad_files
-from selfsight.data.ranges import PixelFormat
+from selfsight.data.ranges import format_of
 from selfsight.embedding.embed import embed
-from selfsight.methods.base import Method, Prepared
+from selfsight.errors import AddressError
+from selfsight.methods.base import Batch, Method, Prepared
 from selfsight.recipe import Recipe
 from selfsight.training.monitor import Monitor
-
-
-def format_of(recipe: Recipe) -> PixelFormat:
-    """The pixel format that the recipe keeps."""
-    return PixelFormat(**{name: value for name, value in recipe.pixels.items() if name not in ("mean", "std")})
 
 
 class TrainingData:
@@ -81,3 +77,12 @@ class TrainingData:
     def note_bad_files(self) -> None:
         """Bring bad_files.csv up to date; what was found before the run was stopped stays in it."""
         add_bad_files(self.folder / "bad_files.csv", self.pictures.bad_files)
+
+
+def reachable(batches: Iterator[Batch], save: Callable[[], None]) -> Iterator[Batch]:
+    """The batches. When the next ones are out of reach, `save` first: the steps that are done are not lost."""
+    try:
+        yield from batches
+    except AddressError:
+        save()
+        raise

@@ -17,14 +17,15 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from selfsight import checkpoints, distributed
-from selfsight.errors import AddressError, DiskError, Interrupted, TrainingError
+from selfsight.errors import DiskError, Interrupted, TrainingError
 from selfsight.methods.base import Batch, Epoch, Method, Projections, Terms
 from selfsight.nn.embedder import Embedder
 from selfsight.recipe import Recipe
 from selfsight.training import gradcache, guard, schedule, signs, state
 from selfsight.training.best import Best
 from selfsight.training.build import facts_of
-from selfsight.training.data import TrainingData
+from selfsight.training.data import TrainingData, reachable
+from selfsight.training.events import Events
 from selfsight.training.fault import blamed
 from selfsight.training.journal import Journal
 from selfsight.training.optimizers import set_rate
@@ -46,6 +47,7 @@ class Trainer:
     data: TrainingData
     watcher: Watcher
     save_every: float  # seconds; 0 saves at every step
+    events: type[Events] | None = None
 
     def __post_init__(self) -> None:
         self.best = Best(self.recipe.keep)
@@ -56,7 +58,8 @@ class Trainer:
         raw_optimizer = self.optimizer
         self.wrapped, self.optimizer = self.fabric.setup(self.method, raw_optimizer)
         self.wrapped.mark_forward_method("project")
-        self.journal = Journal(None if distributed.rank() else self.folder, step - (step == 0))  # rank 0 alone writes
+        main = distributed.rank() == 0  # the other ranks write nothing
+        self.journal = Journal(self.folder if main else None, step - (step == 0), self.events)
         self.saved_at, self.started_at, self.failures = time.monotonic(), time.monotonic(), 0
         self.guard = guard.Guard(self.recipe.lr, lambda: self.method.chance(self.recipe.batch))
         for line in self.journal.past():
@@ -118,19 +121,15 @@ class Trainer:
             self.method.on_epoch_start(record)
         order = self.method.order(record)[within * recipe.batch :]
         batches = data.loader.batches(order, step * recipe.batch, recipe.batch, distributed.rank(), distributed.world())
-        try:
-            for batch in batches:
-                started = time.monotonic()
-                self.step(step, self.fabric.to_device(batch))
-                step += 1
-                self.watcher.step(step, time.monotonic() - started)
-                self.watcher.bad_files(self.data.found_bad)
-                self.after(step, signals)
-                if step == recipe.steps:
-                    break
-        except AddressError:  # the next pictures are out of reach; the steps that are done are not lost
-            self.save(step)
-            raise
+        for batch in reachable(batches, lambda: self.save(step)):  # noqa: B023 - called between two steps
+            started = time.monotonic()
+            self.step(step, self.fabric.to_device(batch))
+            step += 1
+            self.watcher.step(step, time.monotonic() - started)
+            self.watcher.bad_files(self.data.found_bad)
+            self.after(step, signals)
+            if step == recipe.steps:
+                break
         return step
 
     def record(self, number: int) -> Epoch:
@@ -225,7 +224,7 @@ class Trainer:
         if self.glances(step):
             self.glance(step)
         due = time.monotonic() - self.saved_at >= self.save_every
-        asked = distributed.largest(torch.tensor([signals.asked, due, bool(self.collapsed)], dtype=torch.float32))
+        asked = distributed.largest(torch.tensor([float(signals.asked), float(due), float(bool(self.collapsed))]))
         if asked.any() or step == self.recipe.steps:
             self.save(step)
         if asked[2]:
@@ -259,12 +258,13 @@ class Trainer:
             kept = {"kept": True} if self.best.offer(step, seen, encoder) else {}
             self.note(step, progress=step / self.recipe.steps, **seen, **kept)
             self.watcher.quality(step, seen)
-            took, pace = time.monotonic() - self.started_at, self.watcher.images_per_second
-            self.journal.time(step, seconds=took, images_per_second=pace)
+            speed = {"seconds": time.monotonic() - self.started_at, "images_per_second": self.watcher.images_per_second}
+            self.journal.time(step, **speed)
 
     def glances(self, step: int) -> bool:
-        """Whether the guard looks after this step; on one rank, since all hold the same."""
-        return step % guard.EVERY == 0 and distributed.rank() == 0
+        """Whether the guard looks after this step, and once more at the end; on one rank, since all hold the same."""
+        last = step == self.recipe.steps > guard.EVERY
+        return (step % guard.EVERY == 0 or last) and distributed.rank() == 0
 
     def glance(self, step: int) -> None:
         """Note the signs of a collapse: of the encoder, of what the method keeps, and of the step just done."""

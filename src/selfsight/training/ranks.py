@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-import torch.distributed as dist
+from torch._C._distributed_c10d import TCPStore
 
 from selfsight import distributed, methods
 from selfsight.data import source
@@ -51,9 +51,8 @@ def agreed(data: Sequence[str], recipe: Recipe, manifest: Manifest) -> Manifest:
     found = distributed.everyones(differs, patience=distributed.PATIENCE)
     for rank, said in enumerate(found):
         if said is not None:
-            raise RunError(
-                f"rank {rank} does not see the pictures of rank 0: {said.rstrip('.')}; give all the same DATA"
-            )
+            what = said.removeprefix("the pictures changed: ").rstrip(".")
+            raise RunError(f"rank {rank} does not see the pictures of rank 0: {what}; give every machine the same DATA")
     return own
 
 
@@ -83,7 +82,7 @@ class Pulse:
 
     def __init__(self) -> None:
         place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        self._store = dist.TCPStore(*place, is_master=False, wait_for_workers=False, timeout=STORE)
+        self._store = TCPStore(*place, is_master=False, wait_for_workers=False, timeout=STORE)
         self._ended = threading.Event()
         self._store.set(_key(distributed.rank()), "0")
         self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)

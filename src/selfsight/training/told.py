@@ -56,7 +56,8 @@ def plan_rows(recipe: Recipe, reasons: Mapping[str, str]) -> list[tuple[str, obj
         rows.append((f"  {name}", value, reasons.get(f"settings.{name}", "as kept in the recipe")))
     rows += [(name, reasons[name], "from the measured step") for name in ("eta", "memory") if name in reasons]
     if "canvases" in reasons:
-        rows.append(("decoded pictures", *reasons["canvases"].split(", ", 1)))
+        kept, _, where = reasons["canvases"].partition(", ")
+        rows.append(("decoded pictures", kept, where))
     if "batch norm" in reasons:
         rows.append(("batch norm", "per micro-batch", reasons["batch norm"]))
     return rows

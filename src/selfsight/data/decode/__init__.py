@@ -20,18 +20,7 @@ from selfsight.data.decode.formats import LONGEST_MAGIC, Refused, sniff
 from selfsight.data.decode.raster import MAX_PIXELS, Header, header, pixels
 from selfsight.errors import ImageError
 
-__all__ = [
-    "MAX_BYTES",
-    "MAX_PIXELS",
-    "Header",
-    "Refused",
-    "decode",
-    "decoded",
-    "describe",
-    "displayed",
-    "probe",
-    "read",
-]
+__all__ = ["MAX_BYTES", "MAX_PIXELS", "Header", "Refused", "decode", "describe", "displayed", "opened", "probe", "read"]
 
 MAX_BYTES = 1 << 30  # of a file; larger ones are refused unread
 ERRORS = {
@@ -49,9 +38,14 @@ def decode(path: str | Path) -> np.ndarray:
     Raises ImageError with a `reason` of `selfsight.data.decode.formats`.
     """
     try:
-        return decoded(read(str(path)))
+        return opened(read(str(path)))
     except Refused as refused:
         raise ImageError(str(path), refused.reason, refused.detail) from refused
+
+
+def opened(data: bytes) -> np.ndarray:
+    """Decode one picture from the bytes of its file. Raises Refused."""
+    return pixels(sniff(data[:LONGEST_MAGIC]), data)
 
 
 def probe(path: str | Path) -> Header:
@@ -65,11 +59,6 @@ def probe(path: str | Path) -> Header:
 def describe(data: bytes) -> Header:
     """Describe a picture from the bytes of its file. Raises Refused."""
     return header(sniff(data[:LONGEST_MAGIC]), data)
-
-
-def decoded(data: bytes) -> np.ndarray:
-    """Decode a picture from the bytes of its file. Raises Refused."""
-    return pixels(sniff(data[:LONGEST_MAGIC]), data)
 
 
 def read(path: str, check: Callable[[bytes], object] = sniff) -> bytes:
