@@ -4,9 +4,9 @@
 
 SimCLR with a ResNet-18 in fp32 on crops of scikit-learn's photographs: `selfsight train` with one thread, with two
 threads, and as two ranks of one thread by torchrun, in turns; images/s between the first look and the last of each
-run's timing.jsonl. The share of communication is the time of an all-reduce of the network's gradient and of a gather of the
-projections between two such ranks that do nothing else, against the time of a step of theirs: what it would cost if
-none of it were hidden behind the backward pass.
+run's timing.jsonl. The share of communication is the time of an all-reduce of the network's gradient and of a gather
+of the projections between two such ranks that do nothing else, against the time of a step of theirs: what it would
+cost if none of it were hidden behind the backward pass.
 """
 
 from __future__ import annotations

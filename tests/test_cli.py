@@ -70,7 +70,8 @@ def test_help_is_quick_and_loads_nothing_heavy(command: str) -> None:
 def test_only_finished_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     listed = capsys.readouterr().out
-    usual = ["inspect", "train", "evaluate", "compare", "classify", "embed", "export", "pack", "methods", "demo"]
+    usual = ["inspect", "train", "evaluate", "compare", "classify", "embed", "browse", "export"]
+    usual += ["pack", "methods", "demo"]
     assert list(cli.COMMANDS) == usual
     assert all(name in listed for name in cli.COMMANDS)
     assert cli.main(["--version"]) == 0
@@ -132,6 +133,7 @@ def test_flags_reach_the_function(calls: list[dict[str, Any]]) -> None:
             "export runs/a photos --format onnx --int8",
             {"run": Path("runs/a"), "data": "photos", "format": "onnx", "int8": True},
         ),
+        ("pack photos shards", {"data": "photos", "out": Path("shards")}),
         ("methods", {}),
         ("methods simclr", {"name": "simclr"}),
         ("demo --for 1m", {"length": "1m"}),

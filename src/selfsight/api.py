@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from selfsight import checkpoints
+from selfsight.browsing import browse
 from selfsight.comparison import compare
 from selfsight.errors import RunError
 from selfsight.packing import pack
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from selfsight.nn.embedder import Embedder
     from selfsight.nn.encoder import Encoder
 
-__all__ = ["Run", "RunCheck", "classify", "compare", "embed", "evaluate", "export", "inspect", "methods"]
+__all__ = ["Run", "RunCheck", "browse", "classify", "compare", "embed", "evaluate", "export", "inspect", "methods"]
 __all__ += ["pack", "train"]
 
 
@@ -295,6 +296,5 @@ def methods(name: str | None = None) -> list[dict[str, Any]]:
 
 def changed(columns: Columns, label: str | None, group: str | None, split: str | None, shared: bool) -> Columns:
     """The columns, with those that were asked for in place of theirs."""
-    return Columns(
-        label or columns.label, group or columns.group, split or columns.split, shared or columns.shared_labels
-    )
+    named = (label or columns.label, group or columns.group, split or columns.split)
+    return Columns(*named, shared or columns.shared_labels)
