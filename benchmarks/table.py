@@ -21,6 +21,7 @@ import interval_coverage
 import killsweep
 import monitors
 import neighbours
+import nt_xent
 import onnx_runtime
 import quality
 import start_up
@@ -53,6 +54,7 @@ TABLES = {
     "cards": cards.table,
     "interval_coverage": interval_coverage.table,
     "neighbours": neighbours.table,
+    "nt_xent": nt_xent.table,
     "onnx_runtime": onnx_runtime.table,
     "collapse": collapse.table,
     "monitors": monitors.table,

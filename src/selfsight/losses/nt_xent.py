@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
+from selfsight.losses import tiles
 from selfsight.losses.precision import full, no_autocast
 
 __all__ = ["nt_xent"]
@@ -35,6 +35,14 @@ def nt_xent(
         images = len(pool) // 2
         row = offset + torch.arange(len(first), device=first.device)  # (B,) of each anchor in its view's half
         itself, partner = torch.cat([row, images + row]), torch.cat([images + row, row])  # (2B,)
-        logits = anchors @ pool.T / temperature  # (2B, 2N)
-        logits = logits.scatter(1, itself[:, None], float("-inf"))  # nobody is its own negative
-        return cross_entropy(logits, partner)
+
+        def cost(logits: Tensor, strip: slice) -> tuple[Tensor, Tensor]:
+            at = torch.arange(len(logits), device=logits.device)
+            logits[at, itself[strip]] = float("-inf")  # nobody is its own negative
+            logs = logits.log_softmax(dim=1)  # (R, 2N)
+            loss = -logs[at, partner[strip]].sum()
+            slope = logs.exp_()
+            slope[at, partner[strip]] -= 1
+            return loss, slope
+
+        return tiles.total(cost, anchors / temperature, pool) / len(anchors)

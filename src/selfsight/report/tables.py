@@ -121,6 +121,25 @@ def classification(result: Mapping[str, Any]) -> None:
     _line(result["out"])
 
 
+def found(result: Mapping[str, Any]) -> None:
+    """What `search` found: the nearest first, or group by group."""
+    hits = result["hits"]
+    grouped = bool(hits) and "group" in hits[0]
+    heads = ["row", "similarity", "label", "picture"]
+    rows = [[h["row"], f"{h['similarity']:.3f}", h["label"] or "", _one_line(h["path"])] for h in hits]
+    if grouped:
+        heads, rows = ["group", *heads, "is"], [[h["group"], *row, h["as"]] for h, row in zip(hits, rows, strict=True)]
+    _line(f"{result['asked']}, of {result['pictures']:,} in {result['place']}:")
+    if hits:
+        _table(heads, rows)
+    for note in result["notes"]:
+        _line(note)
+
+
+def _one_line(name: str) -> str:
+    return name.replace("\n", "\\n")
+
+
 def export(found: Mapping[str, Any]) -> None:
     """What was checked, what int8 costs, and where the folder is."""
     for name, what in (("the folder", found), ("model.onnx", found.get("onnx"))):
@@ -234,6 +253,7 @@ SHOWN: dict[str, Callable[[Any], None]] = {
     "evaluate": evaluation,
     "compare": comparison,
     "classify": classification,
+    "search": found,
     "export": export,
     "pack": packing,
     "methods": methods,

@@ -153,10 +153,22 @@ def optimization(made: Plan, request: Request, training: Training) -> None:
         raise RecipeError(said(fit))
     if batch % world:
         raise RecipeError(f"a batch of {batch} cannot be shared evenly by {world} ranks; use a multiple of {world}")
-    made.settle("micro_batch", request.micro_batch, batch // world, "the whole batch at once")
+    equal_parts(
+        made.settle("micro_batch", request.micro_batch, batch // world, "the whole batch at once"), batch // world
+    )
     made.settle("lr", request.lr, *training.rate(batch))
     for name in ("optimizer", "momentum", "beta2", "weight_decay", "clip"):
         made.settle(name, None, getattr(training, name), "as published")
+
+
+def equal_parts(micro: int, share: int) -> None:
+    """RecipeError unless micro-batches of this size make up what a rank has of a batch."""
+    if micro < 1 or share % micro:
+        fits = next(size for size in range(max(1, min(micro, share)), 0, -1) if share % size == 0)
+        raise RecipeError(
+            f"micro-batches of {micro} do not make up the {share} pictures that a rank takes in a step; "
+            f"use --micro-batch {fits}"
+        )
 
 
 def method_settings(
