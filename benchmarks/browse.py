@@ -72,7 +72,7 @@ def longest(page: Any, act: Callable[[], None]) -> float:
     session.on("Tracing.dataCollected", lambda told: events.extend(told["value"]))
     done: list[bool] = []
     session.on("Tracing.tracingComplete", lambda told: done.append(True))
-    session.send("Tracing.start", {"categories": "toplevel,blink.user_timing,__metadata", "transferMode": "ReportEvents"})
+    session.send("Tracing.start", {"categories": "toplevel,blink.user_timing", "transferMode": "ReportEvents"})
     page.evaluate("performance.mark('begin-acting')")
     act()
     page.wait_for_timeout(300)
@@ -126,7 +126,8 @@ def measure(points: int, rounds: int) -> dict[str, list[dict[str, float]]]:
     from playwright.sync_api import sync_playwright
 
     with tempfile.TemporaryDirectory() as place:
-        words = [sys.executable, "-m", "selfsight", "browse", str(prepared(points, Path(place) / "made")), "--port", "0"]
+        index = prepared(points, Path(place) / "made")
+        words = [sys.executable, "-m", "selfsight", "browse", str(index), "--port", "0"]
         server = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
         try:
             assert server.stdout is not None
@@ -146,7 +147,7 @@ def table(results: dict[str, Any]) -> str:
     """The figures as Markdown."""
     lines = [
         f"{results['points']:,} points; medians of {results['rounds']} rounds, and the worst.\n",
-        "| drawn by | first paint, ms | at most | longest task while dragging, ms | zooming | at most | lasso | reached |",
+        "| drawn by | first paint, ms | at most | longest task: dragging, ms | zooming | at most | lasso | reached |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, rounds in results["sides"].items():

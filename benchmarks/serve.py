@@ -115,8 +115,8 @@ def table(results: dict[str, Any]) -> str:
         f"rounds: {len(results['rounds'])}.\n\n"
         "| embed, images/s | API, images/s | ratio | at least | errors | p50, ms | p99, ms | reached |\n"
         "|---|---|---|---|---|---|---|---|\n"
-        f"| {median(embed):.1f} | {median(one['per_second'] for one in serve):.1f} | {ratio:.2f} | {LEAST} | {errors} | "
-        f"{p50:.0f} | {p99:.0f} | {reached} |"
+        f"| {median(embed):.1f} | {median(one['per_second'] for one in serve):.1f} | {ratio:.2f} | {LEAST} | "
+        f"{errors} | {p50:.0f} | {p99:.0f} | {reached} |"
     )
 
 

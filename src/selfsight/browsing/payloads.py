@@ -102,7 +102,7 @@ class Payloads:
     def _columns(self, number: int) -> list[dict[str, Any]]:
         """Name, title, kind and values of what is known of each picture; `late` is computed when it is asked for."""
         side = self.collection.sides[number]
-        found = [_category("label", sorted({label for label in self.labels.given if label is not None}))]
+        found = [_category("label", list(self.labels.values))]
         if splits := sorted({split for split in self.collection.splits if split is not None}):
             found.append(_category("split", splits))
         if side.classifier is not None:
