@@ -122,7 +122,7 @@ def test_hover_and_click_show_a_picture_with_its_neighbours(visit: Open) -> None
     panel = page.locator("#panel-picture")
     expect(panel.locator(".tile")).to_have_count(12)
     assert panel.locator("h2").inner_text().endswith(name)
-    assert panel.locator("dt").all_inner_texts() == ["Label", "Split"]
+    assert panel.locator("dt").all_inner_texts() == ["Label", "Split", "Prediction", "Confidence"]
     natural = panel.locator(".large img").evaluate("image => image.decode().then(() => image.naturalWidth)")
     assert natural == 40
     first = panel.locator(".tile").first
