@@ -71,7 +71,7 @@ def test_only_finished_commands_are_listed(capsys: pytest.CaptureFixture[str]) -
     assert cli.main(["--help"]) == 0
     listed = capsys.readouterr().out
     first = ["inspect", "train", "evaluate", "compare", "classify", "embed", "search", "browse", "export"]
-    assert list(cli.COMMANDS) == [*first, "methods", "demo"]
+    assert list(cli.COMMANDS) == [*first, "pack", "methods", "demo"]
     assert all(name in listed for name in cli.COMMANDS)
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == selfsight.__version__
@@ -149,6 +149,7 @@ def test_flags_reach_the_function(calls: list[dict[str, Any]]) -> None:
             "export runs/a photos --format onnx --int8",
             {"run": Path("runs/a"), "data": "photos", "format": "onnx", "int8": True},
         ),
+        ("pack photos shards", {"data": "photos", "out": Path("shards")}),
         ("methods", {}),
         ("methods simclr", {"name": "simclr"}),
         ("demo --for 1m", {"length": "1m"}),

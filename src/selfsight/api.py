@@ -11,6 +11,7 @@ from selfsight import checkpoints
 from selfsight.browsing import browse
 from selfsight.comparison import compare
 from selfsight.errors import RunError
+from selfsight.packing import pack
 from selfsight.recipe import Columns, Data, given
 from selfsight.runs import RunCheck, RunFolder
 from selfsight.searching import embed, search
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from selfsight.nn.encoder import Encoder
 
 __all__ = ["Run", "RunCheck", "browse", "classify", "compare", "embed", "evaluate", "export", "inspect", "methods"]
-__all__ += ["search", "train"]
+__all__ += ["pack", "search", "train"]
 
 
 class Run(RunFolder):
@@ -268,6 +269,5 @@ def methods(name: str | None = None) -> list[dict[str, Any]]:
 
 def changed(columns: Columns, label: str | None, group: str | None, split: str | None, shared: bool) -> Columns:
     """The columns, with those that were asked for in place of theirs."""
-    return Columns(
-        label or columns.label, group or columns.group, split or columns.split, shared or columns.shared_labels
-    )
+    named = (label or columns.label, group or columns.group, split or columns.split)
+    return Columns(*named, shared or columns.shared_labels)

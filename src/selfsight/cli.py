@@ -25,14 +25,19 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "search": api.search,
     "browse": api.browse,
     "export": api.export,
+    "pack": api.pack,
     "methods": api.methods,
     "demo": demo,
 }
 
-DATA = "Pictures: a folder (sub-folders may be labels), a .txt list, a CSV or Parquet table; several are joined."
-POSITIONAL = {"data", "run", "name", "place", "other", "query"}  # given by place, not by flag
+DATA = (
+    "Pictures: a folder (sub-folders may be labels), a .txt list, a CSV or Parquet table, or what `selfsight pack` "
+    "wrote (a folder, or an address such as s3://...); several are joined."
+)
+POSITIONAL = {"data", "run", "name", "place", "other", "query", "pack.out"}  # given by place, not by flag
 TYPES: dict[str, Any] = {
     "data": list[str],
+    "pack.data": str,  # the second place is OUT
     "labels": list[str],
     "methods": str,
     "run": Path,
@@ -85,6 +90,7 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "precision": "fp32 or bf16; by default the faster one, measured.",
     "device": "cpu, cuda, cuda:1, mps; by default cuda where there is such a GPU, else cpu.",
     "out": "The folder to write.",
+    "pack.out": "The folder to write: new, empty, or one that an earlier start did not complete.",
     "classify.out": "The CSV file to write: path, prediction, confidence, the next two classes, or why there is none.",
     "export.data": "Pictures to check the export with, given as elsewhere; by default those of the run.",
     "export.out": "The folder to write; by default RUN/export. An earlier export there is replaced.",
@@ -225,10 +231,11 @@ def _command(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _flag(command: str, parameter: inspect.Parameter, function: Callable[..., Any]) -> inspect.Parameter:
-    name = parameter.name
-    text = HELP.get(f"{command}.{name}", HELP.get(name))
-    kind = inspect.Parameter.POSITIONAL_ONLY if name in POSITIONAL else inspect.Parameter.KEYWORD_ONLY
-    read: Any = TYPES.get(f"{command}.{name}", TYPES.get(name)) or _annotation(parameter, function)
+    name, own = parameter.name, f"{command}.{parameter.name}"
+    text = HELP.get(own, HELP.get(name))
+    by_place = name in POSITIONAL or own in POSITIONAL
+    kind = inspect.Parameter.POSITIONAL_ONLY if by_place else inspect.Parameter.KEYWORD_ONLY
+    read: Any = TYPES.get(own, TYPES.get(name)) or _annotation(parameter, function)
     default = None if name == "settings" else parameter.default
     if default is None:
         read = read | None

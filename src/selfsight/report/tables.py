@@ -91,6 +91,16 @@ def comparison(found: Mapping[str, Any]) -> None:
     _line(f"Open {found['out']}/compare.html; the runs are in {found['out']}/runs.")
 
 
+def packing(result: Mapping[str, Any]) -> None:
+    """How much was packed, and what an earlier start had done."""
+    rows: list[Row] = [(name, result[name]) for name in ("pictures", "shards")]
+    rows += [("shards that were there", result["kept"])] if result["kept"] else []
+    rows += [("megabytes", f"{result['bytes'] / 1e6:.1f}")]
+    rows += [("could not be read", result["unreadable"])] if result["unreadable"] else []
+    _table(["packed", "count"], rows)
+    _line(f"{result['out']} can now be given as DATA, or be copied to an address that is.")
+
+
 def classification(result: Mapping[str, Any]) -> None:
     """How many files are of which class, and how far to trust that: accuracy beside baselines, confidence, warnings."""
     count = dict(sorted(dict(result["predicted"]).items(), key=lambda one: -one[1]))
@@ -245,5 +255,6 @@ SHOWN: dict[str, Callable[[Any], None]] = {
     "classify": classification,
     "search": found,
     "export": export,
+    "pack": packing,
     "methods": methods,
 }
