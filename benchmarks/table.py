@@ -17,6 +17,7 @@ import cards
 import collapse
 import end_to_end
 import evaluation
+import gradcache
 import interval_coverage
 import killsweep
 import monitors
@@ -26,6 +27,7 @@ import onnx_runtime
 import quality
 import start_up
 import supcon
+import time_to_quality
 import vdvs
 
 RESULTS = Path(__file__).with_name("results")
@@ -53,8 +55,10 @@ TABLES = {
     "killsweep": killsweep.table,
     "cards": cards.table,
     "interval_coverage": interval_coverage.table,
+    "gradcache": gradcache.table,
     "neighbours": neighbours.table,
     "nt_xent": nt_xent.table,
+    "time_to_quality": time_to_quality.table,
     "onnx_runtime": onnx_runtime.table,
     "collapse": collapse.table,
     "monitors": monitors.table,
