@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsight.data.cache import ROOM
 from selfsight.data.loader import AHEAD, Loader
 from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import Pictures
@@ -60,7 +59,7 @@ def measure(
     chosen = steps[best]
     memory = own + chosen.kept + chosen.working * recipe.micro_batch / micro
     if own:
-        memory += size_of(batch.values()) * share / recipe.world * (workers + AHEAD + 2) + decoded(recipe, manifest)
+        memory += size_of(batch.values()) * share / recipe.world * (workers + AHEAD + 2)
     return Speed(*best, paced(seconds[best], loading * share, workers), memory, f"measured, images/s: {told}")
 
 
@@ -80,13 +79,6 @@ def loaded(recipe: Recipe, manifest: Manifest, rows: np.ndarray) -> tuple[Batch,
         batch = loader.collate(np.arange(len(rows)), 0)
         times.append(time.perf_counter() - started)
     return batch, min(times)
-
-
-def decoded(recipe: Recipe, manifest: Manifest) -> float:
-    """Bytes of the decoded pictures that training keeps."""
-    rows = manifest.train_rows()
-    pixels = int((manifest.widths[rows] * manifest.heights[rows]).sum()) * int(recipe.pixels["channels"])
-    return float(min(ROOM, pixels * np.dtype(recipe.pixels["dtype"]).itemsize))
 
 
 def stand_in(recipe: Recipe) -> Method:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from selfsight import methods
-from selfsight.data import ranges
+from selfsight.data import canvases, ranges
 from selfsight.data.kinds import KINDS
 from selfsight.data.manifest import Manifest
 from selfsight.errors import DataError, RecipeError
@@ -104,6 +104,8 @@ def data(made: Plan, request: Request, manifest: Manifest) -> None:
         raise RecipeError(f"--size {size} is not between 8 and 1024{'' if fixed else ' pixels'}")
     made.values["pixels"] = asdict(ranges.measure(manifest, rows))
     made.reasons["pixels"] = f"measured on the training {manifest.kind}"
+    if manifest.kind == "pictures":
+        made.reasons["canvases"] = canvases.planned(manifest, ranges.PixelFormat(**made.values["pixels"]))
 
 
 def start(made: Plan, request: Request, training: Training) -> None:
