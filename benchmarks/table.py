@@ -15,6 +15,7 @@ from typing import Any
 
 import cards
 import collapse
+import embed
 import end_to_end
 import evaluation
 import gradcache
@@ -24,7 +25,9 @@ import monitors
 import neighbours
 import nt_xent
 import onnx_runtime
+import postgres
 import quality
+import search
 import start_up
 import supcon
 import time_to_quality
@@ -51,6 +54,7 @@ def views(results: dict[str, Any]) -> str:
 
 TABLES = {
     "end_to_end": end_to_end.table,
+    "embed": embed.table,
     "evaluation": evaluation.table,
     "killsweep": killsweep.table,
     "cards": cards.table,
@@ -62,7 +66,9 @@ TABLES = {
     "onnx_runtime": onnx_runtime.table,
     "collapse": collapse.table,
     "monitors": monitors.table,
+    "postgres": postgres.table,
     "quality": quality.table,
+    "search": search.table,
     "start_up": start_up.table,
     "vdvs": vdvs.table,
     "supcon": supcon.table,
