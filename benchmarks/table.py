@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import browse
 import cards
 import collapse
 import embed
@@ -28,6 +29,7 @@ import onnx_runtime
 import postgres
 import quality
 import search
+import serve
 import start_up
 import supcon
 import time_to_quality
@@ -57,6 +59,7 @@ TABLES = {
     "embed": embed.table,
     "evaluation": evaluation.table,
     "killsweep": killsweep.table,
+    "browse": browse.table,
     "cards": cards.table,
     "interval_coverage": interval_coverage.table,
     "gradcache": gradcache.table,
@@ -69,6 +72,7 @@ TABLES = {
     "postgres": postgres.table,
     "quality": quality.table,
     "search": search.table,
+    "serve": serve.table,
     "start_up": start_up.table,
     "vdvs": vdvs.table,
     "supcon": supcon.table,
