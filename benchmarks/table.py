@@ -19,11 +19,14 @@ import end_to_end
 import evaluation
 import interval_coverage
 import killsweep
+import listing
 import monitors
 import neighbours
 import nt_xent
 import onnx_runtime
 import quality
+import ranks
+import second_epoch
 import start_up
 import supcon
 import vdvs
@@ -51,6 +54,7 @@ TABLES = {
     "end_to_end": end_to_end.table,
     "evaluation": evaluation.table,
     "killsweep": killsweep.table,
+    "listing": listing.table,
     "cards": cards.table,
     "interval_coverage": interval_coverage.table,
     "neighbours": neighbours.table,
@@ -59,6 +63,8 @@ TABLES = {
     "collapse": collapse.table,
     "monitors": monitors.table,
     "quality": quality.table,
+    "ranks": ranks.table,
+    "second_epoch": second_epoch.table,
     "start_up": start_up.table,
     "vdvs": vdvs.table,
     "supcon": supcon.table,
