@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -83,7 +84,7 @@ class Cluster:
     def stop(self) -> None:
         """End it at once, as a crash would: what was committed is recovered at the next start."""
         if self.process is not None:
-            self.process.send_signal(3)  # SIGQUIT: immediate shutdown, the children with it
+            self.process.send_signal(signal.SIGQUIT)
             self.process.wait(PATIENCE)
             self.process = None
 

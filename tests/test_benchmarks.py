@@ -135,6 +135,19 @@ def test_ratios(started: Callable[..., dict[str, Any]]) -> None:
     assert names["aim"]("lightly_equal", row | {"size": 32}, found["lightly_equal"]).endswith("| | |")
 
 
+def test_when_a_quality_is_reached(started: Callable[..., dict[str, Any]]) -> None:
+    """Untrained 0.2 and best 0.7, so 0.6 is wanted: lightly has it after 250 s, ours after 50 s."""
+    names = started("time_to_quality.py")
+    theirs, ours = [[0, 0.2], [100, 0.4], [200, 0.5], [300, 0.7], [400, 0.6]], [[0, 0.2], [40, 0.5], [60, 0.7]]
+    assert names["reached"](theirs, 0.6) == pytest.approx(250)
+    assert names["reached"](theirs, 0.8) is None
+    row = {"task": "emoji_free", "seed": 0}
+    rows = [row | {"variant": "lightly", "points": theirs}, row | {"variant": "defaults", "points": ours}]
+    assert "| 0.600 | 250 | 50 | 5.0 (5.0 to 5.0) | yes |" in names["table"]({"rows": rows})
+    rows[1]["points"] = ours[:2]
+    assert "not reached" in names["table"]({"rows": rows})
+
+
 def test_labels_are_compared_on_the_same_seeds(started: Callable[..., dict[str, Any]]) -> None:
     """The second seed has no partner; of the other side's two readings the better one counts, though it comes last."""
     names = started("supcon.py")

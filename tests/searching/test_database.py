@@ -19,7 +19,7 @@ from test_main_job import TINY
 
 from selfsight import cli
 from selfsight.data.manifest import Manifest
-from selfsight.errors import DataError, RunError
+from selfsight.errors import DataError, MissingError, RunError
 from selfsight.neighbours import nearest
 from selfsight.searching.database import Database, distance, shown
 from selfsight.searching.fill import fill
@@ -143,12 +143,18 @@ def test_what_was_written_stays_and_the_same_command_goes_on(how: str, address: 
         done = subprocess.run(line, capture_output=True, env={**os.environ, "PYTHONPATH": paths}, check=False)
         assert done.returncode == -signal.SIGKILL, done.stderr
     else:
+        put(address, manifest(1))
+        searching = Database.open(address)
         with pytest.raises(RunError, match=r"went away.*the same command again"):
-            put(address, manifest(100), fail=server.stop)
+            put(address, manifest(101), fail=server.stop)
+        for question in (lambda: searching.find(np.ones(16, np.float32), 1, Narrow()), lambda: searching.recall):
+            with pytest.raises(RunError, match="went away"):
+                question()
         server.start()
-    assert count(address) == 40
-    assert put(address, manifest(100)) == "60 added, 40 kept"
-    np.testing.assert_array_equal(Database.open(address).fetched().vectors, vectors_of(100))
+    there = count(address)
+    assert there in (40, 41)
+    assert put(address, manifest(there + 60)) == f"60 added, {there} kept"
+    np.testing.assert_array_equal(Database.open(address).fetched().vectors, vectors_of(there + 60))
 
 
 def test_wide_vectors_have_an_index_of_halves_and_wider_ones_none(address: str) -> None:
@@ -175,6 +181,12 @@ def test_what_cannot_be_is_a_sentence(address: str, server: Cluster) -> None:
     with pytest.raises(RunError, match=r"'postgresql://127.0.0.1:1/none' cannot be reached"):
         Database("postgresql://me:secret@127.0.0.1:1/none")
     assert shown("postgresql://me:secret@host/base?password=secret") == "postgresql://host/base"
+
+
+def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(MissingError, match=r"selfsight\[pgvector\]"):
+        Database("postgresql://127.0.0.1/none")
 
 
 def test_from_the_command_line(

@@ -78,6 +78,13 @@ def test_several_are_their_mean_and_unlike_counts_half(home: Path) -> None:
     assert found(home, "2", "40", unlike=["9"], k=8) == [index.names[row] for row in np.argsort(-cosines)[:8]]
 
 
+def test_the_lines_of_the_page(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(home)
+    page = (Path(__file__).parents[2] / "docs" / "search.md").read_text("utf-8")
+    exec(page.split("```py\n")[1].split("```")[0], {})
+    assert ".png china" in capsys.readouterr().out
+
+
 def test_filters(home: Path) -> None:
     assert all(path.startswith("flower/") for path in found(home, "0", label=["flower"], k=99))
     assert len(found(home, "0", label=["flower", "china"], k=99)) == 70

@@ -126,7 +126,7 @@ def found(result: Mapping[str, Any]) -> None:
     hits = result["hits"]
     grouped = bool(hits) and "group" in hits[0]
     heads = ["row", "similarity", "label", "picture"]
-    rows = [[h["row"], f"{h['similarity']:.3f}", h["label"] or "", _one_line(h["path"])] for h in hits]
+    rows = [[h["row"], f"{h['similarity']:.3f}", _one_line(h["label"] or ""), _one_line(h["path"])] for h in hits]
     if grouped:
         heads, rows = ["group", *heads, "is"], [[h["group"], *row, h["as"]] for h, row in zip(hits, rows, strict=True)]
     _line(f"{result['asked']}, of {result['pictures']:,} in {result['place']}:")

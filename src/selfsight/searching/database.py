@@ -10,7 +10,7 @@ import json
 import os
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -54,9 +54,9 @@ class Database:
     def open(cls, address: str, encoder: Path | None = None) -> Database:
         """A database that `write` wrote to. RunError when it cannot be reached, or holds no vectors of ours."""
         found = cls(address, encoder)
+        if not found.facts:
+            raise RunError(f"{found.where!r} holds no vectors; write some: selfsight embed RUN DATA --to ADDRESS")
         with found.answers():
-            if not found.facts:
-                raise RunError(f"{found.where!r} holds no vectors; write some: selfsight embed RUN DATA --to ADDRESS")
             found.register()
         return found
 
@@ -80,9 +80,10 @@ class Database:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The table's comment; empty where there is no table."""
-        found = self.connection.execute("SELECT obj_description(to_regclass('selfsight'), 'pg_class')").fetchone()
-        return dict(json.loads(found[0])) if found and found[0] else {}
+        """The table's comment; empty where there is no table of ours."""
+        with self.answers(), suppress(TypeError, ValueError):
+            return dict(json.loads(self._one("SELECT obj_description(to_regclass('selfsight'), 'pg_class')")))
+        return {}
 
     @property
     def eye(self) -> Eye:

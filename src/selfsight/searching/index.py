@@ -134,12 +134,10 @@ class Index:
         self, vector: Float[np.ndarray, "D"], k: int, narrow: Narrow, without: Sequence[int] = ()
     ) -> list[dict[str, Any]]:
         """The k nearest to one vector, told; `without` are rows that are no answer."""
-        where = None
-        if narrow or len(without):
-            where = narrow.rows(self.table)
-            where[list(without)] = False
-        cosines, rows = self.nearest(vector[None], k, where)
-        return self.told(rows[0], cosines[0])
+        where = narrow.rows(self.table) if narrow else None
+        cosines, rows = self.nearest(vector[None], k + len(without), where)
+        left = ~np.isin(rows[0], without)
+        return self.told(rows[0][left][:k], cosines[0][left][:k])
 
     def told(self, rows: Int[np.ndarray, "K"], cosines: Float[np.ndarray, "K"]) -> list[dict[str, Any]]:
         """Rows for people and programs: row, path, label, file, similarity."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,10 @@ def speedy(
         return None
     faiss = needed()
     file, note = folder / "embeddings.faiss", folder / "embeddings.faiss.json"
-    known = json.loads(note.read_bytes()) if file.exists() and note.exists() else {}
-    if known.get("owner") == owner:
-        return Quick(faiss.read_index(str(file)), known["probes"], known["recall"])
+    with suppress(OSError, ValueError, KeyError, RuntimeError):  # not there, or not whole
+        known = json.loads(note.read_bytes())
+        if known["owner"] == owner:
+            return Quick(faiss.read_index(str(file)), known["probes"], known["recall"])
     index = _built(faiss, vectors)
     rows = sample(len(vectors))
     exact = nearest(np.asarray(vectors[rows]), vectors, TEN + 1, lengths=lengths)[1]
