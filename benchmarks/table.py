@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import browse
 import cards
 import collapse
 import embed
@@ -31,6 +32,7 @@ import quality
 import ranks
 import search
 import second_epoch
+import serve
 import start_up
 import supcon
 import time_to_quality
@@ -61,6 +63,7 @@ TABLES = {
     "evaluation": evaluation.table,
     "killsweep": killsweep.table,
     "listing": listing.table,
+    "browse": browse.table,
     "cards": cards.table,
     "interval_coverage": interval_coverage.table,
     "gradcache": gradcache.table,
@@ -75,6 +78,7 @@ TABLES = {
     "ranks": ranks.table,
     "second_epoch": second_epoch.table,
     "search": search.table,
+    "serve": serve.table,
     "start_up": start_up.table,
     "vdvs": vdvs.table,
     "supcon": supcon.table,
