@@ -22,13 +22,16 @@ import evaluation
 import gradcache
 import interval_coverage
 import killsweep
+import listing
 import monitors
 import neighbours
 import nt_xent
 import onnx_runtime
 import postgres
 import quality
+import ranks
 import search
+import second_epoch
 import serve
 import start_up
 import supcon
@@ -59,6 +62,7 @@ TABLES = {
     "embed": embed.table,
     "evaluation": evaluation.table,
     "killsweep": killsweep.table,
+    "listing": listing.table,
     "browse": browse.table,
     "cards": cards.table,
     "interval_coverage": interval_coverage.table,
@@ -71,6 +75,8 @@ TABLES = {
     "monitors": monitors.table,
     "postgres": postgres.table,
     "quality": quality.table,
+    "ranks": ranks.table,
+    "second_epoch": second_epoch.table,
     "search": search.table,
     "serve": serve.table,
     "start_up": start_up.table,

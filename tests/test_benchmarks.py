@@ -173,3 +173,20 @@ def test_intervals_hold_the_truth_in_a_few_worlds(started: Callable[..., dict[st
         found = names["covered"](names["World"](*world), 100)
         assert found["share"]["held"] >= 0.88, world
         assert found["difference"]["held"] >= 0.88, world
+
+
+def test_what_the_tables_of_large_sets_call_reached(started: Callable[..., dict[str, Any]]) -> None:
+    listed = {"listing": {"files": 1000, "seconds": 0.05}, "opening": {"rows": 1000, "seconds": 0.002}}
+    listed["digests"] = {"files": 5000, "megabytes_per_second": 160.0}
+    listed["speeds"] = {"1000": {"opened": 0.1, "images_per_second": 500.0}}
+    listed["speeds"]["10000"] = {"opened": 0.9, "images_per_second": 440.0}
+    lines = started("listing.py")["table"]({"listing": listed}).splitlines()
+    assert [line.endswith("| yes |") for line in lines[2:5]] == [True, True, False]
+    assert lines[-1] == "| 10,000 | 0.9 | 440 | 0.88 | no |"
+    speeds = {name: {"median": m, "least": m, "most": m} for name, m in (("second epoch", 97.0), ("bare step", 100.0))}
+    had = {"size": 64, "batch": 128, "precision": "fp32", "threads": 2, "pictures": 5000, "kept": 2.8e9, "rounds": 1}
+    text = started("second_epoch.py")["table"]({"settings": had, "images_per_second": speeds})
+    assert "| second epoch | 97.0 (97.0 to 97.0) | 0.97 | 0.95 | yes |" in text
+    sides = {name: {"median": m, "least": m, "most": m} for name, m in (("1 rank, 1 thread", 10.0), ("2 ranks", 18.0))}
+    found = {"settings": had, "images_per_second": sides, "communication": {"share": 0.04}}
+    assert "| 2 ranks | 18.0 (18.0 to 18.0) | 1.80 | 4.0 % |" in started("ranks.py")["table"](found)
