@@ -65,11 +65,11 @@ class Pictures:
         the row picks: another process, or a resumed one, picks the same. Raises TrainingError above the allowed share.
         """
         candidates = self.train if among is None else among
-        generator = keyed(0, row, Purpose.REPLACEMENT)
-        used = row
+        generator, used = None, row
         for _ in range(TRIES):
             if (picture := self._try(used)) is not None:
                 return picture, used
+            generator = generator or keyed(0, row, Purpose.REPLACEMENT)
             used = int(candidates[generator.integers(len(candidates))])
         self._note()
         raise TrainingError(
