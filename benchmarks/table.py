@@ -13,9 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import beside_lightly
 import cards
 import collapse
 import coverage
+import dcl
 import end_to_end
 import evaluation
 import killsweep
@@ -58,6 +60,8 @@ TABLES = {
     "start_up": start_up.table,
     "vdvs": vdvs.table,
     "supcon": supcon.table,
+    "beside_lightly": beside_lightly.table,
+    "dcl": dcl.table,
     "views": views,
 }
 

@@ -8,7 +8,8 @@ is what tells your pictures apart, `augmentation="simclr-keep-colour"` leaves it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from math import exp, log
 from typing import Any, final
 
@@ -26,8 +27,12 @@ from selfsight.views.draw import Views
 from selfsight.views.recipes import multi_view
 
 SMALL = 96  # pixels: up to here the published CIFAR-10 recipes, above the ImageNet ones
-HEADS, CRITERIA = ("paper", "lightly"), ("nt-xent", "dcl", "dclw")
-SIGMA = 0.5  # of DCLW, paper and code
+HEADS = ("paper", "lightly")
+CRITERIA: dict[str, Callable[..., torch.Tensor]] = {
+    "nt-xent": nt_xent,
+    "dcl": decoupled,
+    "dclw": partial(decoupled, sigma=0.5),  # code
+}
 
 
 @final
@@ -71,7 +76,7 @@ class SimCLR(Method):
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
         """Temperature and views by the size of the views, the temperature of DCL at any size."""
-        small, coupled = facts.size <= SMALL, settings.get("criterion", CRITERIA[0]) == CRITERIA[0]
+        small, coupled = facts.size <= SMALL, settings.get("criterion", "nt-xent") == "nt-xent"
         usual = (0.5, "SimCLR README, CIFAR-10") if small else (0.1, "SimCLR README, ImageNet")
         automatic: dict[str, tuple[Any, str]] = {
             "temperature": usual if coupled else (0.1, "DCL's code"),
@@ -95,12 +100,10 @@ class SimCLR(Method):
         everyone = distributed.gather(own)
         first, second = own.unbind(dim=1)
         candidates = (everyone[:, 0], everyone[:, 1])
-        given = {"candidates": candidates, "offset": distributed.rank() * len(own)}
-        if self.criterion == "nt-xent":
-            loss = nt_xent(first, second, temperature=self.temperature, **given)
-        else:
-            sigma = SIGMA if self.criterion == "dclw" else None
-            loss = decoupled(first, second, temperature=self.temperature, sigma=sigma, **given)
+        offset = distributed.rank() * len(own)
+        loss = CRITERIA[self.criterion](
+            first, second, temperature=self.temperature, candidates=candidates, offset=offset
+        )
         return {"loss": loss, "alignment": torch.square(first - second).sum(dim=-1).mean().detach()}
 
     def chance(self, batch: int) -> float:
