@@ -35,10 +35,7 @@ OURS: dict[str, tuple[str, dict[str, Any]]] = {  # the settings that lightly_met
     "simsiam": ("simsiam", {"layers": 3, "hidden": 512, "width": 128, "predictor_hidden": 64, "constant_rate": False}),
     "barlow_twins": ("barlow_twins", {"layers": 3, "redundancy": 0.005}),
     "vicreg": ("vicreg", {}),
-    "nnclr": (
-        "nnclr",
-        {"hidden": 512, "width": 128, "predictor_hidden": 512, "denominator": "ntxent", "support": 4096},
-    ),
+    "nnclr": ("nnclr", {"hidden": 512, "width": 128, "predictor_hidden": 512, "denominator": "ntxent"}),
 }
 Rows = list[dict[str, Any]]
 
@@ -58,7 +55,7 @@ def trained(asked: argparse.Namespace, task: str, name: str, seed: int) -> Any:
     )  # fmt: skip
 
 
-def rival(run: Any, name: str) -> Any:
+def rival(run: Any, name: str) -> tuple[Any, Any]:
     """lightly's method around the weights that our run started from."""
     import torch
     from lightly_methods import RIVALS
@@ -67,7 +64,8 @@ def rival(run: Any, name: str) -> Any:
 
     method = method_of(run.recipe)
     torch.manual_seed(run.recipe.seed + 1)
-    return method, RIVALS[name](method.encoder)
+    own = {"support": method.support} if hasattr(method, "support") else {}
+    return method, RIVALS[name](method.encoder, **own)
 
 
 def theirs(run: Any, name: str) -> tuple[Any, float]:

@@ -78,9 +78,8 @@ def byol(encoder: Any) -> Rival:
     deactivate_requires_grad(teacher)
 
     def loss(first: Tensor, second: Tensor) -> Tensor:
-        predicted, targets = (
-            [part(view) for view in (first, second)] for part in (nn.Sequential(network, predictor), teacher)
-        )
+        predicted = [predictor(network(view)) for view in (first, second)]
+        targets = [teacher(view) for view in (first, second)]
         found: Tensor = 2 * (criterion(predicted[0], targets[1]) + criterion(predicted[1], targets[0]))
         return found
 
@@ -90,11 +89,11 @@ def byol(encoder: Any) -> Rival:
     return Rival(nn.ModuleList([network, predictor, teacher]), loss, before)
 
 
-def nnclr(encoder: Any) -> Rival:
-    """The narrow heads of the example and the queue of the CIFAR-10 benchmark."""
+def nnclr(encoder: Any, support: int) -> Rival:
+    """The narrow heads of the example and a queue of `support` projections."""
     network = nn.Sequential(encoder, heads.NNCLRProjectionHead(encoder.width, 512, 128))
     predictor, criterion = heads.NNCLRPredictionHead(128, 512, 128), losses.NTXentLoss(temperature=0.1)
-    bank = NNMemoryBankModule(size=(4096, 128))
+    bank = NNMemoryBankModule(size=(support, 128))
 
     def loss(first: Tensor, second: Tensor) -> Tensor:
         rows = [network(view) for view in (first, second)]
