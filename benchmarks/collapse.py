@@ -145,7 +145,14 @@ def some(table: Path, count: int, target: Path) -> Path:
     return target
 
 
-COLLAPSED = ("complete_collapse", "dimensional_collapse", "dead_half", "constant_head", "stuck_at_chance", "not_finite")
+COLLAPSED = (
+    "complete_collapse",
+    "dimensional_collapse",
+    "dead_dimensions",
+    "constant_head",
+    "stuck_at_chance",
+    "not_finite",
+)
 FAULTS = {
     "lr x 100": Fault(("simclr", "moco", "rotation", "vdvs"), COLLAPSED, recipe=faster),
     "constant pictures": Fault(("simclr", "vdvs", "rotation"), ("alike_pictures",), pictures=white),
@@ -153,7 +160,7 @@ FAULTS = {
     "encoder constant": Fault(("simclr", "moco", "vdvs"), ("complete_collapse",), on_output(constant)),
     "encoder is the batch's mean": Fault(("simclr", "vdvs"), ("complete_collapse",), on_output(batch_mean)),
     "encoder in a plane": Fault(("simclr", "vdvs"), ("dimensional_collapse",), on_output(a_plane)),
-    "half of the dimensions at 0": Fault(("simclr", "moco", "vdvs"), ("dead_half",), on_output(half_still)),
+    "half of the dimensions at 0": Fault(("simclr", "moco", "vdvs"), ("dead_dimensions",), on_output(half_still)),
     "head x 1e-6": Fault(("simclr", "moco", "rotation"), ("stuck_at_chance", "constant_head"), on_head(tiny)),
     "head constant": Fault(("simclr", "moco", "rotation"), ("constant_head",), on_head(constant)),
     "frozen teacher": Fault(

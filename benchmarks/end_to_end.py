@@ -90,9 +90,9 @@ def bare(bench: Bench) -> float:
     from selfsight.data.loader import Loader
     from selfsight.data.manifest import scan
     from selfsight.data.pictures import Pictures
+    from selfsight.data.ranges import format_of
     from selfsight.data.source import find
     from selfsight.training.build import method_of, optimizer_of
-    from selfsight.training.data import format_of
 
     recipe = bench.recipe
     torch.set_num_threads(recipe.threads)

@@ -55,12 +55,12 @@ def run_of(data: Path) -> Any:
 def alone(run: Any) -> None:
     """The encoder's row and nothing beside it."""
     from selfsight.data.manifest import Manifest
+    from selfsight.data.pictures import pictures_of
     from selfsight.embedding.embed import embed
     from selfsight.evaluation import measure, protocol
-    from selfsight.training import session
 
     manifest = Manifest.load(run.folder / "manifest.parquet")
-    pictures, encoders, size = session.pictures_of(run.recipe, manifest), {"encoder": run.encoder()}, run.recipe.size
+    pictures, encoders, size = pictures_of(run.recipe, manifest), {"encoder": run.encoder()}, run.recipe.size
     features, rows = embed(encoders["encoder"], pictures, manifest.every_row(), size=size)
     views, shown = measure.two_views(encoders, pictures, manifest.test_rows(), lambda samples, train: {}, size=size)
     facts = (manifest.labels[rows], manifest.groups[rows], manifest.test[rows], manifest.classes)

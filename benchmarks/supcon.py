@@ -144,6 +144,7 @@ def learn(run: Any, method: Any, model: Any, loss: Callable[[Any, float], Any]) 
     from selfsight.data.loader import Loader
     from selfsight.data.manifest import Manifest
     from selfsight.data.order import permuted
+    from selfsight.data.pictures import pictures_of
     from selfsight.methods.base import Group, Training
     from selfsight.training import optimizers, schedule, session
 
@@ -153,7 +154,7 @@ def learn(run: Any, method: Any, model: Any, loss: Callable[[Any, float], Any]) 
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = optimizers.build([Group(parameters)], training, recipe.lr)
     rows = manifest.train_rows()
-    known, labels = session.pictures_of(recipe, manifest), torch.from_numpy(manifest.labels[rows])
+    known, labels = pictures_of(recipe, manifest), torch.from_numpy(manifest.labels[rows])
     loader = Loader(known, rows, labels, method.views(recipe.size), seed=recipe.seed, workers=session.WORKERS)
     epochs, length = -(-recipe.steps // recipe.epoch_steps), recipe.epoch_steps * recipe.batch
     order = torch.cat([permuted(len(rows), recipe.seed, epoch)[:length] for epoch in range(epochs)])
@@ -185,12 +186,12 @@ def scored(run: Any, encoder: Any, classifier: Any = None) -> dict[str, Any]:
 def posed(run: Any, encoder: Any) -> tuple[Any, Any]:
     """Vectors of the run's pictures, and what is asked of them."""
     from selfsight.data.manifest import Manifest
+    from selfsight.data.pictures import pictures_of
     from selfsight.embedding.embed import embed
     from selfsight.evaluation.task import pose
-    from selfsight.training import session
 
     recipe, manifest = run.recipe, Manifest.load(run.folder / "manifest.parquet")
-    features, rows = embed(encoder, session.pictures_of(recipe, manifest), manifest.every_row(), size=recipe.size)
+    features, rows = embed(encoder, pictures_of(recipe, manifest), manifest.every_row(), size=recipe.size)
     return features, pose(manifest.labels[rows], manifest.groups[rows], manifest.test[rows], manifest.classes)
 
 

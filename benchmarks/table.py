@@ -16,13 +16,14 @@ from typing import Any
 import beside_lightly
 import cards
 import collapse
-import coverage
 import dcl
 import end_to_end
 import evaluation
+import interval_coverage
 import killsweep
 import monitors
 import neighbours
+import onnx_runtime
 import quality
 import start_up
 import supcon
@@ -52,8 +53,9 @@ TABLES = {
     "evaluation": evaluation.table,
     "killsweep": killsweep.table,
     "cards": cards.table,
-    "coverage": coverage.table,
+    "interval_coverage": interval_coverage.table,
     "neighbours": neighbours.table,
+    "onnx_runtime": onnx_runtime.table,
     "collapse": collapse.table,
     "monitors": monitors.table,
     "quality": quality.table,

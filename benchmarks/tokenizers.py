@@ -42,12 +42,12 @@ def row(name: str, tokenizer: str, asked: argparse.Namespace) -> tuple[Any, ...]
 def named(run: Any, encoder: Any) -> str:
     """kNN accuracy on the test pictures, with its interval."""
     from selfsight.data.manifest import Manifest
+    from selfsight.data.pictures import pictures_of
     from selfsight.embedding.embed import embed
     from selfsight.evaluation import intervals, knn
-    from selfsight.training import session
 
     manifest = Manifest.load(run.folder / "manifest.parquet")
-    pictures = session.pictures_of(run.recipe, manifest)
+    pictures = pictures_of(run.recipe, manifest)
     features, rows = embed(encoder, pictures, manifest.every_row(), size=SIZE)
     test, labels, groups = manifest.test[rows], manifest.labels[rows], manifest.groups[rows]
     found = knn.measure(features[~test], labels[~test], groups[~test], features[test], labels[test])

@@ -103,12 +103,13 @@ def look(run: Any, encoder: Any, task: Task) -> dict[str, Any]:
     """How often each test picture finds the same thing, and what they are like as a cloud."""
     import numpy as np
 
+    from selfsight.data.pictures import pictures_of
     from selfsight.embedding.embed import embed
     from selfsight.evaluation import geometry, retrieval
     from selfsight.training import session
 
     manifest = session.manifest_for(run.folder, run.recipe, None, run.recipe.columns)
-    features, rows = embed(encoder, session.pictures_of(run.recipe, manifest), np.flatnonzero(manifest.test),
+    features, rows = embed(encoder, pictures_of(run.recipe, manifest), np.flatnonzero(manifest.test),
                            size=run.recipe.size)  # fmt: skip
     with open(run.recipe.data[0], newline="") as table:
         facts = {one["path"]: one for one in csv.DictReader(table)}

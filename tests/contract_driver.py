@@ -33,7 +33,7 @@ def arm(at: str) -> None:
         return
     wanted, _, point = at.rpartition(":")
     step, moment = int(point.rstrip("sa")), point[-1]
-    after, save, into_place = Trainer.after, Trainer.save, checkpoints._into_place
+    after, save, into_place = Trainer.after, Trainer.save, checkpoints.into_place
 
     def meant(checkpoint_of: Path) -> bool:
         return ("stages" in checkpoint_of.parts[-4:]) == (wanted == "before")
@@ -53,7 +53,7 @@ def arm(at: str) -> None:
             die()
         into_place(partial, final)
 
-    Trainer.after, Trainer.save, checkpoints._into_place = dying_after, dying_save, dying_in_place
+    Trainer.after, Trainer.save, checkpoints.into_place = dying_after, dying_save, dying_in_place
 
 
 def arm_plan() -> None:

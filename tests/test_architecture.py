@@ -24,6 +24,8 @@ FENCES = {  # library: the only places that may import it, relative to the packa
     "PIL": ("data/decode", "views/sheet.py"),
     "tifffile": ("data/decode",),
     "cyclopts": ("cli.py",),
+    "onnx": ("exporting/",),
+    "onnxruntime": ("exporting/",),
 }
 LIGHT = ("__init__.py", "__main__.py", "cli.py", "api.py", "recipe.py", "checkpoints.py", "errors.py", "report/")
 HEAVY = {"torch", "timm", "cv2", "lightning_fabric", "sklearn", "scipy"}

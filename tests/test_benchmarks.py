@@ -151,8 +151,8 @@ def test_labels_are_compared_on_the_same_seeds(started: Callable[..., dict[str, 
 
 
 def test_intervals_hold_the_truth_in_a_few_worlds(started: Callable[..., dict[str, Any]]) -> None:
-    """The quick version of benchmarks/coverage.py: of 100 intervals of 95 %, 88 or more with chance 0.998."""
-    names = started("coverage.py")
+    """The quick version of benchmarks/interval_coverage.py: of 100 intervals of 95 %, 88 or more with chance 0.998."""
+    names = started("interval_coverage.py")
     for world in ((20, "five", 0.05, 0.015), (50, "unequal", 0.8, 0.06), (50, "one", 0.5, 0.06)):
         found = names["covered"](names["World"](*world), 100)
         assert found["share"]["held"] >= 0.88, world

@@ -70,7 +70,8 @@ def test_help_is_quick_and_loads_nothing_heavy(command: str) -> None:
 def test_only_finished_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     listed = capsys.readouterr().out
-    assert list(cli.COMMANDS) == ["inspect", "train", "evaluate", "compare", "classify", "embed", "methods", "demo"]
+    usual = ["inspect", "train", "evaluate", "compare", "classify", "embed", "browse", "export", "methods", "demo"]
+    assert list(cli.COMMANDS) == usual
     assert all(name in listed for name in cli.COMMANDS)
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == selfsight.__version__
@@ -126,6 +127,11 @@ def test_flags_reach_the_function(calls: list[dict[str, Any]]) -> None:
             {"data": "photos", "methods": "simclr,vdvs", "length": "10m", "seeds": 3},
         ),
         ("inspect photos --label-column kind", {"data": "photos", "label_column": "kind"}),
+        ("export runs/a", {"run": Path("runs/a")}),
+        (
+            "export runs/a photos --format onnx --int8",
+            {"run": Path("runs/a"), "data": "photos", "format": "onnx", "int8": True},
+        ),
         ("methods", {}),
         ("methods simclr", {"name": "simclr"}),
         ("demo --for 1m", {"length": "1m"}),

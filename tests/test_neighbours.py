@@ -48,6 +48,22 @@ def test_scale_changes_nothing_and_the_dtype_is_kept() -> None:
     np.testing.assert_allclose(scores[:, 0], 1, atol=1e-6)
 
 
+def test_given_lengths_change_nothing_and_only_what_is_allowed_is_found() -> None:
+    generator = np.random.default_rng(2)
+    gallery, queries = (generator.normal(size=(count, 6)).astype(np.float32) for count in (40, 9))
+    gallery[3] = 0
+    lengths, among = np.linalg.norm(gallery, axis=1), np.arange(40) % 3 != 1
+    scores, indices = nearest(queries, gallery, 12, lengths=lengths, among=among)
+    kept = np.flatnonzero(among)
+    expected_scores, expected = slow(queries, gallery[kept], 12, False)
+    np.testing.assert_array_equal(indices, kept[expected])
+    np.testing.assert_allclose(scores, expected_scores, atol=1e-6)
+    own = nearest(gallery, gallery, 25, lengths=lengths, among=among, exclude_self=True)[1]
+    assert all(row not in own[row] and among[own[row]].all() for row in kept)
+    with pytest.raises(ValueError, match="k = 28 neighbours"):
+        nearest(queries, gallery, 28, lengths=lengths, among=among)
+
+
 def test_a_row_of_zeros_is_no_nan() -> None:
     scores, _ = nearest(np.zeros((1, 3), np.float32), np.eye(3, dtype=np.float32), 2)
     assert scores.tolist() == [[0.0, 0.0]]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from selfsight import checkpoints
+from selfsight.browsing import browse
 from selfsight.comparison import compare
 from selfsight.errors import RunError
 from selfsight.recipe import Columns, Data, given
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from selfsight.nn.embedder import Embedder
     from selfsight.nn.encoder import Encoder
 
-__all__ = ["Run", "RunCheck", "classify", "compare", "embed", "evaluate", "inspect", "methods", "train"]
+__all__ = ["Run", "RunCheck", "browse", "classify", "compare", "embed", "evaluate", "export", "inspect", "methods"]
+__all__ += ["train"]
 
 
 class Run(RunFolder):
@@ -50,6 +52,10 @@ class Run(RunFolder):
     def embed(self, data: Data, *, out: str | Path, **options: Any) -> Path:
         """See `selfsight.embed`."""
         return embed(self.folder, data, out=Path(out), **options)
+
+    def export(self, data: Data | None = None, **options: Any) -> dict[str, Any]:
+        """See `selfsight.export`."""
+        return export(self.folder, data, **options)
 
 
 def inspect(
@@ -113,6 +119,7 @@ def train(
     on_collapse: Literal["warn", "stop"] | None = None,
     use_all: bool = False,
     quiet: bool = False,
+    tensorboard: bool = False,
     label_column: str = "label",
     group_column: str = "group",
     split_column: str = "split",
@@ -146,6 +153,7 @@ def train(
         workers=session.WORKERS if workers is None else workers,
         save_every=session.seconds(save_every),
         quiet=quiet,
+        tensorboard=tensorboard,
         tell=lambda recipe, reasons: None if quiet else tables.plan(session.plan_rows(recipe, reasons)),
     )
     from selfsight import report
@@ -213,6 +221,7 @@ def embed(
     `embeddings.json` says which encoder they belong to. Files that cannot be read have no vector; they are named
     in `bad_files.csv`.
     """
+    from selfsight.data.pictures import pictures_of
     from selfsight.embedding import embed as embedding
     from selfsight.embedding import progress, store
     from selfsight.training import session
@@ -221,11 +230,10 @@ def embed(
     encoder = its.embedder()
     columns = Columns(label_column, group_column, split_column, shared_labels)
     manifest = session.manifest_for(its.folder, its.recipe, given(data), columns)
-    pictures, rows, size = session.pictures_of(its.recipe, manifest), manifest.every_row(), its.recipe.size
-    facts = {"encoder": store.digest(its.encoder_folder()), "size": size}
+    pictures, rows, size = pictures_of(its.recipe, manifest), manifest.every_row(), its.recipe.size
     with progress.line("embedding", len(rows)) as tell:
         parts = embedding.batches(encoder, pictures, rows, size=size, batch=batch, patches=patches, tell=tell)
-        return store.write(Path(out), parts, pictures, facts)
+        return store.write(Path(out), parts, pictures, store.facts_for(its))
 
 
 def classify(
@@ -252,6 +260,30 @@ def classify(
     columns = changed(columns, label_column, group_column, split_column, shared_labels)
     known = None if labels is None else given(labels)
     return classifying.classify(its, its.encoder(), given(data), known, columns, Path(out))
+
+
+def export(
+    run: str | Path,
+    data: Data | None = None,
+    *,
+    out: Path | None = None,
+    format: Literal["timm", "onnx"] = "timm",
+    outputs: str = "embedding",
+    preprocess: bool = False,
+    int8: bool = False,
+) -> dict[str, Any]:
+    """Write the encoder as a folder that timm, transformers and (`onnx`) ONNX Runtime each load in one line.
+
+    It holds weights, preprocessing and a model card. Before it gets its name, `out` or RUN/export, its answers to
+    pictures of the run, or of DATA, are compared with the encoder's. ExportError when they differ.
+    """
+    from selfsight.exporting import folder, wanted
+    from selfsight.training import build, session
+
+    its, asked = Run(run), wanted.asked(format, outputs, preprocess, int8)
+    encoder, facts = its.encoder(), build.facts_of(its.recipe)
+    manifest = session.manifest_for(its.folder, its.recipe, None if data is None else given(data), its.recipe.columns)
+    return folder.write(its, encoder, manifest, facts, Path(out or its.folder / "export"), asked)
 
 
 def methods(name: str | None = None) -> list[dict[str, Any]]:

@@ -22,20 +22,28 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "compare": api.compare,
     "classify": api.classify,
     "embed": api.embed,
+    "browse": api.browse,
+    "export": api.export,
     "methods": api.methods,
     "demo": demo,
 }
 
 DATA = "Pictures: a folder (sub-folders may be labels), a .txt list, a CSV or Parquet table; several are joined."
-POSITIONAL = {"data", "run", "name"}  # given by place, not by flag
+POSITIONAL = {"data", "run", "name", "place", "other"}  # given by place, not by flag
 TYPES: dict[str, Any] = {
     "data": list[str],
     "labels": list[str],
     "methods": str,
     "run": Path,
+    "place": Path,
+    "other": Path,
     "settings": list[str],
 }  # what to read for wider types
-FLAGS = {"length": "--for", "settings": "--set"}  # where the flag's word is not a Python name that says enough
+FLAGS = {
+    "length": "--for",
+    "settings": "--set",
+    "layout": "--map",
+}  # where the flag's word is not a Python name that says enough
 HELP = {  # one meaning per flag in every command; "command.parameter" where a command needs its own words
     "data": DATA,
     "inspect.data": f"{DATA} Or a run's folder.",
@@ -50,6 +58,13 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "compare.encoder": "The network for all; by default the usual one of most of the methods.",
     "compare.pretrained": "Also compare with published weights: a timm name with its tag, or a local folder.",
     "compare.out": "The folder to write; by default comparisons/ and the name of DATA.",
+    "place": "A run, or a folder that `selfsight embed` wrote.",
+    "other": "Another one, of the same pictures, to be shown beside it.",
+    "layout": "How the map is laid out at first: pca (at once), tsne, or umap (which needs selfsight[map]).",
+    "browse.encoder": "The run whose encoder made the vectors, where it is not where it was.",
+    "host": "Where the server can be reached: by default from this machine only; elsewhere a token is asked for.",
+    "port": "Of the server; when it is in use, the next one that is free.",
+    "export": "Write the page into this folder, as files that need no server.",
     "method": "How to learn; `selfsight methods` lists what there is.",
     "encoder": "The network: any timm name, or a run's folder to go on from its encoder.",
     "weights": "Start from this weights file (safetensors or a PyTorch checkpoint).",
@@ -70,6 +85,12 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "device": "cpu, cuda, cuda:1, mps; by default cuda where there is such a GPU, else cpu.",
     "out": "The folder to write.",
     "classify.out": "The CSV file to write: path, prediction, confidence, the next two classes, or why there is none.",
+    "export.data": "Pictures to check the export with, given as elsewhere; by default those of the run.",
+    "export.out": "The folder to write; by default RUN/export. An earlier export there is replaced.",
+    "format": "timm: a folder for timm and transformers. onnx: the same, and a graph for ONNX Runtime in it.",
+    "outputs": "What the ONNX graph gives: embedding, patches, or embedding,patches.",
+    "preprocess": "The ONNX graph takes pixels as they were decoded (integers, B H W C) and normalises them itself.",
+    "int8": "Also write the ONNX graph in 8-bit integers, and measure what that costs.",
     "inspect.out": "Write the contact sheet and the findings into this folder; without it nothing is written.",
     "resume": "Go on with this run, from the very next picture.",
     "config": "Take settings from this recipe.yaml; flags and --set win over it.",
@@ -81,6 +102,7 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "use_all": "Train on the test part too. Every later number of this run then says so.",
     "force": "Go on where a check would stop.",
     "quiet": "Print nothing but errors.",
+    "tensorboard": "Also write the metrics as event files into RUN/tensorboard.",
     "finetune": "Also train the whole network with 1, 10 and 100 % of the labels, from this run's encoder and from "
     "scratch (it says how many minutes that takes).",
     "finetune_for": "How long each training of --finetune is: 500steps (the default), 30epochs, 50kimages; 10m is for "

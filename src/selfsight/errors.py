@@ -7,6 +7,7 @@ SelfsightError                 one sentence: what, where, and the remedy (exit c
 ├── RunError                   a run folder: not one, another one, unreadable, busy
 │   └── CheckpointError        a checkpoint is damaged or missing
 ├── DiskError                  no room, or the place cannot be written
+├── ExportError                what was exported does not answer as the run's encoder does
 ├── TrainingError              training stopped itself (not finite, too many bad files)
 │   └── Interrupted            a signal ended it after a save; `signal` is its number
 └── MissingError               an optional part or file that is not installed
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from importlib.util import find_spec
 
 
 class SelfsightError(Exception):
@@ -53,6 +55,10 @@ class DiskError(SelfsightError):
     """There is no room, or the place cannot be written."""
 
 
+class ExportError(SelfsightError):
+    """What was exported does not answer as the run's encoder does; nothing was left behind."""
+
+
 class TrainingError(SelfsightError):
     """Training stopped itself; the last good checkpoint stands."""
 
@@ -75,3 +81,10 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name, names, n=1)
     guess = f" Did you mean {near[0]!r}?" if near else ""
     return f"there is no {kind} {name!r}. There are: {', '.join(names)}.{guess}"
+
+
+def must_have(what: str, extra: str, *modules: str) -> None:
+    """MissingError with the command that installs the extra, unless its `modules` are there. Imports none of them."""
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        raise MissingError(f"{what} needs {', '.join(missing)}; install it with: pip install 'selfsight[{extra}]'")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 SMALLEST_NORM = 1e-12  # methods.md 0: a row of zeros stays zeros, its cosine with everything is 0
@@ -23,20 +23,25 @@ def nearest(
     k: int,
     *,
     exclude_self: bool = False,
+    lengths: Float[np.ndarray, "N"] | None = None,
+    among: Bool[np.ndarray, "N"] | None = None,
     chunk: int | None = None,
 ) -> tuple[Float[np.ndarray, "Q k"], Int[np.ndarray, "Q k"]]:
     """The k rows of the gallery with the largest cosine to each query, best first.
 
     Rows are brought to length one here. Equal scores are ordered by the lower index. With `exclude_self`, queries and
-    gallery are the same rows, and row i is no neighbour of query i. Memory is O(chunk x N); by default a chunk of
-    queries fills 128 MiB with float32 cosines.
+    gallery are the same rows, and row i is no neighbour of query i. With `among`, only these rows are found. The
+    gallery is copied unless the `lengths` of its rows are given. Beyond that, memory is O(chunk x N); by default a
+    chunk of queries fills 128 MiB with float32 cosines.
     Returns cosines (Q, k) in the inputs' dtype and indices (Q, k) int64.
     Raises ValueError when k is below 1 or above the number of rows there are to find.
     """
-    available = len(gallery) - int(exclude_self)
+    available = (len(gallery) if among is None else int(among.sum())) - int(exclude_self)
     if not 1 <= k <= available:
         raise ValueError(f"k = {k} neighbours asked for, but there are {available} rows to find them among")
-    columns = torch.from_numpy(unit(gallery)).T
+    columns = torch.from_numpy(unit(gallery) if lengths is None else gallery).T
+    scale = None if lengths is None else torch.from_numpy(1 / np.maximum(lengths, SMALLEST_NORM).astype(gallery.dtype))
+    barred = None if among is None else torch.from_numpy(np.where(among, 0, -np.inf).astype(gallery.dtype))
     rows = torch.from_numpy(unit(queries))
     chunk = min(chunk or max(1, TILE // len(gallery)), len(queries))
     tile = torch.empty(chunk, len(gallery), dtype=rows.dtype)  # once: the system clears every page that it gives
@@ -45,6 +50,10 @@ def nearest(
     for start in range(0, len(queries), chunk):
         part = rows[start : start + chunk]
         cosines = torch.mm(part, columns, out=tile[: len(part)])  # (chunk, N)
+        if scale is not None:
+            cosines *= scale
+        if barred is not None:
+            cosines += barred
         if exclude_self:
             own = torch.arange(len(cosines))
             cosines[own, own + start] = -torch.inf

@@ -40,7 +40,8 @@ store.write(Path(sys.argv[1]), parts(), None, {})
 def pictures(count: int = 10) -> Pictures:
     """The parts of `Pictures` that a name, a label and a bad file come from."""
     names, labels = [f"{row}.png" for row in range(count)], np.arange(count) % 3 - 1
-    manifest = SimpleNamespace(names=names, labels=labels, classes=("cat", "dog"))
+    paths, digests = [f"/pictures/{name}" for name in names], [f"digest of {name}" for name in names]
+    manifest = SimpleNamespace(names=names, labels=labels, classes=("cat", "dog"), paths=paths, digests=digests)
     return cast(Pictures, SimpleNamespace(manifest=manifest, bad_files=[BadFile("4.png", "truncated")]))
 
 
@@ -61,7 +62,11 @@ def test_parts_become_one_array_that_can_be_mapped(tmp_path: Path, width: tuple[
     assert table["path"] == ["7.png", "1.png", "2.png", "0.png", "9.png"]
     assert table["label"] == ["cat", "cat", "dog", None, None]
     assert table["row"] == [0, 1, 2, 3, 4]
+    assert table["file"][:2] == [b"/pictures/7.png", b"/pictures/1.png"]
+    assert table["digest"][4] == "digest of 9.png"
+    np.testing.assert_allclose(table["length"], np.linalg.norm(mapped.reshape(5, -1), axis=1), rtol=1e-6)
     known = json.loads((folder / "embeddings.json").read_text())
+    assert len(known.pop("table")) == 32
     assert known == FACTS | {"count": 5, "width": width[-1], "shape": [5, *width], "dtype": "float32"}
     assert "4.png" in (folder / "bad_files.csv").read_text()
     assert {path.name for path in folder.iterdir()} == FINAL

@@ -94,10 +94,13 @@ def test_leaks_are_counted_and_dropped_and_a_column_is_sought(photos: Path, tmp_
     assert "no two pictures of the test part have the same 'thing'" in " ".join(found["notes"])
     pairs = json.loads((run.folder / "leaks.json").read_text())
     assert [pair["found"][0]["name"] for pair in pairs] == [str(names[1])]
-    assert cli.main(["evaluate", str(run.folder), "--drop-leaks", "--identity-column", "thing"]) == 0
+    asked = ["--drop-leaks", "--identity-column", "thing", "--finetune-for", "1steps"]
+    assert cli.main(["evaluate", str(run.folder), *asked]) == 0
     found = json.loads((run.folder / "evaluation.json").read_text())
     assert found["task"]["test"] == 15
     assert found["leaks"]["dropped"]
+    fits = [json.loads(file.read_bytes()) for file in (run.folder / "finetune").glob("*.json")]
+    assert {len(fit["predictions"]) for fit in fits} == {15}
     assert "2 of 17 test pictures leak" in found["leaks"]["sentence"]
     assert found["retrieval"] | {"by": "thing", "queries": 14, "skipped": 1} == found["retrieval"]
     assert "'thing' (R@1)" in found["verdict"]["identity"]["sentence"]

@@ -161,7 +161,7 @@ def test_broken_json_names_its_remedy(run: Path) -> None:
 
 def test_the_guards_words_and_the_trust_in_scores_are_shown(run: Path) -> None:
     lines = [
-        {"step": 2, "alarm": "dead_half", "sentence": f"half is dead {EVIL}"},
+        {"step": 2, "alarm": "dead_dimensions", "sentence": f"half is dead {EVIL}"},
         {"step": 3, "skipped": "not finite", "tensor": f"the term {EVIL}", "samples": [1, 2]},
         {"step": 4, "rankme": 9.0, "kept": True},
     ]

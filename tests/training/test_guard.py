@@ -67,7 +67,7 @@ def test_silence_over_a_healthy_run() -> None:
         ("complete_collapse", {"std": 0.02}),
         ("complete_collapse", {"size": 1e-6}),
         ("dimensional_collapse", {"directions": 2.0}),
-        ("dead_half", {"still": 0.5}),
+        ("dead_dimensions", {"still": 0.5}),
         ("constant_head", {"head.views": 0.0}),
         ("frozen_teacher", {"teacher.teacher": 0.0}),
         ("stale_queue", {"queue.queue": 0.0}),

@@ -20,6 +20,7 @@ from selfsight.comparison.table import Row, Table
 from selfsight.data import source
 from selfsight.data.manifest import Manifest, scan
 from selfsight.data.pictures import Pictures
+from selfsight.data.ranges import format_of
 from selfsight.errors import Interrupted, RecipeError, SelfsightError, TrainingError
 from selfsight.evaluation.task import Task
 from selfsight.nn import families
@@ -27,7 +28,6 @@ from selfsight.nn.encoder import Encoder
 from selfsight.recipe import Recipe
 from selfsight.report import compared
 from selfsight.training import build, session
-from selfsight.training.data import format_of
 from selfsight.training.progress import clock
 from selfsight.training.request import Request
 

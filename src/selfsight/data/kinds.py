@@ -24,6 +24,7 @@ class Kind:
     read: Callable[[str], bytes]  # of a file; raises Refused
     describe: Callable[[bytes], Header]  # raises Refused
     decode: Callable[[str], np.ndarray]  # (H, W, C); raises ImageError
+    array: Callable[[bytes], np.ndarray]  # the same from the bytes of a file; raises Refused
     named: str = ""  # endings that are taken up only to be refused
     size: int | None = None  # of an evaluation view, where the samples' own sizes do not decide it
     facts: Mapping[str, str] = field(default_factory=dict)  # what `inspect` calls a fact; "": not told
@@ -48,6 +49,7 @@ KINDS = {
             decode.read,
             decode.describe,
             decode.decode,
+            decode.opened,
             named=REFUSED,
         ),
         Kind(
@@ -57,6 +59,7 @@ KINDS = {
             text.read,
             text.describe,
             text.decode,
+            text.opened,
             size=512,  # words: most pages whole, at the cost of one small picture
             facts={"pictures": "documents", "widths": "words"}
             | dict.fromkeys(("heights", "channels", "dtypes", "bits", "constant", "constant_count"), ""),

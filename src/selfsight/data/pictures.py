@@ -14,10 +14,11 @@ from selfsight.data.cache import Decoded
 from selfsight.data.kinds import KINDS
 from selfsight.data.manifest import Manifest
 from selfsight.data.order import Purpose, keyed
-from selfsight.data.ranges import PixelFormat, conform
+from selfsight.data.ranges import PixelFormat, conform, format_of
 from selfsight.errors import DataError, ImageError, TrainingError
+from selfsight.recipe import Recipe
 
-__all__ = ["BadFile", "Pictures", "add_bad_files", "write_bad_files"]
+__all__ = ["BadFile", "Pictures", "add_bad_files", "pictures_of", "write_bad_files"]
 
 TRIES = 100  # replacements that are tried for one row; with a tenth of them bad, 100 in a row have chance 1e-100
 
@@ -102,3 +103,8 @@ class Pictures:
         if self.noted is not None:
             with suppress(OSError):  # on a full disk the refusal itself is what people must read
                 add_bad_files(self.noted, self.bad_files)
+
+
+def pictures_of(recipe: Recipe, manifest: Manifest) -> Pictures:
+    """Pictures in a run's pixel format; here a bad file is left out, however many there are."""
+    return Pictures(manifest, format_of(recipe), max_bad=1.0)

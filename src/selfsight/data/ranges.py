@@ -18,6 +18,7 @@ from jaxtyping import Int
 from selfsight.data.decode import decode
 from selfsight.data.manifest import Manifest
 from selfsight.errors import DataError, ImageError
+from selfsight.recipe import Recipe
 
 FULL = 65535  # largest uint16
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # grey of red, green, blue: ITU-R BT.601
@@ -35,6 +36,11 @@ class PixelFormat:
     high: float = 255.0
     float_low: float = 0.0  # float pictures: this value becomes 0
     float_high: float = 0.0  # and this one 65535; equal to float_low where no training picture is float
+
+
+def format_of(recipe: Recipe) -> PixelFormat:
+    """The format that a recipe keeps."""
+    return PixelFormat(**{name: value for name, value in recipe.pixels.items() if name not in ("mean", "std")})
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from selfsight.data import decode as opener
 from selfsight.data.decode import Header, Refused
 from selfsight.errors import ImageError
 
-__all__ = ["NO_WORD", "SHORTEST", "decode", "describe", "keys", "read", "text", "words"]
+__all__ = ["NO_WORD", "SHORTEST", "decode", "describe", "keys", "opened", "read", "text", "words"]
 
 SHORTEST = 5  # words: three that are seen, one that follows, and one more for the relation that is shifted
 NO_WORD = -1  # the key behind the last word, where documents of several lengths share an array
@@ -35,10 +35,14 @@ read = partial(opener.read, check=lambda head: None)
 def decode(path: str | Path) -> Document:
     """The bytes of one document. Raises ImageError; `reason` is one of `describe`'s or of the file system's."""
     try:
-        data = read(str(path))
-        describe(data)
+        return opened(read(str(path)))
     except Refused as refused:
         raise ImageError(str(path), refused.reason, refused.detail) from refused
+
+
+def opened(data: bytes) -> Document:
+    """A document from the bytes of its file. Raises Refused as `describe` does."""
+    describe(data)
     return np.frombuffer(data, np.uint8).reshape(-1, 1, 1)
 
 

@@ -1,12 +1,19 @@
-"""Embeddings on disk: a memory-mappable array, a table that says whose row is whose, and the encoder they belong to."""
+"""Embeddings on disk: a memory-mappable array, a table that says whose row is whose, and the encoder they belong to.
+
+A change is prepared beside the three files and becomes theirs in one moment, when `embeddings.json.new` appears: from
+then on whoever looks next brings it into place. So a kill leaves what was there before, or what was to be.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +23,36 @@ import pyarrow.parquet
 from jaxtyping import Float, Int
 
 from selfsight import checkpoints
+from selfsight.data.bad import add_bad_files
 from selfsight.data.pictures import Pictures, write_bad_files
-from selfsight.errors import DiskError, TrainingError
+from selfsight.errors import DiskError, RunError, TrainingError
+from selfsight.runs import RunFolder
 
-__all__ = ["digest", "write"]
+__all__ = ["Stored", "alone", "digest", "facts_for", "facts_of", "read", "write"]
 
 HEADER = 128  # bytes before the numbers: a multiple of 64, so that they can be mapped (NumPy's format.py, version 1.0)
 ENCODER = ("config.json", "model.safetensors", "preprocess.json")
+TABLE, ARRAY, FACTS = ("embeddings.parquet", "embeddings.npy", "embeddings.json")
+BLOCK = 4096  # rows that are copied at once
+TRIES, PAUSE = 5, 0.1  # to read what somebody is changing: how often, and seconds in between
 Parts = Iterable[tuple[Float[np.ndarray, "B ..."], Int[np.ndarray, "B"]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """What a folder holds: `vectors` are mapped, not read; `table` is as `_table` makes it, with a column `row`."""
+
+    vectors: Float[np.ndarray, "N ..."]
+    table: pyarrow.Table
+    facts: Mapping[str, Any]
+
+    def taking(self, rows: Int[np.ndarray, "K"]) -> tuple[Iterator[Float[np.ndarray, "B ..."]], pyarrow.Table]:
+        """Some rows: their vectors in blocks, and their table."""
+        blocks = (self.vectors[rows[start : start + BLOCK]] for start in range(0, len(rows), BLOCK))
+        return blocks, self.table.take(rows)
+
+
+Kept = tuple[Iterable[Float[np.ndarray, "B ..."]], pyarrow.Table]
 
 
 def digest(encoder: Path) -> str:
@@ -37,55 +66,133 @@ def digest(encoder: Path) -> str:
     return found.hexdigest()
 
 
-def write(folder: Path, parts: Parts, pictures: Pictures, facts: Mapping[str, Any]) -> Path:
-    """embeddings.npy, embeddings.parquet (path, label, row), bad_files.csv, and embeddings.json: `facts` and shape.
+def facts_for(run: RunFolder) -> dict[str, Any]:
+    """What embeddings.json says of the encoder: which it is, and where."""
+    owner = digest(run.encoder_folder())
+    return {"encoder": owner, "run": str(run.folder.absolute()), "size": run.recipe.size}
 
-    `parts` go to disk as they come, so that memory holds one of them. Nothing has its final name before all parts are
-    on disk, and embeddings.json comes last: where it is, the rest is whole. Raises DiskError, and what `parts` raises.
+
+def facts_of(folder: Path) -> dict[str, Any] | None:
+    """What embeddings.json says; None where there is none."""
+    with suppress(OSError, ValueError):
+        return checkpoints.entries(folder / FACTS)
+    return None
+
+
+def read(folder: Path) -> Stored:
+    """What `write` wrote last, whole. RunError when there is nothing, or it is damaged."""
+    for _ in range(TRIES):
+        with suppress(RunError, OSError), alone(folder):
+            _settle(folder)
+        with suppress(OSError, ValueError, KeyError, pyarrow.ArrowException):
+            facts = checkpoints.entries(folder / FACTS)
+            vectors = np.load(folder / ARRAY, mmap_mode="c")  # before the table, which changes first
+            table = (folder / TABLE).read_bytes()
+            if _hash(table) == facts["table"] and list(vectors.shape) == facts["shape"]:
+                return Stored(vectors, pyarrow.parquet.read_table(pyarrow.BufferReader(table)), facts)
+        if facts_of(folder) is None:
+            raise RunError(f"{str(folder)!r} holds no embeddings; give a run, or a folder that `selfsight embed` wrote")
+        time.sleep(PAUSE)  # somebody is changing it
+    raise RunError(f"the embeddings in {str(folder)!r} are damaged or of an older Selfsight; embed the pictures again")
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One process at a time may change a folder; RunError when another does. A lock dies with its process."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunError(f"{str(folder)!r} is being changed by another process; wait for it") from error
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(handle)
+
+
+def write(folder: Path, parts: Parts, pictures: Pictures, facts: Mapping[str, Any], kept: Kept | None = None) -> Path:
+    """embeddings.npy, embeddings.parquet (see `_table`), bad_files.csv, and embeddings.json: `facts` and shape.
+
+    `parts` go to disk as they come, behind what is `kept` of what was there, so that memory holds one of them. What
+    was there stands until all is on disk. Raises DiskError, RunError when another process writes, and what `parts`
+    raises.
     """
-    array = folder / "embeddings.npy"
-    partial = array.with_name(f"{array.name}.tmp-{os.getpid()}")
+    note = write_bad_files if kept is None else add_bad_files
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(f"{array.name}.tmp-*"):  # of a process that was killed
-            left.unlink()
-        shape, rows = _append(partial, parts)
-        table = _table(pictures, rows)
-        (folder / "embeddings.json").unlink(missing_ok=True)  # of an earlier encoder, perhaps
-        partial.replace(array)
-        checkpoints.replace_file(folder / "embeddings.parquet", table)
-        write_bad_files(folder / "bad_files.csv", pictures.bad_files)
-        content = {**facts, "count": shape[0], "width": shape[-1], "shape": shape, "dtype": "float32"}
-        checkpoints.replace_file(folder / "embeddings.json", json.dumps(content, indent=1).encode())
+        with alone(folder):
+            _settle(folder)
+            for left in folder.glob("embeddings.*.tmp-*"):  # of a process that was killed
+                left.unlink()
+            table, shape = _prepare(folder, parts, pictures, kept)
+            note(folder / "bad_files.csv", pictures.bad_files)
+            content = {**facts, "count": shape[0], "width": shape[-1], "shape": shape, "dtype": "float32"}
+            _change(folder, table, content)
     except OSError as error:
         raise DiskError(
             f"{str(folder)!r} cannot be written ({error.strerror}); free some space or choose another --out"
         ) from error
     except TrainingError:  # too many bad files: its sentence sends the reader to the list
-        write_bad_files(folder / "bad_files.csv", pictures.bad_files)
+        note(folder / "bad_files.csv", pictures.bad_files)
         raise
-    finally:
-        with suppress(OSError):
-            partial.unlink()
     return folder
 
 
-def _append(path: Path, parts: Parts) -> tuple[list[int], np.ndarray]:
-    """Write an .npy whose length is known only at the end, to disk; its shape and the rows of the pictures."""
-    kept: list[np.ndarray] = []
-    each: tuple[int, ...] = (0,)
+def _prepare(folder: Path, parts: Parts, pictures: Pictures, kept: Kept | None) -> tuple[bytes, list[int]]:
+    """embeddings.npy.new, written and synced; the table that belongs to it, as a Parquet file, and its shape."""
+    partial = folder / f"{ARRAY}.tmp-{os.getpid()}"
+    blocks, before = kept or ((), None)
+    try:
+        shape, rows, lengths = _append(partial, blocks, parts)
+        table = _table(pictures, rows, lengths)
+        table = table if before is None else pyarrow.concat_tables([before.select(table.column_names), table])
+        sink = pyarrow.BufferOutputStream()
+        pyarrow.parquet.write_table(table.append_column("row", pyarrow.array(np.arange(len(table)))), sink)
+        partial.replace(folder / f"{ARRAY}.new")
+    finally:
+        partial.unlink(missing_ok=True)
+    return bytes(sink.getvalue().to_pybytes()), shape
+
+
+def _change(folder: Path, table: bytes, facts: Mapping[str, Any]) -> None:
+    checkpoints.replace_file(folder / f"{TABLE}.new", table)
+    content = json.dumps({**facts, "table": _hash(table)}, indent=1).encode()
+    checkpoints.replace_file(folder / f"{FACTS}.new", content)  # the moment: what comes after, anybody can finish
+    _settle(folder)
+
+
+def _settle(folder: Path) -> None:
+    """Bring into place what was decided. Facts come last: while they are the old ones, the table does not fit them."""
+    if (folder / f"{FACTS}.new").exists():
+        for name in (TABLE, ARRAY, FACTS):
+            with suppress(FileNotFoundError):
+                (folder / f"{name}.new").replace(folder / name)
+
+
+def _append(
+    path: Path, blocks: Iterable[Float[np.ndarray, "B ..."]], parts: Parts
+) -> tuple[list[int], Int[np.ndarray, "N"], Float[np.ndarray, "N"]]:
+    """Write an .npy whose length is known only at the end, to disk; its shape, and rows and lengths of the `parts`."""
+    kept, lengths = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
+    count, each = 0, (0,)
     with open(path, "wb") as file:
         file.write(bytes(HEADER))
+        for vectors in blocks:
+            file.write(np.ascontiguousarray(vectors, "<f4").data)
+            count, each = count + len(vectors), vectors.shape[1:]
         for vectors, rows in parts:
             file.write(np.ascontiguousarray(vectors, "<f4").data)
+            count, each = count + len(vectors), vectors.shape[1:]
             kept.append(rows)
-            each = vectors.shape[1:]
-        shape = [sum(map(len, kept)), *each]
+            lengths.append(np.linalg.norm(vectors.reshape(len(vectors), -1), axis=1).astype(np.float32))
+        shape = [count, *each]
         file.seek(0)
         file.write(_header(shape))
         file.flush()
         os.fsync(file.fileno())
-    return shape, np.concatenate(kept) if kept else np.zeros(0, np.int64)
+    return shape, np.concatenate(kept), np.concatenate(lengths)
 
 
 def _header(shape: list[int]) -> bytes:
@@ -95,11 +202,21 @@ def _header(shape: list[int]) -> bytes:
     return start + told.ljust(HEADER - 11) + b"\n"
 
 
-def _table(pictures: Pictures, rows: Int[np.ndarray, "N"]) -> bytes:
-    """The Parquet file: `row` counts in embeddings.npy."""
-    manifest, sink = pictures.manifest, pyarrow.BufferOutputStream()
+def _table(pictures: Pictures, rows: Int[np.ndarray, "N"], lengths: Float[np.ndarray, "N"]) -> pyarrow.Table:
+    """Whose vector it is: its name and label for people, its file (bytes, as not every name is text), the digest of
+    what was in it, the length of its vector."""
+    manifest = pictures.manifest
     labels = [manifest.classes[label] if label >= 0 else None for label in manifest.labels[rows]]
-    names = [manifest.names[row] for row in rows]
-    columns = {"path": names, "label": pyarrow.array(labels, pyarrow.string()), "row": np.arange(len(rows))}
-    pyarrow.parquet.write_table(pyarrow.table(columns), sink)
-    return bytes(sink.getvalue().to_pybytes())
+    names = [manifest.names[row].encode("utf-8", "backslashreplace").decode() for row in rows]
+    columns = {
+        "path": pyarrow.array(names, pyarrow.string()),
+        "label": pyarrow.array(labels, pyarrow.string()),
+        "file": pyarrow.array([os.fsencode(manifest.paths[row]) for row in rows], pyarrow.binary()),
+        "digest": pyarrow.array([manifest.digests[row] for row in rows], pyarrow.string()),
+        "length": lengths,
+    }
+    return pyarrow.table(columns)
+
+
+def _hash(table: bytes) -> str:
+    return hashlib.blake2b(table, digest_size=16).hexdigest()

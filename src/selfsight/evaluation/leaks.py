@@ -65,7 +65,7 @@ class Leaks:
         ]
         said = ", ".join(part for part, name in zip(parts, counts, strict=False) if counts[name])
         after = (
-            "they are left out of every number but those of --finetune and --dense"
+            "they are left out of every number"
             if dropped
             else "that flatters every row of the table (--drop-leaks leaves them out)"
         )

@@ -40,11 +40,12 @@ def measured(
     rivals: Sequence[str] = protocol.RIVALS,
     sought: Sought | None = None,
     drop_leaks: bool = False,
-) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]], Int[np.ndarray, "K"]]:
     """The whole table for `encoders` ("encoder", "untrained", ...) and the plain baselines; pictures to look at.
 
-    With `drop_leaks` the test pictures that `leaks` finds are left out of every number. The pictures are `neighbours`,
-    `leaks` and `hard`. Raises DataError when no picture can be read, or every test picture is a leak.
+    With `drop_leaks` the test pictures that `leaks` finds are left out of every number; their rows come last. The
+    pictures are `neighbours`, `leaks` and `hard`. Raises DataError when no picture can be read, or every test picture
+    is a leak.
     """
     kind = kind_of(manifest.kind, low, high)
     known = manifest.every_row() if manifest.test.all() else np.flatnonzero(~manifest.test)
@@ -58,8 +59,10 @@ def measured(
     album = Album(pictures, manifest, kind, rows)
     shown = {"leaks": album.pairs(leaked.pairs) if leaked else []}
     notes = unread(manifest, rows)
+    dropped = rows[:0]
     if leaked and drop_leaks:
         kept = leaked.left()
+        dropped = rows[~kept]
         found, rows = {name: values[kept] for name, values in found.items()}, rows[kept]
         album = replace(album, rows=rows)
     test = manifest.test[rows]
@@ -78,7 +81,8 @@ def measured(
     more = kind.more(ready[protocol.ENCODER], pictures, seen, manifest.groups[seen])
     table["notes"] += [*notes, *([more.pop("sentence")] if more else [])]
     table |= {"kind": manifest.kind, "leaks": leaked.told(drop_leaks) if leaked else None, **more}
-    return _in_words(table, manifest.kind), shown | _looked_at(album, found[protocol.ENCODER], test, hard)
+    looked_at = shown | _looked_at(album, found[protocol.ENCODER], test, hard)
+    return _in_words(table, manifest.kind), looked_at, dropped
 
 
 def _in_words(table: dict[str, Any], kind: str) -> dict[str, Any]:

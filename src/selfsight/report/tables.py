@@ -111,6 +111,20 @@ def classification(result: Mapping[str, Any]) -> None:
     _line(result["out"])
 
 
+def export(found: Mapping[str, Any]) -> None:
+    """What was checked, what int8 costs, and where the folder is."""
+    for name, what in (("the folder", found), ("model.onnx", found.get("onnx"))):
+        if what:
+            checked = what["parity"]
+            _line(
+                f"{name}: on {checked['pictures']} pictures every vector is the encoder's (lowest cosine "
+                f"{checked['lowest_cosine']:.6f}) and finds the same pictures nearest."
+            )
+    if found.get("int8"):
+        _line(f"model.int8.onnx: {found['int8']['sentence']}")
+    _line(f"The folder is {found['out']}; its README.md is the model card and says how to load it.")
+
+
 def methods(described: Sequence[Mapping[str, Any]]) -> None:
     """What `selfsight methods` says: {"name", "idea", "story", "settings": [{"name", "type", "default", "note"}]}.
 
@@ -210,5 +224,6 @@ SHOWN: dict[str, Callable[[Any], None]] = {
     "evaluate": evaluation,
     "compare": comparison,
     "classify": classification,
+    "export": export,
     "methods": methods,
 }

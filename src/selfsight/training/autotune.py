@@ -13,11 +13,11 @@ import torch
 from selfsight.data.loader import Loader
 from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import Pictures
+from selfsight.data.ranges import format_of
 from selfsight.errors import RecipeError
 from selfsight.methods.base import Batch, Method
 from selfsight.recipe import Recipe
 from selfsight.training.build import method_of, optimizer_of
-from selfsight.training.data import format_of
 
 TRIED = 64  # pictures in a measured step, at most
 ROUNDS = 2  # after one that warms up

@@ -7,6 +7,7 @@ from typing import Any
 
 from selfsight.data import source
 from selfsight.data.manifest import Manifest, scan
+from selfsight.data.pictures import pictures_of
 from selfsight.embedding import progress, store
 from selfsight.evaluation import classifier, labelled, predictions
 from selfsight.evaluation.classifier import Classifier
@@ -34,14 +35,14 @@ def classify(
     def teach(those: Manifest) -> Classifier:
         seen = trained_on(those, Manifest.load(run.folder / "manifest.parquet"))
         encoders = {"encoder": encoder, **rivals(recipe, run.folder)}
-        return labelled.learn(encoders, session.pictures_of(recipe, those), those, seen, size=recipe.size)
+        return labelled.learn(encoders, pictures_of(recipe, those), those, seen, size=recipe.size)
 
     model, reused = labelled.obtained(saved, known, labels is None, owner, teach)
     if not reused:
         with session.room_in(run.folder):
             model.save(folder)
     with progress.line("classifying", len(manifest)) as tell:
-        pictures = session.pictures_of(recipe, manifest)
+        pictures = pictures_of(recipe, manifest)
         lines = predictions.predict(model, encoder, pictures, size=recipe.size, tell=tell)
     written = predictions.write(file, lines, listing)
     return {**written, "classifier": str(folder), "reused": reused, **model.facts}

@@ -16,16 +16,11 @@ from selfsight.data.cache import ROOM
 from selfsight.data.loader import Loader
 from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import BadFile, Pictures, add_bad_files
-from selfsight.data.ranges import PixelFormat
+from selfsight.data.ranges import format_of
 from selfsight.embedding.embed import embed
 from selfsight.methods.base import Method, Prepared
 from selfsight.recipe import Recipe
 from selfsight.training.monitor import Monitor
-
-
-def format_of(recipe: Recipe) -> PixelFormat:
-    """The pixel format that the recipe keeps."""
-    return PixelFormat(**{name: value for name, value in recipe.pixels.items() if name not in ("mean", "std")})
 
 
 class TrainingData:

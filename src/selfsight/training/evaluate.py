@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from selfsight.data.manifest import Manifest
+from selfsight.data.pictures import pictures_of
 from selfsight.evaluation import together, trust
 from selfsight.evaluation.measure import measured
 from selfsight.evaluation.protocol import ENCODER, RIVALS, START
@@ -46,9 +49,9 @@ def evaluate(
         run, manifest, encoders, finetune=wanted.finetune, length=wanted.finetune_for, dense=wanted.dense
     )
     column = session.column_of(recipe, data or [], columns)
-    found, shown = measured(
+    found, shown, dropped = measured(
         encoders,
-        session.pictures_of(recipe, manifest),
+        pictures_of(recipe, manifest),
         manifest,
         size=recipe.size,
         low=recipe.pixels["low"],
@@ -57,7 +60,8 @@ def evaluate(
         sought=together.asked(manifest, wanted.identity_column, wanted.across_column, column),
         drop_leaks=wanted.drop_leaks,
     )
-    found |= {"notes": notes + found["notes"], **more()}
+    left = manifest.taking(np.setdiff1d(manifest.every_row(), dropped)) if len(dropped) else manifest
+    found |= {"notes": notes + found["notes"], **more(left)}
     found["trust"] = trust.of_looks(run.metrics.to_pylist(), trained.labels[trained.train_rows()])
     if recipe.use_all:
         found["verdict"]["sentence"] += " The run was trained on its test part too (--use-all): see the notes."

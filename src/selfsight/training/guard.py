@@ -22,8 +22,8 @@ ALIKE = 1e-3  # std x sqrt(d) below which all pictures have the same vector: mea
 FALLEN = 0.05  # and the share of the untrained network's, which is itself low: its mean cosine is often 0.99
 NOTHING = 1e-4  # root mean square of an embedding of which bfloat16 and weight decay leave nothing
 LINE = 3.0  # directions: pictures on a line have 1, in a plane 2, those of an untrained network 20 and more
-LOST = 0.4  # of the most directions seen so far; healthy runs keep 0.63, see benchmarks/collapse.py
-STILL = 0.5  # of the dimensions
+LOST = 0.3  # of the most directions seen so far; healthy runs keep 0.35 and more, see benchmarks/collapse.py
+STILL = 0.25  # of the dimensions; healthy runs have 0.03 at most
 FEW = 0.5  # of the clusters
 ONE = 0.9  # of the pictures, in one cluster
 STEPS = 100  # that a loss must stay at chance
@@ -133,7 +133,7 @@ def dimensional_collapse(guard: Guard, signs: Signs) -> str | None:
     )
 
 
-def dead_half(guard: Guard, signs: Signs) -> str | None:
+def dead_dimensions(guard: Guard, signs: Signs) -> str | None:
     """Dimensions that say nothing."""
     if signs.get("still", 0.0) < STILL:
         return None
@@ -215,7 +215,7 @@ NETWORK: dict[str, Look] = {  # gravest first: each implies those below it
     "alike_pictures": alike_pictures,
     "complete_collapse": complete_collapse,
     "dimensional_collapse": dimensional_collapse,
-    "dead_half": dead_half,
+    "dead_dimensions": dead_dimensions,
     "constant_head": constant_head,
 }
 PARTS: dict[str, Look] = {

@@ -11,6 +11,7 @@ from typing import Any
 
 from selfsight import checkpoints
 from selfsight.errors import DiskError
+from selfsight.training.events import Events
 
 __all__ = ["Journal"]
 
@@ -21,8 +22,8 @@ class Journal:
     Lines wait in memory until `sync`: a full disk then costs no line, and nothing is ever half a line for long.
     """
 
-    def __init__(self, folder: Path | None, step: int) -> None:
-        """Raises DiskError when `folder` cannot be written; None keeps nothing."""
+    def __init__(self, folder: Path | None, step: int, events: type[Events] | None = None) -> None:
+        """Raises DiskError when `folder` cannot be written; None keeps nothing. `events` get every metric as well."""
         self.folder = folder
         self.waiting: dict[Path, list[str]] = {}
         for path in (folder / "metrics.jsonl", folder / "timing.jsonl") if folder else ():
@@ -31,6 +32,10 @@ class Journal:
             except OSError as error:
                 raise DiskError(f"{str(path)!r} cannot be written ({error.strerror}); free some space") from error
             self.waiting[path] = []
+        self.events = events(folder) if folder and events else None
+        if self.events:
+            for line in self.past():
+                self.events.note(line)
 
     def past(self) -> Iterator[dict[str, Any]]:
         """The lines of metrics.jsonl that are on disk: when a run goes on, what it wrote before."""
@@ -40,6 +45,8 @@ class Journal:
     def metric(self, step: int, **values: Any) -> None:
         """What a step came to: numbers that a second run gives again."""
         self._note("metrics.jsonl", {"step": step, **values})
+        if self.events:
+            self.events.note({"step": step, **values})
 
     def time(self, step: int, **values: float) -> None:
         """How fast it went."""
@@ -55,11 +62,15 @@ class Journal:
         for path, lines in self.waiting.items():
             _append(path, "".join(lines).encode())
             lines.clear()
+        if self.events:
+            self.events.flush()
 
     def close(self) -> None:
         """Write what waits. What a full disk refuses lies after the last checkpoint, so going on writes it again."""
         with suppress(OSError):
             self.sync()
+        if self.events:
+            self.events.close()
 
 
 def _append(path: Path, content: bytes) -> None:

@@ -21,6 +21,7 @@ from selfsight import checkpoints
 from selfsight.data.cache import ROOM
 from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import Pictures
+from selfsight.data.ranges import format_of
 from selfsight.embedding import progress
 from selfsight.errors import DataError, RecipeError
 from selfsight.evaluation import efficiency, intervals, linear
@@ -33,7 +34,6 @@ from selfsight.nn.embedder import Embedder
 from selfsight.nn.encoder import Encoder
 from selfsight.recipe import Recipe
 from selfsight.training import finetune
-from selfsight.training.data import format_of
 from selfsight.training.finetune import Lesson, choose, pace, state_digest
 from selfsight.training.progress import clock
 from selfsight.training.request import in_steps, parse_length

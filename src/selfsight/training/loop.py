@@ -25,6 +25,7 @@ from selfsight.training import gradcache, guard, schedule, signs, state
 from selfsight.training.best import Best
 from selfsight.training.build import facts_of
 from selfsight.training.data import TrainingData
+from selfsight.training.events import Events
 from selfsight.training.fault import blamed
 from selfsight.training.journal import Journal
 from selfsight.training.optimizers import set_rate
@@ -46,6 +47,7 @@ class Trainer:
     data: TrainingData
     watcher: Watcher
     save_every: float  # seconds; 0 saves at every step
+    events: type[Events] | None = None
 
     def __post_init__(self) -> None:
         self.best = Best(self.recipe.keep)
@@ -57,7 +59,7 @@ class Trainer:
         self.wrapped, self.optimizer = self.fabric.setup(self.method, raw_optimizer)
         self.wrapped.mark_forward_method("project")
         main = distributed.rank() == 0  # the other ranks write nothing
-        self.journal = Journal(self.folder if main else None, step - (step == 0))
+        self.journal = Journal(self.folder if main else None, step - (step == 0), self.events)
         self.saved_at, self.started_at, self.failures = time.monotonic(), time.monotonic(), 0
         self.guard = guard.Guard(self.recipe.lr, lambda: self.method.chance(self.recipe.batch))
         for line in self.journal.past():
@@ -260,8 +262,9 @@ class Trainer:
             self.journal.time(step, **speed)
 
     def glances(self, step: int) -> bool:
-        """Whether the guard looks after this step; on one rank, since all hold the same."""
-        return step % guard.EVERY == 0 and distributed.rank() == 0
+        """Whether the guard looks after this step, and once more at the end; on one rank, since all hold the same."""
+        last = step == self.recipe.steps > guard.EVERY
+        return (step % guard.EVERY == 0 or last) and distributed.rank() == 0
 
     def glance(self, step: int) -> None:
         """Note the signs of a collapse: of the encoder, of what the method keeps, and of the step just done."""

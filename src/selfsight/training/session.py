@@ -16,12 +16,14 @@ from selfsight.data import source
 from selfsight.data.manifest import Manifest, scan
 from selfsight.data.order import Purpose, keyed
 from selfsight.data.pictures import Pictures, write_bad_files
-from selfsight.errors import DataError, DiskError, RecipeError, RunError
+from selfsight.data.ranges import format_of
+from selfsight.errors import DataError, DiskError, RecipeError, RunError, must_have
 from selfsight.methods.base import Method
 from selfsight.recipe import Columns, Recipe, Whole
 from selfsight.training.autotune import stand_in
 from selfsight.training.build import engine, facts_of, method_of, optimizer_of
-from selfsight.training.data import TrainingData, format_of
+from selfsight.training.data import TrainingData
+from selfsight.training.events import Events
 from selfsight.training.loop import Trainer
 from selfsight.training.plan import method_for, plan
 from selfsight.training.progress import Watcher
@@ -30,7 +32,7 @@ from selfsight.training.told import plan_rows
 from selfsight.training.values import checked
 from selfsight.views.sheet import sheet
 
-__all__ = ["folder_for", "manifest_for", "pictures_of", "plan_rows", "room_in", "seconds", "train"]
+__all__ = ["folder_for", "manifest_for", "plan_rows", "room_in", "seconds", "train"]
 
 SHOWN = 8  # pictures in views.png
 SAVE_EVERY = 60.0  # seconds; a kill loses no more
@@ -45,9 +47,12 @@ def train(
     workers: int = 1,
     save_every: float = SAVE_EVERY,
     quiet: bool = False,
+    tensorboard: bool = False,
     tell: Told = lambda recipe, reasons: None,
 ) -> Recipe:
     """Train into `folder`, or go on with the run that it holds; returns the recipe. Errors come before step 1."""
+    if tensorboard:
+        must_have("--tensorboard", "tensorboard", "tensorboard")
     request = replace(request, workers=checked("workers", workers, Whole))
     distributed.join()
     with locked(folder):
@@ -56,7 +61,8 @@ def train(
                 recipe, manifest = settled(request, folder, tell)
         if distributed.rank() > 0:
             recipe, manifest = Recipe.from_yaml(folder / "recipe.yaml"), Manifest.load(folder / "manifest.parquet")
-        method = stages(recipe, manifest, folder, workers=workers, save_every=save_every, quiet=quiet)
+        events = Events if tensorboard else None
+        method = stages(recipe, manifest, folder, workers=workers, save_every=save_every, quiet=quiet, events=events)
         if distributed.rank() == 0:
             with room_in(folder):
                 show_outputs(recipe, manifest, method, folder / "outputs.png")
@@ -95,11 +101,6 @@ def seconds(save_every: str | None) -> float:
     if unit != "minutes":
         raise RecipeError(f"--save-every {save_every!r} is not a time; write 90s or 5m")
     return number * 60
-
-
-def pictures_of(recipe: Recipe, manifest: Manifest) -> Pictures:
-    """Pictures in the run's pixel format; here a bad file is left out, however many there are."""
-    return Pictures(manifest, format_of(recipe), max_bad=1.0)
 
 
 def manifest_for(folder: Path, recipe: Recipe, data: list[str] | None, columns: Columns) -> Manifest:
@@ -160,20 +161,29 @@ def check_share(manifest: Manifest) -> None:
         )
 
 
-def stages(recipe: Recipe, manifest: Manifest, folder: Path, *, workers: int, save_every: float, quiet: bool) -> Method:
+def stages(
+    recipe: Recipe,
+    manifest: Manifest,
+    folder: Path,
+    *,
+    workers: int,
+    save_every: float,
+    quiet: bool,
+    events: type[Events] | None = None,
+) -> Method:
     """Train what comes before, then the method itself. A stage that is finished is only loaded."""
     first = None
     if recipe.before is not None:
         inside = folder / "stages" / recipe.before.method
         inside.mkdir(parents=True, exist_ok=True)
         shared = replace(recipe.before, columns=recipe.columns)
-        first = stages(shared, manifest, inside, workers=workers, save_every=save_every, quiet=quiet)
+        first = stages(shared, manifest, inside, workers=workers, save_every=save_every, quiet=quiet, events=events)
     method = method_of(recipe, first)
     optimizer = optimizer_of(recipe, method)
     title = f"{recipe.method}: " if recipe.before or folder.parent.name == "stages" else ""
     data = TrainingData(recipe, manifest, method, folder, workers)
     watcher = Watcher(recipe, quiet=quiet or distributed.rank() > 0, title=title)
-    return Trainer(recipe, folder, engine(recipe), method, optimizer, data, watcher, save_every).fit()
+    return Trainer(recipe, folder, engine(recipe), method, optimizer, data, watcher, save_every, events).fit()
 
 
 def show_views(recipe: Recipe, manifest: Manifest, path: Path) -> None:

@@ -19,7 +19,7 @@ from selfsight.data.decode.formats import LONGEST_MAGIC, Refused, sniff
 from selfsight.data.decode.raster import MAX_PIXELS, Header, header, pixels
 from selfsight.errors import ImageError
 
-__all__ = ["MAX_BYTES", "MAX_PIXELS", "Header", "Refused", "decode", "describe", "displayed", "probe", "read"]
+__all__ = ["MAX_BYTES", "MAX_PIXELS", "Header", "Refused", "decode", "describe", "displayed", "opened", "probe", "read"]
 
 MAX_BYTES = 1 << 30  # of a file; larger ones are refused unread
 ERRORS = {
@@ -37,9 +37,14 @@ def decode(path: str | Path) -> np.ndarray:
     Raises ImageError with a `reason` of `selfsight.data.decode.formats`.
     """
     try:
-        return pixels(*_known(str(path)))
+        return opened(read(str(path)))
     except Refused as refused:
         raise ImageError(str(path), refused.reason, refused.detail) from refused
+
+
+def opened(data: bytes) -> np.ndarray:
+    """Decode one picture from the bytes of its file. Raises Refused."""
+    return pixels(sniff(data[:LONGEST_MAGIC]), data)
 
 
 def probe(path: str | Path) -> Header:
@@ -62,10 +67,11 @@ def read(path: str, check: Callable[[bytes], object] = sniff) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         number = error.errno if isinstance(error, OSError) else errno.ENOENT
         raise Refused(ERRORS.get(number or 0, "unreadable"), str(error)) from error
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)  # before Python opens it: of a folder it would make no file
+        raise Refused("special_file", "not a regular file")
     with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise Refused("special_file", "not a regular file")
         try:
             head = file.read(LONGEST_MAGIC)
             check(head)

@@ -1,6 +1,6 @@
 """How often do the 95 % intervals of `evaluate` hold the truth?
 
-    python benchmarks/coverage.py [--trials 1000] [--json FILE]
+    python benchmarks/interval_coverage.py [--trials 1000] [--json FILE]
 
 Test pictures come in groups (photographs of one tree, crops of one scan) that share their luck: for each group a share
 is drawn, and of its pictures so many are named rightly. Groups are alike or unequal in size, few or many, shares near

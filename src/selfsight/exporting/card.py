@@ -1,0 +1,113 @@
+"""The model card: what the encoder was made from, how good it is beside baselines, and how to load it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from selfsight import methods
+from selfsight.nn.encoder import Encoder
+from selfsight.report.scores import contenders, named
+from selfsight.report.words import MEANINGS, NAMES, conclusions, interval, percent
+from selfsight.runs import RunFolder
+
+__all__ = ["card"]
+
+HEAD = """---
+library_name: timm
+pipeline_tag: image-feature-extraction
+tags: [timm, transformers, self-supervised, selfsight]
+---
+"""
+
+
+def card(run: RunFolder, encoder: Encoder, exported: Mapping[str, Any]) -> str:
+    """The card as Markdown. No path of the machine is in it: cards are made to be given away."""
+    parts = [HEAD + f"# {encoder.name} by {run.recipe.method}", *_made(run, encoder)]
+    parts += ["## Load it", *_loading(encoder, exported), "## Quality", *_quality(run)]
+    parts += ["## Licence", *_licence(run)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _made(run: RunFolder, encoder: Encoder) -> Iterator[str]:
+    recipe = run.recipe
+    story = str(methods.describe(recipe.method)["story"])
+    yield f"An image encoder: a picture of {encoder.size} px becomes a vector of {encoder.width} numbers."
+    yield "## Method"
+    yield " ".join(story.split("\n\n")[0].split())
+    settings = ", ".join(f"{name} {value}" for name, value in recipe.settings.items()) or "none"
+    start = "published weights" if recipe.pretrained else "given weights" if recipe.weights else "random weights"
+    yield (
+        f"Trained for {recipe.steps} steps of {recipe.batch} pictures from {start}; settings: {settings}; "
+        f"{recipe.optimizer}, rate {recipe.lr:g}, seed {recipe.seed}."
+    )
+    yield "## Data"
+    held = "the test part was trained on too" if recipe.use_all else "a test part was held out"
+    yield (
+        f"{recipe.pictures} training pictures ({held}), channels: {encoder.channels}, {recipe.pixels['dtype']}, values "
+        f"from {encoder.low:g} to {encoder.high:g}. Digest of the listing: {recipe.listing}."
+    )
+
+
+def _loading(encoder: Encoder, exported: Mapping[str, Any]) -> Iterator[str]:
+    ways = [
+        '# timm\nencoder = timm.create_model("local-dir:FOLDER", pretrained=True)',
+        '# transformers\nencoder = transformers.AutoModel.from_pretrained("FOLDER")',
+    ]
+    if onnx := exported.get("onnx"):
+        ways.append('# ONNX Runtime\nsession = onnxruntime.InferenceSession("FOLDER/model.onnx")')
+    yield "```python\n" + "\n".join(ways) + "\n```"
+    yield (
+        f"Pictures are brought to {encoder.size} x {encoder.size} px (short side, antialiased; centre crop). timm and "
+        f"transformers take floats (B, {encoder.channels}, {encoder.size}, {encoder.size}): a pixel p becomes ((p - "
+        f"{encoder.low:g}) / {encoder.high - encoder.low:g} - mean) / std, with mean {_listed(encoder.mean)} and std "
+        f"{_listed(encoder.std)}; `preprocess.json` has the same numbers."
+    )
+    if onnx:
+        outputs = ", ".join(f"`{output}`" for output in onnx["outputs"])
+        yield f"`model.onnx` takes `{onnx['input']}` and gives {outputs}. {_checked(onnx)}"
+    if small := exported.get("int8"):
+        yield f"`model.int8.onnx` is the same in 8-bit integers ({small['what']}). {small['sentence']}"
+
+
+def _checked(onnx: Mapping[str, Any]) -> str:
+    found = onnx["parity"]
+    return (
+        f"On {found['pictures']} pictures in batches of {', '.join(map(str, found['batches']))} the lowest cosine with "
+        f"the encoder's own vectors was {found['lowest_cosine']:.6f}, and the nearest pictures were the same."
+    )
+
+
+def _quality(run: RunFolder) -> Iterator[str]:
+    file = run.folder / "evaluation.json"
+    if not file.is_file():
+        yield "Not measured yet."
+        return
+    numbers = json.loads(file.read_text())
+    rows = contenders(numbers)
+    tasks = list(dict.fromkeys(task for scores in rows.values() for task in scores))
+    lines = [["", *(named(task) for task in tasks)], ["---"] * (len(tasks) + 1)]
+    lines += [[NAMES.get(name, name), *(_score(scores.get(task)) for task in tasks)] for name, scores in rows.items()]
+    yield "Shares of held-out pictures with 95 % intervals, beside what was not trained on these pictures:"
+    yield "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    yield "\n".join(f"* {NAMES[name]}: {MEANINGS[name]}" for name in rows if name in MEANINGS and name != "trained")
+    yield from (sentence for sentence, _ in conclusions(numbers.get("verdict")))
+    yield from numbers.get("notes") or []
+
+
+def _licence(run: RunFolder) -> Iterator[str]:
+    yield (
+        "Nothing is said here of the licence of these weights: that is for whoever gives them away, and the rights in "
+        "the training pictures may bear on it."
+    )
+    if run.recipe.pretrained or run.recipe.weights:
+        yield "They started from other weights, whose licence holds for what is made of them."
+
+
+def _score(score: Mapping[str, Any] | None) -> str:
+    return f"{percent(score['accuracy'])} ({interval(score.get('interval'))})" if score else ""
+
+
+def _listed(numbers: tuple[float, ...]) -> str:
+    return "[" + ", ".join(f"{number:g}" for number in numbers) + "]"
