@@ -17,14 +17,18 @@ import beside_lightly
 import cards
 import collapse
 import dcl
+import embed
 import end_to_end
 import evaluation
 import interval_coverage
 import killsweep
 import monitors
 import neighbours
+import nt_xent
 import onnx_runtime
+import postgres
 import quality
+import search
 import start_up
 import supcon
 import vdvs
@@ -50,15 +54,19 @@ def views(results: dict[str, Any]) -> str:
 
 TABLES = {
     "end_to_end": end_to_end.table,
+    "embed": embed.table,
     "evaluation": evaluation.table,
     "killsweep": killsweep.table,
     "cards": cards.table,
     "interval_coverage": interval_coverage.table,
     "neighbours": neighbours.table,
+    "nt_xent": nt_xent.table,
     "onnx_runtime": onnx_runtime.table,
     "collapse": collapse.table,
     "monitors": monitors.table,
+    "postgres": postgres.table,
     "quality": quality.table,
+    "search": search.table,
     "start_up": start_up.table,
     "vdvs": vdvs.table,
     "supcon": supcon.table,

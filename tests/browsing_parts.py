@@ -20,7 +20,7 @@ from selfsight.browsing.labels import Labels
 from selfsight.browsing.payloads import Payloads
 from selfsight.browsing.run import bound, config
 from selfsight.browsing.server import Server
-from selfsight.search.index import Index
+from selfsight.searching.index import Index
 
 NASTY = (
     "<img src=x onerror=document.title='run'>.png",

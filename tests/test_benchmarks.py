@@ -126,10 +126,13 @@ def test_ratios(started: Callable[..., dict[str, Any]]) -> None:
         "lightly_equal": [60.0, 60.0],
         "lightly_defaults": [60.0] * 2,
     }
-    found = started("end_to_end.py")["ratios"](speeds)
+    names = started("end_to_end.py")
+    found = names["ratios"](speeds)
     assert found["bare"]["median"] == pytest.approx(0.945)
-    assert found["bare"]["reached"]
-    assert not found["lightly_defaults"]["reached"]
+    row = {"encoder": "resnet18", "size": 64}
+    assert names["aim"]("bare", row, found["bare"]) == " 0.94 (0.90 to 0.99) | 0.95 | no |"
+    assert names["aim"]("lightly_equal", row, found["lightly_equal"]).endswith("| 1.20 | yes |")
+    assert names["aim"]("lightly_equal", row | {"size": 32}, found["lightly_equal"]).endswith("| | |")
 
 
 def test_labels_are_compared_on_the_same_seeds(started: Callable[..., dict[str, Any]]) -> None:

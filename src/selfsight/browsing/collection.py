@@ -15,7 +15,7 @@ from selfsight.data.manifest import Manifest
 from selfsight.errors import RunError
 from selfsight.evaluation import classifier
 from selfsight.evaluation.classifier import Classifier
-from selfsight.search.index import Index
+from selfsight.searching.index import Index
 
 __all__ = ["Collection", "Side", "gather"]
 

@@ -13,7 +13,7 @@ from selfsight.browsing.payloads import Payloads
 from selfsight.browsing.server import Server
 from selfsight.embedding import progress
 from selfsight.errors import RunError
-from selfsight.search.index import Index
+from selfsight.searching.index import Index
 
 __all__ = ["browse"]
 
