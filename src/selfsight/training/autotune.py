@@ -32,7 +32,7 @@ class Speed:
     precision: str
     channels_last: bool
     seconds: float
-    memory: float  # bytes of the process at its largest, for the recipe's batch
+    memory: float  # bytes of the process at its largest; what is mapped from disk the system may take back
     reason: str
 
 
