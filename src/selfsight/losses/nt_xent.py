@@ -7,13 +7,13 @@ is twice this value.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from selfsight.losses.precision import full, no_autocast
 
-__all__ = ["nt_xent"]
+__all__ = ["compared", "nt_xent"]
 
 
 def nt_xent(
@@ -30,11 +30,19 @@ def nt_xent(
     are the anchors themselves. Then the mean of the ranks' losses is the loss of the whole batch on one rank.
     """
     with no_autocast(first):
-        anchors = full(torch.cat([first, second]))  # (2B, P)
-        pool = anchors if candidates is None else full(torch.cat(candidates))  # (2N, P)
-        images = len(pool) // 2
-        row = offset + torch.arange(len(first), device=first.device)  # (B,) of each anchor in its view's half
-        itself, partner = torch.cat([row, images + row]), torch.cat([images + row, row])  # (2B,)
-        logits = anchors @ pool.T / temperature  # (2B, 2N)
+        logits, itself, partner = compared(first, second, temperature, candidates, offset)
         logits = logits.scatter(1, itself[:, None], float("-inf"))  # nobody is its own negative
         return cross_entropy(logits, partner)
+
+
+def compared(
+    first: Tensor, second: Tensor, temperature: float, candidates: tuple[Tensor, Tensor] | None, offset: int
+) -> tuple[Float[Tensor, "A C"], Int[Tensor, "A"], Int[Tensor, "A"]]:
+    """Cosines of the 2B anchors with all 2N candidates over the temperature; which column is an anchor itself, and
+    which its partner. Arguments as in `nt_xent`."""
+    anchors = full(torch.cat([first, second]))  # (2B, P)
+    pool = anchors if candidates is None else full(torch.cat(candidates))  # (2N, P)
+    images = len(pool) // 2
+    row = offset + torch.arange(len(first), device=first.device)  # (B,) of each anchor in its view's half
+    itself, partner = torch.cat([row, images + row]), torch.cat([images + row, row])  # (2B,)
+    return anchors @ pool.T / temperature, itself, partner
