@@ -59,7 +59,7 @@ class MAE(Method):
         """The released recipe; for small views solo-learn's for CIFAR, whose rate here does not fall below 5e-4."""
         small = size <= SMALL  # batch: paper 4096
         return Training(
-            "adamw", lr=3.2e-3 if small else 2.4e-3, lr_batch=4096, least=5e-4 if small else 0.0, momentum=0.9,
+            "adamw", lr=1.6e-3 if small else 1.2e-3, lr_batch=2048, least=5e-4 if small else 0.0, momentum=0.9,
             beta2=0.95, weight_decay=0.05, batch=256, epochs=400 if small else 800, encoder="vit_tiny_patch16_224",
             warmup=40.0,
         )  # fmt: skip
