@@ -145,7 +145,14 @@ def some(table: Path, count: int, target: Path) -> Path:
     return target
 
 
-COLLAPSED = ("complete_collapse", "dimensional_collapse", "dead_dimensions", "constant_head", "stuck_at_chance", "not_finite")
+COLLAPSED = (
+    "complete_collapse",
+    "dimensional_collapse",
+    "dead_dimensions",
+    "constant_head",
+    "stuck_at_chance",
+    "not_finite",
+)
 FAULTS = {
     "lr x 100": Fault(("simclr", "moco", "rotation", "vdvs"), COLLAPSED, recipe=faster),
     "constant pictures": Fault(("simclr", "vdvs", "rotation"), ("alike_pictures",), pictures=white),

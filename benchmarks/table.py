@@ -13,8 +13,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import beside_lightly
 import cards
 import collapse
+import dcl
 import end_to_end
 import evaluation
 import interval_coverage
@@ -60,6 +62,8 @@ TABLES = {
     "start_up": start_up.table,
     "vdvs": vdvs.table,
     "supcon": supcon.table,
+    "beside_lightly": beside_lightly.table,
+    "dcl": dcl.table,
     "views": views,
 }
 

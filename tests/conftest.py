@@ -14,6 +14,8 @@ from sklearn.datasets import load_sample_images
 
 import selfsight.methods
 
+pytest_plugins = ["browsing_parts"]
+
 CONTRACT = str(Path(__file__).parent / "contract")
 if CONTRACT not in selfsight.methods.__path__:
     selfsight.methods.__path__.append(CONTRACT)

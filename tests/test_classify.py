@@ -166,7 +166,7 @@ def test_a_run_without_labels_needs_them_once(photos: Path, tmp_path: Path, clas
 
 def test_another_encoders_classifier_is_refused(run: Path, photos: Path, tmp_path: Path, classify: Said) -> None:
     classify(photos, "--out", "a.csv")
-    shutil.copy(run / "untrained" / "model.safetensors", run / "encoder" / "model.safetensors")
+    shutil.copytree(run / "untrained", run / "encoder", dirs_exist_ok=True)
     said = classify(photos, "--out", "b.csv", code=2)
     assert "belongs to another encoder than this run's; remove that folder and classify again" in said
     assert not (tmp_path / "b.csv").exists()

@@ -70,7 +70,7 @@ def test_help_is_quick_and_loads_nothing_heavy(command: str) -> None:
 def test_only_finished_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     listed = capsys.readouterr().out
-    usual = ["inspect", "train", "evaluate", "compare", "classify", "embed", "export", "methods", "demo"]
+    usual = ["inspect", "train", "evaluate", "compare", "classify", "embed", "browse", "export", "methods", "demo"]
     assert list(cli.COMMANDS) == usual
     assert all(name in listed for name in cli.COMMANDS)
     assert cli.main(["--version"]) == 0

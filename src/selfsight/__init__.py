@@ -14,8 +14,8 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
-__all__ = ["Run", "__version__", "classify", "compare", "embed", "errors", "evaluate", "export", "inspect", "methods"]
-__all__ += ["train"]
+__all__ = ["Run", "__version__", "browse", "classify", "compare", "embed", "errors", "evaluate", "export", "inspect"]
+__all__ += ["methods", "train"]
 
 _ROOMS = {"errors", "methods"}  # sub-packages; all other names are functions of `selfsight.api`
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from selfsight import checkpoints
+from selfsight.browsing import browse
 from selfsight.comparison import compare
 from selfsight.errors import RunError
 from selfsight.recipe import Columns, Data, given
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from selfsight.nn.embedder import Embedder
     from selfsight.nn.encoder import Encoder
 
-__all__ = ["Run", "RunCheck", "classify", "compare", "embed", "evaluate", "export", "inspect", "methods", "train"]
+__all__ = ["Run", "RunCheck", "browse", "classify", "compare", "embed", "evaluate", "export", "inspect", "methods"]
+__all__ += ["train"]
 
 
 class Run(RunFolder):

@@ -19,9 +19,13 @@ from typing import Any
 
 from selfsight.errors import CheckpointError, DiskError
 
-__all__ = ["clean", "drop_after", "into_place", "latest", "read", "replace_file", "steps", "survey", "verify", "write"]
+__all__ = [
+    "clean", "drop_after", "entries", "intact", "into_place", "latest", "read", "replace_file", "seal", "steps",
+    "survey", "verify", "write",
+]  # fmt: skip
 
 KEPT = 2  # the newest and the one before
+SEAL = "digests.json"  # in a folder that `seal` wrote
 NAME = re.compile(r"step-(\d{8})")
 
 
@@ -91,7 +95,7 @@ def read(checkpoint: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 def _open(checkpoint: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     try:
-        manifest = json.loads((checkpoint / "manifest.json").read_bytes())
+        manifest = entries(checkpoint / "manifest.json")
         if (
             _signed({key: value for key, value in manifest.items() if key != "sha256"})
             != (checkpoint / "manifest.json").read_bytes()
@@ -171,6 +175,39 @@ def replace_file(path: Path, content: bytes) -> None:
     except OSError:
         partial.unlink(missing_ok=True)
         raise
+
+
+def seal(folder: Path, files: Mapping[str, bytes]) -> Path:
+    """Write a folder's files and their digests. The last of them, alone, says that the folder is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    *first, last = files
+    (folder / last).unlink(missing_ok=True)  # of an earlier folder, perhaps
+    for name in first:
+        replace_file(folder / name, files[name])
+    digests = {name: _sha(content) for name, content in files.items()}
+    replace_file(folder / SEAL, json.dumps(digests, indent=1).encode())
+    replace_file(folder / last, files[last])
+    return folder
+
+
+def intact(folder: Path) -> None:
+    """ValueError names a file that is not what `seal` wrote; a folder without digests, of another tool, passes."""
+    if not (folder / SEAL).exists():
+        return
+    for name, digest in entries(folder / SEAL).items():
+        if _sha((folder / Path(name).name).read_bytes()) != digest:
+            raise ValueError(f"{name} does not match its digest: it was damaged or changed")
+
+
+def entries(file: Path) -> dict[str, Any]:
+    """What a JSON file of ours holds, by name; ValueError when it is none of ours."""
+    try:
+        found = json.loads(file.read_bytes())
+    except RecursionError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"{file.name} holds no entries")
+    return found
 
 
 def _write_synced(path: Path, content: bytes) -> None:

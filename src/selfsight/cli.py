@@ -22,21 +22,28 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "compare": api.compare,
     "classify": api.classify,
     "embed": api.embed,
+    "browse": api.browse,
     "export": api.export,
     "methods": api.methods,
     "demo": demo,
 }
 
 DATA = "Pictures: a folder (sub-folders may be labels), a .txt list, a CSV or Parquet table; several are joined."
-POSITIONAL = {"data", "run", "name"}  # given by place, not by flag
+POSITIONAL = {"data", "run", "name", "place", "other"}  # given by place, not by flag
 TYPES: dict[str, Any] = {
     "data": list[str],
     "labels": list[str],
     "methods": str,
     "run": Path,
+    "place": Path,
+    "other": Path,
     "settings": list[str],
 }  # what to read for wider types
-FLAGS = {"length": "--for", "settings": "--set"}  # where the flag's word is not a Python name that says enough
+FLAGS = {
+    "length": "--for",
+    "settings": "--set",
+    "layout": "--map",
+}  # where the flag's word is not a Python name that says enough
 HELP = {  # one meaning per flag in every command; "command.parameter" where a command needs its own words
     "data": DATA,
     "inspect.data": f"{DATA} Or a run's folder.",
@@ -51,6 +58,13 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "compare.encoder": "The network for all; by default the usual one of most of the methods.",
     "compare.pretrained": "Also compare with published weights: a timm name with its tag, or a local folder.",
     "compare.out": "The folder to write; by default comparisons/ and the name of DATA.",
+    "place": "A run, or a folder that `selfsight embed` wrote.",
+    "other": "Another one, of the same pictures, to be shown beside it.",
+    "layout": "How the map is laid out at first: pca (at once), tsne, or umap (which needs selfsight[map]).",
+    "browse.encoder": "The run whose encoder made the vectors, where it is not where it was.",
+    "host": "Where the server can be reached: by default from this machine only; elsewhere a token is asked for.",
+    "port": "Of the server; when it is in use, the next one that is free.",
+    "export": "Write the page into this folder, as files that need no server.",
     "method": "How to learn; `selfsight methods` lists what there is.",
     "encoder": "The network: any timm name, or a run's folder to go on from its encoder.",
     "weights": "Start from this weights file (safetensors or a PyTorch checkpoint).",

@@ -148,7 +148,7 @@ class Recipe:
     def from_yaml(cls, file: Path) -> Recipe:
         """The recipe in `file`; RunError when it is not one."""
         try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+            content = yaml.load(file.read_text(encoding="utf-8"), _Plain)
         except FileNotFoundError as error:
             raise RunError(
                 f"{str(file.parent)!r} is not a run: it has no recipe.yaml; give the folder that `train` wrote"
@@ -195,7 +195,7 @@ def given(data: Data) -> list[str]:
 def read_config(file: Path) -> dict[str, Any]:
     """The entries of a `--config` file: any of a recipe's names; RecipeError names an unknown one."""
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.load(file.read_text(encoding="utf-8"), _Plain)
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"--config {str(file)!r} cannot be read: {error}") from error
     if not isinstance(content or {}, dict):
@@ -205,6 +205,28 @@ def read_config(file: Path) -> dict[str, Any]:
         if name not in known:
             raise RecipeError(f"--config {str(file)!r}: {unknown('recipe entry', str(name), known)}")
     return dict(content or {})
+
+
+class _Plain(yaml.SafeLoader):
+    """YAML without what a recipe never needs and a stranger may: aliases, names twice, lists in lists without end."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has an alias, which no recipe needs")
+        self.depth += 1
+        if self.depth > 20:
+            raise yaml.YAMLError("it is nested without end")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [one.value for one, _ in node.value]
+        if len(set(map(str, names))) < len(names):
+            raise yaml.YAMLError("a name stands there twice")
+        return super().construct_mapping(node, deep)
 
 
 def _dumped(entry: dict[str, Any]) -> str:

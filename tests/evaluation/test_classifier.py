@@ -66,7 +66,11 @@ def test_one_class_is_always_named() -> None:
 def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
     model = made()
     model.save(tmp_path / "classifier")
-    assert {path.name for path in (tmp_path / "classifier").iterdir()} == {"config.json", "model.safetensors"}
+    assert {path.name for path in (tmp_path / "classifier").iterdir()} == {
+        "config.json",
+        "digests.json",
+        "model.safetensors",
+    }
     again = classifier.kept(tmp_path / "classifier", "abc")
     assert again is not None
     assert (again.classes, again.facts) == (CLASSES, model.facts)
@@ -93,6 +97,9 @@ def test_a_damaged_one_is_refused(tmp_path: Path) -> None:
     model = made()
     model.save(tmp_path)
     save_file({"weight": model.weight, "bias": model.bias[:2]}, tmp_path / "model.safetensors")
+    with pytest.raises(RunError, match=r"does not match its digest.*remove that folder"):
+        classifier.kept(tmp_path, "abc")
+    (tmp_path / "digests.json").unlink()
     with pytest.raises(RunError, match=r"not those of its classes.*remove that folder"):
         classifier.kept(tmp_path, "abc")
     (tmp_path / "model.safetensors").write_bytes(b"no tensors")

@@ -75,8 +75,7 @@ def facts_for(run: RunFolder) -> dict[str, Any]:
 def facts_of(folder: Path) -> dict[str, Any] | None:
     """What embeddings.json says; None where there is none."""
     with suppress(OSError, ValueError):
-        found = json.loads((folder / FACTS).read_bytes())
-        return found if isinstance(found, dict) else None
+        return checkpoints.entries(folder / FACTS)
     return None
 
 
@@ -86,7 +85,7 @@ def read(folder: Path) -> Stored:
         with suppress(RunError, OSError), alone(folder):
             _settle(folder)
         with suppress(OSError, ValueError, KeyError, pyarrow.ArrowException):
-            facts = json.loads((folder / FACTS).read_bytes())
+            facts = checkpoints.entries(folder / FACTS)
             vectors = np.load(folder / ARRAY, mmap_mode="c")  # before the table, which changes first
             table = (folder / TABLE).read_bytes()
             if _hash(table) == facts["table"] and list(vectors.shape) == facts["shape"]:

@@ -42,22 +42,20 @@ class Classifier:
 
     def save(self, folder: Path) -> None:
         """Write model.safetensors, then config.json: where that is, the classifier is whole."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG).unlink(missing_ok=True)  # of an earlier classifier, perhaps
-        checkpoints.replace_file(folder / WEIGHTS, save({"weight": self.weight, "bias": self.bias}))
-        told = {"classes": self.classes, **self.facts}
-        checkpoints.replace_file(folder / CONFIG, json.dumps(told, indent=1).encode())
+        told = json.dumps({"classes": self.classes, **self.facts}, indent=1).encode()
+        checkpoints.seal(folder, {WEIGHTS: save({"weight": self.weight, "bias": self.bias}), CONFIG: told})
 
 
 def kept(folder: Path, encoder: str) -> Classifier | None:
     """The classifier that `save` wrote for the encoder with this digest; None when there is none yet.
 
-    RunError when it cannot be read, or belongs to another encoder.
+    RunError when it cannot be read, is damaged, or belongs to another encoder.
     """
     if not (folder / CONFIG).is_file():
         return None
     try:
-        facts = json.loads((folder / CONFIG).read_bytes())
+        checkpoints.intact(folder)
+        facts = checkpoints.entries(folder / CONFIG)
         tensors = load((folder / WEIGHTS).read_bytes())
         classes, owner = tuple(facts.pop("classes")), facts["encoder"]
         found = Classifier(tensors["weight"], tensors["bias"], classes, facts)

@@ -87,7 +87,7 @@ class NNCLR(Method):
         found = self.queue.nearest(projections["projection"].flatten(0, 1)).view(-1, 2)
         neighbours, predictions = self.queue.keys[found], projections["prediction"].flip(1)  # (B, 2, P) each
         losses = [self._one(neighbours[:, view], predictions[:, view]) for view in (0, 1)]
-        distinct = len(found[:, 0].unique()) / len(found)
+        distinct = len(torch.unique(found[:, 0])) / len(found)
         return {"loss": torch.stack(losses).mean(), "distinct": found.new_tensor(distinct, dtype=torch.float32)}
 
     def _one(self, rows: torch.Tensor, predictions: torch.Tensor) -> torch.Tensor:

@@ -76,13 +76,12 @@ class VICReg(Method):
 
     def loss(self, projections: Projections, batch: Batch) -> Terms:
         """Over the views of all ranks: variance and covariance are of the whole batch."""
-        both = distributed.gather(projections["views"]).unbind(dim=1)
-        alike = mse_loss(*both)
-        varied = sum(variance(rows) for rows in both) / (2 if self.halve_variance else 1)
-        together = sum(covariance(rows) for rows in both)
+        first, second = distributed.gather(projections["views"]).unbind(dim=1)
+        alike, together = mse_loss(first, second), covariance(first) + covariance(second)
+        varied = (variance(first) + variance(second)) / (2 if self.halve_variance else 1)
         loss = self.invariance_weight * alike + self.variance_weight * varied + self.covariance_weight * together
         terms = {"invariance": alike, "variance": varied, "covariance": together}
-        return {"loss": loss, **{name: torch.as_tensor(term).detach() for name, term in terms.items()}}
+        return {"loss": loss, **{name: term.detach() for name, term in terms.items()}}
 
     def chance(self, batch: int) -> float:
         """The loss of a network that gives every picture the same vector: 24.75 with the paper's weights."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import timm
+
+from selfsight import checkpoints
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 SMALL_VIEW = 40  # pixels: below this a network of stride 32 would be left with one position
@@ -61,7 +62,7 @@ def arguments_for(
 def _patch_size(weights: Path | None) -> dict[str, Any]:
     """The patch size that `config.json` beside a weights file tells; without one it is the published."""
     try:
-        told = json.loads(weights.with_name("config.json").read_text())["model_args"] if weights is not None else {}
+        told = checkpoints.entries(weights.with_name("config.json"))["model_args"] if weights is not None else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return {key: told[key] for key in ("patch_size",) if key in told}

@@ -39,6 +39,9 @@ WITHOUT: tuple[tuple[str, ...], ...] = (  # tried in this order
 )
 
 
+TIMMS_OWN = ("checkpoint_path", "cache_dir", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "scriptable")
+
+
 class Encoder(Embedder):
     """A timm backbone and the pixel scale it was trained with.
 
@@ -155,7 +158,6 @@ class Encoder(Embedder):
 
     def save(self, folder: Path, facts: Mapping[str, Any] | None = None) -> Path:
         """Write config.json, model.safetensors and preprocess.json; `timm.create_model("local-dir:...")` loads it."""
-        folder.mkdir(parents=True, exist_ok=True)
         shape = [self.channels, self.size, self.size]
         scale = {"mean": self.mean, "std": self.std}
         made_for = {"input_size": shape, **scale, "interpolation": "bicubic", "crop_pct": 1.0, "num_classes": 0}
@@ -165,31 +167,30 @@ class Encoder(Embedder):
         preprocess |= {**scale, "resize": "short side to size, antialiased", "crop": "centre"}
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.backbone.state_dict().items()}
         told = json.dumps({**preprocess, **(facts or {})}, indent=1)
-        checkpoints.replace_file(folder / "model.safetensors", save(weights, {"format": "pt"}))  # transformers asks
-        checkpoints.replace_file(folder / "preprocess.json", told.encode())
-        # last: a folder with config.json is an encoder that is whole
-        checkpoints.replace_file(folder / "config.json", json.dumps(config, indent=1).encode())
-        return folder
+        files = {"model.safetensors": save(weights, {"format": "pt"}), "preprocess.json": told.encode()}  # transformers
+        return checkpoints.seal(folder, {**files, "config.json": json.dumps(config, indent=1).encode()})
 
     @classmethod
     def load(cls, folder: Path) -> Encoder:
-        """The encoder that `save` wrote, or any folder in timm's layout; MissingError when it holds none."""
+        """The encoder that `save` wrote, or any folder in timm's layout; MissingError when none is whole there."""
         try:
-            config = json.loads((folder / "config.json").read_text())
-            seen = json.loads((folder / "preprocess.json").read_text()) if (folder / "preprocess.json").exists() else {}
+            checkpoints.intact(folder)
+            config = checkpoints.entries(folder / "config.json")
+            seen = checkpoints.entries(folder / "preprocess.json") if (folder / "preprocess.json").exists() else {}
             weights = load((folder / "model.safetensors").read_bytes())
-            arguments = dict(config.get("model_args", {}))
+            arguments = {key: value for key, value in config.get("model_args", {}).items() if key not in TIMMS_OWN}
             channels = arguments.pop("in_chans", seen.get("channels", 3))
             size = config["pretrained_cfg"]["input_size"][-1]
             scale = {key: seen.get(key, config["pretrained_cfg"].get(key)) for key in ("mean", "std")}
-            pixels = {key: seen[key] for key in ("low", "high") if key in seen}
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            scale |= {key: float(seen[key]) for key in ("low", "high") if key in seen}
+            name = str(config["architecture"])
+            encoder = cls(name, channels=channels, size=size, arguments=arguments, **scale)
+            own = encoder.backbone.state_dict()  # a classifier that the folder may hold is left out
+            encoder.backbone.load_state_dict({name: tensor for name, tensor in weights.items() if name in own})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
             raise MissingError(
                 f"{str(folder)!r} holds no encoder that can be read ({error}); name a run or its encoder folder"
             ) from error
-        encoder = cls(config["architecture"], channels=channels, size=size, arguments=arguments, **scale, **pixels)
-        own = encoder.backbone.state_dict()  # a classifier that the folder may hold is left out
-        encoder.backbone.load_state_dict({name: tensor for name, tensor in weights.items() if name in own})
         return encoder
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from selfsight import checkpoints
 from selfsight.nn import architectures, words
 from selfsight.nn.embedder import Embedder
 from selfsight.nn.encoder import Encoder
@@ -32,7 +32,7 @@ def usual_scale(name: str, channels: int, trained: bool) -> tuple[tuple[float, .
 def load(folder: Path) -> Embedder:
     """The encoder in a folder, of whatever kind; MissingError when it holds none."""
     try:
-        name = str(json.loads((folder / "config.json").read_text())["architecture"])
+        name = str(checkpoints.entries(folder / "config.json")["architecture"])
     except (OSError, ValueError, KeyError, TypeError):
         name = ""  # its own class says what is wrong
     return of(name).load(folder)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from selfsight import checkpoints
 from selfsight.errors import MissingError, RecipeError
+from selfsight.nn import pickles
 from selfsight.nn.encoder import Encoder, fitted
 
 __all__ = ["weights_from"]
@@ -53,18 +55,10 @@ def _read(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise MissingError(f"there is no weights file {str(file)!r}; give a .safetensors, .pt or .pth file")
     try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        return _state_of(torch.load(file, map_location="cpu", weights_only=True))
-    except Exception as error:  # what torch.load raises on a file of another kind is anything
+        checkpoints.intact(file.parent)
+        return load_file(file) if file.suffix == ".safetensors" else pickles.tensors(file)
+    except (OSError, ValueError, SafetensorError) as error:
         raise MissingError(
-            f"{str(file)!r} holds no weights that can be read ({type(error).__name__}); give a .safetensors, .pt or "
-            ".pth file of tensors"
+            f"{str(file)!r} holds no weights that can be read ({error}); give a .safetensors, .pt or .pth file of "
+            "tensors"
         ) from error
-
-
-def _state_of(content: Any) -> dict[str, Tensor]:
-    for key in ("state_dict", "model", "teacher"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    return {name.removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}

@@ -173,7 +173,6 @@ class Words(Embedder):
 
     def save(self, folder: Path, facts: Mapping[str, Any] | None = None) -> Path:
         """config.json, model.safetensors, preprocess.json, and for people vocabulary.txt: the word of each row."""
-        folder.mkdir(parents=True, exist_ok=True)
         config = {"architecture": self.name, "num_classes": 0, "num_features": self.width}
         config |= {"model_args": {"tied": self.tied}}
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
@@ -182,18 +181,22 @@ class Words(Embedder):
             "words": (text.__doc__ or "\n\n").split("\n\n")[1].replace("\n", " "),
             **(facts or {}),
         }
-        checkpoints.replace_file(folder / "model.safetensors", save(weights))
-        checkpoints.replace_file(folder / "vocabulary.txt", "\n".join(self.vocabulary).encode())
-        checkpoints.replace_file(folder / "preprocess.json", json.dumps(told, indent=1).encode())
-        # last: a folder with config.json is an encoder that is whole
-        checkpoints.replace_file(folder / "config.json", json.dumps(config, indent=1).encode())
-        return folder
+        return checkpoints.seal(
+            folder,
+            {
+                "model.safetensors": save(weights),
+                "vocabulary.txt": "\n".join(self.vocabulary).encode(),
+                "preprocess.json": json.dumps(told, indent=1).encode(),
+                "config.json": json.dumps(config, indent=1).encode(),
+            },
+        )
 
     @classmethod
     def load(cls, folder: Path) -> Words:
-        """What `save` wrote; MissingError when it cannot be read."""
+        """What `save` wrote; MissingError when it cannot be read, or is damaged."""
         try:
-            config = json.loads((folder / "config.json").read_text())
+            checkpoints.intact(folder)
+            config = checkpoints.entries(folder / "config.json")
             words = cls(config["architecture"], tied=bool(config["model_args"]["tied"]))
             words.load_state_dict(load((folder / "model.safetensors").read_bytes()))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

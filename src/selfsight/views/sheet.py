@@ -129,6 +129,14 @@ def thumbnail(array: np.ndarray, side: int, low: float | None = None, high: floa
     return _png(image)
 
 
+def jpeg(array: np.ndarray, side: int) -> bytes:
+    """A picture (H, W, 3) uint8, its longer side brought down to `side` pixels, as JPEG without metadata."""
+    image, written = Image.fromarray(array), BytesIO()
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    image.save(written, "JPEG", quality=88)
+    return written.getvalue()
+
+
 def _png(image: Image.Image) -> bytes:
     written = BytesIO()
     image.save(written, "PNG", optimize=True)

@@ -67,10 +67,11 @@ def read(path: str, check: Callable[[bytes], object] = sniff) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         number = error.errno if isinstance(error, OSError) else errno.ENOENT
         raise Refused(ERRORS.get(number or 0, "unreadable"), str(error)) from error
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)  # before Python opens it: of a folder it would make no file
+        raise Refused("special_file", "not a regular file")
     with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise Refused("special_file", "not a regular file")
         try:
             head = file.read(LONGEST_MAGIC)
             check(head)

@@ -1,0 +1,155 @@
+"""What a page is about: pictures by number, and what one encoder, or two, made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from selfsight.data.manifest import Manifest
+from selfsight.errors import RunError
+from selfsight.evaluation import classifier
+from selfsight.evaluation.classifier import Classifier
+from selfsight.search.index import Index
+
+__all__ = ["Collection", "Side", "gather"]
+
+Found = list[tuple[int, float]]  # pictures and their cosine, best first
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One encoder's view of the pictures: picture i is row `rows[i]` of the index."""
+
+    title: str
+    index: Index
+    run: Path  # whose encoder made the vectors; it need not be there
+    rows: Int[np.ndarray, "N"]
+
+    @cached_property
+    def vectors(self) -> Float[np.ndarray, "N D"]:
+        """A row for each picture; mapped, not read, where the index holds nothing else."""
+        whole = len(self.rows) == len(self.index) and np.array_equal(self.rows, self.index.rows)
+        return self.index.vectors if whole else self.index.vectors[self.rows]
+
+    @cached_property
+    def key(self) -> str:
+        """What anything computed from these vectors belongs to."""
+        told = (str(self.index.facts.get("encoder")), str(self.index.facts.get("table")), len(self.rows))
+        return blake2b(repr(told).encode(), digest_size=8).hexdigest()
+
+    @cached_property
+    def kept(self) -> Path:
+        """The folder beside the index where what was computed stays."""
+        return Path(self.index.where) / "browse"
+
+    @cached_property
+    def classifier(self) -> Classifier | None:
+        """What `classify` left in the run; None where it did not, or for another encoder."""
+        try:
+            return classifier.kept(self.run / "classifier", str(self.index.facts["encoder"]))
+        except RunError:
+            return None
+
+    def nearest(self, vectors: Float[np.ndarray, "Q D"], k: int) -> list[Found]:
+        """The k pictures nearest to each vector."""
+        scores, rows = self.index.nearest(vectors, k, self._own)
+        places = self._place[rows]
+        return [[*zip(row.tolist(), map(float, near), strict=True)] for row, near in zip(places, scores, strict=True)]
+
+    def neighbours(self, ids: Int[np.ndarray, "Q"], k: int) -> list[Found]:
+        """The k pictures nearest to each of these, itself not among them."""
+        found = self.nearest(self.vectors[ids], k + 1)
+        return [[one for one in near if one[0] != own][:k] for own, near in zip(ids, found, strict=True)]
+
+    @cached_property
+    def _place(self) -> Int[np.ndarray, "M"]:
+        """The picture of each row of the index; -1 for none."""
+        place = np.full(len(self.index), -1, np.int64)
+        place[self.rows] = np.arange(len(self.rows))
+        return place
+
+    @cached_property
+    def _own(self) -> Bool[np.ndarray, "M"] | None:
+        own: Bool[np.ndarray, "M"] = self._place >= 0
+        return None if own.all() else own
+
+
+@dataclass(frozen=True, eq=False)
+class Collection:
+    """N pictures; `splits` are train, test or None. Their numbers are all that a browser ever sends."""
+
+    title: str
+    names: list[str]
+    paths: list[str]
+    labels: list[str | None]
+    splits: list[str | None]
+    sides: list[Side]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def version(self) -> str:
+        """Changes with the pictures and the encoders."""
+        return blake2b("".join(side.key for side in self.sides).encode(), digest_size=6).hexdigest()
+
+
+def gather(indexes: Sequence[Index], encoder: Path | None = None) -> Collection:
+    """The pictures that all indexes hold, in the order of the first. RunError when there is none in common.
+
+    `encoder` is the run that made the vectors, where it is not where the index says.
+    """
+    first = indexes[0]
+    if len(indexes) == 1:
+        return _collection(first, first.rows, [Side(_title(first), first, _run(first, encoder), first.rows)])
+    places = [dict(zip(index.paths, range(len(index)), strict=True)) for index in indexes]
+    common = [path for path in places[0] if all(path in place for place in places)]
+    if not common:
+        raise RunError(
+            f"{indexes[0].where!r} and {indexes[1].where!r} have no picture in common; embed the same pictures with "
+            "both: selfsight embed RUN DATA --out DIR"
+        )
+    rows = [np.array([place[path] for path in common], np.int64) for place in places]
+    titles = [_title(index) for index in indexes]
+    if len(set(titles)) < len(titles):
+        titles = [index.where for index in indexes]
+    runs = [_run(index, encoder) for index in indexes]
+    sides = [Side(*one) for one in zip(titles, indexes, runs, rows, strict=True)]
+    return _collection(first, rows[0], sides)
+
+
+def _collection(index: Index, rows: Int[np.ndarray, "N"], sides: list[Side]) -> Collection:
+    names, paths, labels = index.names, index.paths, index.labels
+    split = _splits(sides[0].run)
+    return Collection(
+        " and ".join(side.title for side in sides),
+        [names[row] for row in rows],
+        [paths[row] for row in rows],
+        [labels[row] for row in rows],
+        [split.get(paths[row]) for row in rows],
+        sides,
+    )
+
+
+def _title(index: Index) -> str:
+    return Path(index.where).resolve().name or "pictures"
+
+
+def _run(index: Index, encoder: Path | None) -> Path:
+    own = (Path(index.where) / "recipe.yaml").is_file()
+    return encoder or Path(index.where if own else str(index.facts["run"]))
+
+
+def _splits(run: Path) -> dict[str, str]:
+    """Which part of the split the run's own pictures are in, by path."""
+    listing = run / "manifest.parquet"
+    if not listing.is_file():
+        return {}
+    manifest = Manifest.load(listing)
+    return dict(zip(manifest.paths, np.where(manifest.test, "test", "train").tolist(), strict=True))

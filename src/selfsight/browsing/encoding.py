@@ -1,0 +1,85 @@
+"""A picture in, what the encoder says of it out: vector, neighbours, class. Many at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from selfsight.browsing.batching import Batcher
+from selfsight.browsing.collection import Collection, Side
+from selfsight.browsing.decoding import Decoders
+from selfsight.data.ranges import format_of
+from selfsight.embedding.embed import vectors_of
+from selfsight.runs import RunFolder
+
+__all__ = ["MOST_NEIGHBOURS", "WAITING", "Busy", "Encoders"]
+
+WAITING = 256  # pictures that may be on their way at once
+MOST_NEIGHBOURS = 100
+NAMED = 3  # classes
+
+
+class Busy(Exception):  # noqa: N818 - it is an answer
+    """As many pictures are on their way as may be; ask again a little later."""
+
+
+class Encoders:
+    """The encoder of each side with its decoders. RunError at once when one is not there, or is another by now."""
+
+    def __init__(self, collection: Collection, *, decoders: int = 2, waiting: int = WAITING) -> None:
+        self.collection, self._most, self._now = collection, waiting, 0
+        self._lanes = [_Lane(side, decoders) for side in collection.sides]
+
+    def start(self) -> None:
+        """Start the decoders."""
+        for lane in self._lanes:
+            lane.decoders.start()
+
+    async def close(self) -> None:
+        """End them, when nobody waits any more."""
+        for lane in self._lanes:
+            await lane.batcher.close()
+            await asyncio.to_thread(lane.decoders.close)
+
+    async def ask(self, side: int, data: bytes, k: int) -> dict[str, Any]:
+        """Embedding, the k nearest pictures and, where the run has a classifier, up to three classes.
+
+        Busy when too many are on their way, Undecodable when this is no picture.
+        """
+        if self._now >= self._most:
+            raise Busy
+        self._now += 1
+        try:
+            lane = self._lanes[side]
+            return await lane.batcher.ask((await lane.decoders.view(data), k))
+        finally:
+            self._now -= 1
+
+
+class _Lane:
+    def __init__(self, side: Side, decoders: int) -> None:
+        self.side, self.encoder = side, side.index.encoder
+        form = format_of(RunFolder(side.run).recipe)
+        self.decoders = Decoders(form, int(side.index.facts["size"]), decoders)
+        self.batcher: Batcher[tuple[np.ndarray, int], dict[str, Any]] = Batcher(self._answers)
+
+    def _answers(self, asked: Sequence[tuple[np.ndarray, int]]) -> list[dict[str, Any]]:
+        vectors = vectors_of(self.encoder, torch.from_numpy(np.stack([view for view, _ in asked])))
+        most = max(k for _, k in asked)
+        near = self.side.nearest(vectors, most) if most else [[] for _ in asked]
+        answers: list[dict[str, Any]] = []
+        for vector, found, (_, k) in zip(vectors, near, asked, strict=True):
+            neighbours = [{"id": one, "score": round(score, 4)} for one, score in found[:k]]
+            answers.append({"embedding": vector.tolist(), "neighbours": neighbours})
+        model = self.side.classifier
+        if model is not None:
+            for answer, chances in zip(answers, model.probabilities(vectors), strict=True):
+                best = np.argsort(-chances, kind="stable")[:NAMED]
+                answer["classes"] = [
+                    {"class": model.classes[one], "confidence": round(float(chances[one]), 4)} for one in best
+                ]
+        return answers

@@ -1,0 +1,53 @@
+/** What is known of every picture: label, split, cluster, prediction, scores; one typed array for each. */
+import { NONE } from "./colours.js";
+import { source } from "./source.js";
+import { store } from "./store.js";
+
+const shared = new Set(["label", "split"]); // the same for every run
+const read = new Map();
+
+/** {name, title, kind, values, data, low, high}: `data` are places in `values`, or numbers where `kind` is "number". */
+export function column(side, name) {
+  const key = shared.has(name) ? name : `${side}-${name}`;
+  if (!read.has(key)) {
+    const made = load(side, name);
+    made.catch(() => read.delete(key));
+    read.set(key, made);
+  }
+  return read.get(key);
+}
+
+async function load(side, name) {
+  const told = store.facts.sides[side].columns.find((one) => one.name === name);
+  const data = await source.numbers(`column-${side}-${name}`, told.kind === "number" ? Float32Array : Int32Array);
+  if (told.kind !== "number") {
+    let most = -1;
+    for (const place of data) if (place > most) most = place;
+    const values = told.values ?? Array.from({ length: most + 1 }, (_, place) => `${told.title} ${place + 1}`);
+    return { ...told, values: [...values], data };
+  }
+  let [low, high] = [Infinity, -Infinity];
+  for (const value of data) {
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  return { ...told, data, low, high };
+}
+
+/** How many pictures have each value. */
+export function tally(column) {
+  const counts = new Array(column.values.length).fill(0);
+  for (const place of column.data) if (place !== NONE) counts[place]++;
+  return counts;
+}
+
+export const valueOf = (column, id) => (column.data[id] === NONE ? null : column.values[column.data[id]]);
+
+/** Give pictures a label; "" takes it away. */
+export async function relabel(ids, label) {
+  const labels = await column(0, "label");
+  let place = label ? labels.values.indexOf(label) : NONE;
+  if (label && place < 0) place = labels.values.push(label) - 1;
+  for (const id of ids) labels.data[id] = place;
+  store.tell("labels");
+}

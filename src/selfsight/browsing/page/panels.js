@@ -1,0 +1,181 @@
+/** The panels beside the map: one picture, the selection, clusters, duplicates, outliers. */
+import { css, ofClass } from "./colours.js";
+import { column, relabel, tally } from "./columns.js";
+import { counted, fill, h } from "./element.js";
+import { csv, download } from "./lists.js";
+import { button, chances, facts, say, similarity, tile, tiles, waiting } from "./pieces.js";
+import { source } from "./source.js";
+import { store } from "./store.js";
+
+const SHOWN = 60; // tiles of a selection
+
+/** One picture: itself, what is known of it, and its neighbours in each run. */
+export async function picture(place, id, { open, go }) {
+  const name = await source.name(id);
+  const sides = store.facts.sides;
+  const chosen = () => (store.selected[id] ? "Take out of the selection" : "Add to the selection");
+  const select = button(chosen(), () => {
+    store.select([id], store.selected[id] ? "remove" : "add");
+    select.textContent = chosen();
+  });
+  const near = sides.map(() => h("div", {}, waiting("Looking for its neighbours …")));
+  const known = await facts(store.side, id);
+  if (store.shown !== id) return; // another one was opened meanwhile
+  fill(
+    place,
+    h("figure", { className: "large" }, h("img", { src: source.picture(id), alt: name })),
+    h("h2", { className: "name" }, h("bdi", {}, name)),
+    known,
+    h("div", { className: "row" }, button("Show on the map", () => go(id)), select),
+    ...sides.flatMap((side, number) => [
+      h("h3", {}, "Nearest pictures", sides.length > 1 ? h("bdi", { className: "run" }, side.title) : null),
+      near[number],
+    ]),
+  );
+  sides.forEach(async (_, side) => {
+    try {
+      const found = await source.neighbours(side, id);
+      near[side].replaceChildren(neighbours(found, open));
+    } catch (error) {
+      near[side].replaceChildren(waiting(error.message));
+    }
+  });
+}
+
+export function neighbours(found, open) {
+  const ids = found.map((one) => one.id);
+  return h(
+    "div",
+    {},
+    tiles(ids, open, found.map((one) => similarity(one.score))),
+    ids.length ? button("Select these", () => store.select(ids)) : waiting("There is no other picture."),
+  );
+}
+
+/** What the server found for a picture that was dropped on the page. */
+export function asked(place, address, answer, { open }) {
+  fill(place, 
+    h("figure", { className: "large" }, h("img", { src: address, alt: "The picture that you gave" })),
+    h("h2", {}, "Your picture"),
+    ...(answer.classes ? [h("h3", {}, "What the classifier says"), chances(answer.classes)] : []),
+    h("h3", {}, "Nearest pictures"),
+    neighbours(answer.neighbours, open),
+  );
+}
+
+/** The selected pictures: look, label, keep as a list. */
+export async function selection(place, { open }) {
+  const ids = store.selection();
+  if (!ids.length) {
+    fill(place, 
+      h("p", { className: "empty" }, "Nothing is selected. Draw a lasso around pictures (L), click a colour of the key, or press S for everything in sight."),
+    );
+    return;
+  }
+  const labels = await column(0, "label");
+  const options = h("datalist", { id: "known" }, ...labels.values.map((value) => h("option", { value })));
+  const word = h("input", { name: "label", autocomplete: "off", maxLength: 200, ariaLabel: "Label", placeholder: "A label, such as cat" });
+  word.setAttribute("list", "known");
+  const form = h("form", { className: "row grow", onsubmit: (event) => name(event, ids, word) }, word, options, h("button", { className: "main" }, "Label"));
+  const list = h("div", { className: "tiles" }, ...ids.slice(0, SHOWN).map((id) => tile(id, open)));
+  const keep = button("Save as a list", async () => download("selection.csv", await csv(ids)));
+  fill(place, 
+    h("h2", {}, counted(ids.length), " selected"),
+    form,
+    h("div", { className: "row" }, keep, ...saved(), button("Clear", () => store.select([]))),
+    list,
+    ids.length > SHOWN ? h("p", { className: "empty" }, `and ${(ids.length - SHOWN).toLocaleString("en")} more`) : null,
+  );
+}
+
+const saved = () => (source.label ? [] : [button("Save labels.csv", async () => download("labels.csv", await csv(await labelled())))]);
+
+async function labelled() {
+  const { data } = await column(0, "label");
+  return Array.from(data.keys()).filter((id) => data[id] >= 0);
+}
+
+async function name(event, ids, word) {
+  event.preventDefault();
+  const label = word.value.trim();
+  try {
+    const told = source.label ? await source.label(ids, label) : null;
+    await relabel(ids, label);
+    const done = label ? `${counted(ids.length)} labelled “${label}”.` : `${counted(ids.length)} without a label now.`;
+    say(told ? `${done} ${told.file} holds ${counted(told.labelled, "label")}.` : `${done} Save labels.csv to keep that.`);
+  } catch (error) {
+    say(error.message, true);
+  }
+}
+
+/** Groups that k-means found. */
+export async function clusters(place, side, { open, select, dark }) {
+  const [groups, own] = await Promise.all([source.json(`clusters-${side}`), column(side, "cluster")]);
+  const cards = groups.map(({ size, most, examples }, number) =>
+    h(
+      "section",
+      { className: "card" },
+      h(
+        "header",
+        {},
+        h("i", { className: "dot", style: { "--own": css(ofClass(number, dark)) } }),
+        h("h3", {}, `Cluster ${number + 1}`),
+        h("small", {}, counted(size)),
+        button("Select", () => select(own, number)),
+      ),
+      most ? h("p", {}, `${(100 * most.share).toFixed(0)} % of the labelled are `, h("bdi", {}, h("b", {}, most.label))) : null,
+      tiles(examples, open),
+    ),
+  );
+  fill(place, h("p", { className: "empty" }, "Found by k-means in the vectors, without labels; those nearest to a centre are shown."), ...cards);
+}
+
+/** Pictures that are the same, or nearly. */
+export async function duplicates(place, side, { open }) {
+  const groups = await source.json(`duplicates-${side}`);
+  const cards = groups.map(({ ids, score }) =>
+    h(
+      "section",
+      { className: "card" },
+      h("header", {}, h("h3", {}, counted(ids.length)), h("small", {}, `cosine from ${similarity(score)}`), button("Select", () => store.select(ids))),
+      tiles(ids.slice(0, 12), open),
+    ),
+  );
+  const all = groups.flatMap((group) => group.ids.slice(1));
+  fill(place, 
+    h("p", { className: "empty" }, groups.length ? `${counted(groups.length, "group")} of pictures whose vectors are nearly the same.` : "No two pictures are nearly the same."),
+    all.length ? h("div", { className: "row" }, button(`Select all but the first of each (${all.length})`, () => store.select(all))) : null,
+    ...cards,
+  );
+}
+
+/** Pictures that are like no other. */
+export async function outliers(place, side, { open }) {
+  const found = await source.json(`outliers-${side}`);
+  fill(place, 
+    h("p", { className: "empty" }, "The pictures that are least like any other; the number is the mean cosine to their nearest."),
+    tiles(found.map((one) => one.id), open, found.map((one) => similarity(one.score))),
+    found.length ? h("div", { className: "row" }, button("Select these", () => store.select(found.map((one) => one.id)))) : null,
+  );
+}
+
+/** The key of the colours: a click on one selects its pictures. */
+export function key(place, column, dark, select) {
+  place.previousElementSibling.textContent = column.title;
+  if (column.kind === "number") {
+    fill(place, h("div", { className: "ramp" }), h("div", { className: "ends" }, h("span", {}, column.low.toFixed(2)), h("span", {}, column.high.toFixed(2))));
+    return;
+  }
+  const counts = tally(column);
+  const order = [...counts.keys()].filter((value) => counts[value]).sort((one, other) => counts[other] - counts[one]);
+  const rows = order.slice(0, 40).map((value) =>
+    h(
+      "button",
+      { type: "button", onclick: () => select(column, value) },
+      h("i", { className: "dot", style: { "--own": css(ofClass(value, dark)) } }),
+      h("bdi", {}, column.values[value]),
+      h("small", {}, counts[value].toLocaleString("en")),
+    ),
+  );
+  fill(place, ...rows, order.length > 40 ? h("small", {}, `and ${order.length - 40} more`) : null);
+}

@@ -1,0 +1,168 @@
+"""What the page asks for, by key: the server sends it, and `--export` writes it into files."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from selfsight.browsing import groups, maps
+from selfsight.browsing.collection import Collection, Side
+from selfsight.browsing.labels import Labels
+from selfsight.browsing.late import Late, kept
+
+__all__ = ["NAMES", "NEAR", "NEIGHBOURS", "Payload", "Payloads"]
+
+NAMES, NEAR = 4096, 256  # names, and lists of neighbours, that come together (source.js)
+NEIGHBOURS = 12
+KEY = re.compile(
+    r"collection|names-(?P<chunk>[0-9]{1,7})|"
+    r"(?P<what>points|column|clusters|duplicates|outliers|near)-(?P<side>[01])(?:-(?P<which>[a-z0-9]{1,12}))?"
+)
+TITLES = {
+    "label": "Label",
+    "split": "Split",
+    "cluster": "Cluster",
+    "prediction": "Prediction",
+    "confidence": "Confidence",
+    "likeness": "Likeness to its nearest",
+}
+
+Payload = bytes | dict[str, Any] | list[Any]  # numbers, little-endian; or JSON
+
+
+class Payloads:
+    """The data of the page. What takes long is computed once and kept beside the index."""
+
+    def __init__(self, collection: Collection, labels: Labels, *, layout: str = "pca", searchable: bool = True) -> None:
+        self.collection, self.labels = collection, labels
+        self.layout, self.layouts, self.searchable = layout, maps.offered(), searchable
+        self.late = Late()
+
+    def read(self, key: str) -> Payload | None:
+        """The data of a key, None where there is no such key; waits for what is being computed."""
+        found = KEY.fullmatch(key)
+        if found is None:
+            return None
+        if found["chunk"]:
+            start = NAMES * int(found["chunk"])
+            return self.collection.names[start : start + NAMES]
+        if not found["what"]:
+            return self.facts()
+        number = int(found["side"])
+        return self._of(number, found["what"], found["which"] or "") if number < len(self.collection.sides) else None
+
+    def wanted(self) -> list[str]:
+        """Everything that a page without a server needs."""
+        size = len(self.collection)
+        wanted = ["collection", *(f"names-{chunk}" for chunk in range(-(-size // NAMES)))]
+        for side in range(len(self.collection.sides)):
+            wanted += [f"points-{side}-{name}" for name in self.layouts]
+            wanted += [f"column-{side}-{column['name']}" for column in self._columns(side)]
+            wanted += [f"{what}-{side}" for what in ("clusters", "duplicates", "outliers")]
+            wanted += [f"near-{side}-{chunk}" for chunk in range(-(-size // NEAR))]
+        return wanted
+
+    def facts(self) -> dict[str, Any]:
+        """What there is."""
+        sides = self.collection.sides
+        return {
+            "title": self.collection.title,
+            "count": len(self.collection),
+            "version": self.collection.version,
+            "layout": self.layout,
+            "layouts": [{"name": name, "title": maps.MAPS[name].title} for name in self.layouts],
+            "searchable": self.searchable,
+            "sides": [{"title": side.title, "columns": self._columns(number)} for number, side in enumerate(sides)],
+        }
+
+    def _of(self, number: int, what: str, which: str) -> Payload | None:
+        side = self.collection.sides[number]
+        if what == "points":
+            return self._points(number, which).tobytes() if which in self.layouts else None
+        if what == "column":
+            known = {column["name"]: column for column in self._columns(number)}
+            return self._column(number, known[which]) if which in known else None
+        if what == "near":
+            return self._near(side, int(which)) if which.isdecimal() else None
+        return None if which else self.late.now(f"{what}-{number}", partial(getattr(self, f"_{what}"), number))
+
+    def _points(self, number: int, name: str) -> np.ndarray:
+        side = self.collection.sides[number]
+        lay = partial(maps.places, name, side.vectors)
+        found: np.ndarray = self.late.now(f"points-{number}-{name}", partial(kept, side.kept, name, side.key, lay))
+        return found.astype("<f4")
+
+    def _columns(self, number: int) -> list[dict[str, Any]]:
+        """Name, title, kind and values of what is known of each picture; `late` is computed when it is asked for."""
+        side = self.collection.sides[number]
+        found = [_category("label", sorted({label for label in self.labels.given if label is not None}))]
+        if splits := sorted({split for split in self.collection.splits if split is not None}):
+            found.append(_category("split", splits))
+        if side.classifier is not None:
+            found += [_category("prediction", list(side.classifier.classes)), _number("confidence")]
+        return [*found, {**_category("cluster", None), "late": True}, {**_number("likeness"), "late": True}]
+
+    def _column(self, number: int, column: dict[str, Any]) -> bytes:
+        name = column["name"]
+        if name in ("label", "split"):
+            given = self.labels.given if name == "label" else self.collection.splits
+            place = {value: position for position, value in enumerate(column["values"])}
+            return np.array([place.get(value, -1) for value in given], "<i4").tobytes()
+        if name == "cluster":
+            return self._cluster(number).astype("<i4").tobytes()
+        if name == "likeness":
+            return groups.likeness(self._graph(number)).astype("<f4").tobytes()
+        chances = self.late.now(f"chances-{number}", partial(_chances, self.collection.sides[number]))
+        best = chances.argmax(axis=1) if chances.size else np.zeros(0, int)
+        values = best.astype("<i4") if name == "prediction" else chances.max(axis=1, initial=0).astype("<f4")
+        return bytes(values.tobytes())
+
+    def _cluster(self, number: int) -> Int[np.ndarray, "N"]:
+        side = self.collection.sides[number]
+        classes = len({label for label in self.collection.labels if label is not None})
+        count = groups.count(len(self.collection), classes)
+        make = partial(groups.clusters, side.vectors, count)
+        found: np.ndarray = self.late.now(f"cluster-{number}", partial(kept, side.kept, "cluster", side.key, make))
+        return found
+
+    def _clusters(self, number: int) -> list[dict[str, Any]]:
+        own = self._cluster(number)
+        return groups.told(self.collection.sides[number].vectors, own, self.collection.labels)
+
+    def _graph(self, number: int) -> np.ndarray:
+        side = self.collection.sides[number]
+        make = partial(groups.near, side.vectors)
+        found: np.ndarray = self.late.now(f"graph-{number}", partial(kept, side.kept, "near", side.key, make))
+        return found
+
+    def _duplicates(self, number: int) -> list[dict[str, Any]]:
+        return groups.duplicates(self._graph(number))
+
+    def _outliers(self, number: int) -> list[dict[str, Any]]:
+        return groups.outliers(self._graph(number))
+
+    def _near(self, side: Side, chunk: int) -> list[Any] | None:
+        ids = np.arange(NEAR * chunk, min(NEAR * (chunk + 1), len(self.collection)))
+        if not len(ids):
+            return None
+        return [
+            [{"id": one, "score": round(score, 4)} for one, score in found]
+            for found in side.neighbours(ids, NEIGHBOURS)
+        ]
+
+
+def _category(name: str, values: list[str] | None) -> dict[str, Any]:
+    return {"name": name, "title": TITLES[name], "kind": "category", "values": values}
+
+
+def _number(name: str) -> dict[str, Any]:
+    return {"name": name, "title": TITLES[name], "kind": "number"}
+
+
+def _chances(side: Side) -> np.ndarray:
+    assert side.classifier is not None
+    return side.classifier.probabilities(np.asarray(side.vectors))

@@ -1,0 +1,89 @@
+"""The page as files: for a disk, or any host of files. It does all but take in pictures and keep labels."""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from selfsight.browsing.payloads import Payloads
+from selfsight.browsing.pictures import LARGE, SMALL, Pictures
+from selfsight.browsing.server import PAGE
+from selfsight.errors import DiskError, RunError
+
+__all__ = ["write"]
+
+ORDER = (  # every module behind those that it imports
+    "element", "colours", "source", "store", "columns", "grid", "points", "thumbnails", "map", "hands", "lists",
+    "pieces", "panels", "main",
+)  # fmt: skip
+IMPORT = re.compile(r"^import (?:\* as (\w+)|\{[^}]*\}) from \"\./(\w+)\.js\";\n", re.MULTILINE)
+EXPORTED = re.compile(r"^export (?=(?:async )?(?:function|class|const|let) )", re.MULTILINE)
+READERS = 2
+
+
+def write(payloads: Payloads, folder: Path, tell: Callable[[int], None]) -> Path:
+    """Write the page, its data and its pictures; `tell` hears how many pictures are done. The index.html to open.
+
+    RunError when the folder holds something else, DiskError when it cannot be written.
+    """
+    index = folder / "index.html"
+    if folder.exists() and any(folder.iterdir()) and not (folder / "data" / "collection.js").exists():
+        raise RunError(f"{str(folder)!r} holds something else; give --export a new or an empty folder")
+    try:
+        for name in ("page", "data", "thumbnails", "pictures"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        for name in ("style.css", "icon.svg"):
+            (folder / "page" / name).write_bytes(PAGE[name])
+        (folder / "page" / "page.js").write_text(joined(), "utf-8")
+        for key in payloads.wanted():
+            (folder / "data" / f"{key}.js").write_text(script(payloads, key), "utf-8")
+        _pictures(Pictures(payloads.collection.paths), folder, tell)
+        index.write_text(page(), "utf-8")
+    except OSError as error:
+        raise DiskError(f"{str(folder)!r} cannot be written ({error.strerror}); choose another --export") from error
+    return index
+
+
+def joined() -> str:
+    """The page's modules as one script: a page opened from a disk may not load modules."""
+    parts = []
+    for name in ORDER:
+        text = PAGE[f"{name}.js"].decode()
+        parts.append(EXPORTED.sub("", IMPORT.sub(_namespace, text)))
+    return '"use strict";\n(() => {\n' + "\n".join(parts) + "})();\n"
+
+
+def _namespace(found: re.Match[str]) -> str:
+    """`import * as panels` becomes an object of what that module exports."""
+    if not found[1]:
+        return ""
+    names = re.findall(r"^export (?:async )?(?:function|class|const|let) (\w+)", PAGE[f"{found[2]}.js"].decode(), re.M)
+    return f"const {found[1]} = {{ {', '.join(names)} }};\n"
+
+
+def page() -> str:
+    """index.html for files."""
+    text = PAGE["index.html"].decode()
+    script = '<script type="module" src="page/main.js"></script>'
+    return text.replace("<html ", "<html data-exported ").replace(script, '<script defer src="page/page.js"></script>')
+
+
+def script(payloads: Payloads, key: str) -> str:
+    """Data as a script that hands it over."""
+    found = payloads.read(key)
+    content = b64encode(found).decode() if isinstance(found, bytes) else found
+    return f"selfsightData({json.dumps(key)}, {json.dumps(content)});\n"
+
+
+def _pictures(pictures: Pictures, folder: Path, tell: Callable[[int], None]) -> None:
+    def both(number: int) -> None:
+        (folder / "thumbnails" / f"{number}.jpg").write_bytes(pictures.made(number, SMALL))
+        (folder / "pictures" / f"{number}.jpg").write_bytes(pictures.made(number, LARGE))
+
+    with ThreadPoolExecutor(READERS) as pool:
+        for done, _ in enumerate(pool.map(both, range(len(pictures.paths))), 1):
+            tell(done)

@@ -1,0 +1,127 @@
+"""The API for other programs: what it answers is what the encoder says, in the words of its own description."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browsing_parts import server_of
+from starlette.testclient import TestClient
+
+import selfsight
+from selfsight.browsing.collection import Collection
+from selfsight.browsing.encoding import Busy, Encoders
+from selfsight.browsing.openapi import document
+from selfsight.data import source
+from selfsight.data.tables import read_columns
+
+
+@pytest.fixture
+def client(collection: Collection, tmp_path: Path) -> Any:
+    with TestClient(server_of(collection, tmp_path, decoders=1).app(), base_url="http://localhost") as started:
+        yield started
+
+
+def fits(value: Any, schema: dict[str, Any]) -> bool:
+    """A small validator: the kinds of JSON schema that our description uses."""
+    kinds = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "null": type(None)}
+    allowed = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    if allowed == ["array"]:
+        return isinstance(value, list) and all(fits(one, schema["items"]) for one in value)
+    if allowed == ["object"]:
+        known = schema["properties"]
+        return set(schema["required"]) <= set(value) <= set(known) and all(fits(value[n], known[n]) for n in value)
+    return isinstance(value, tuple(kinds[one] for one in allowed))
+
+
+def schema_of(path: str, method: str = "get") -> dict[str, Any]:
+    return document()["paths"][path][method]["responses"]["200"]["content"]["application/json"]["schema"]
+
+
+def test_answers_are_as_described(client: TestClient, collection: Collection) -> None:
+    assert client.get("/openapi.json").json() == document()
+    assert client.get("/health").json() == {"status": "ok", "pictures": 64, "encoder": True}
+    assert fits(client.get("/health").json(), schema_of("/health"))
+    facts = client.get("/api/pictures/40").json()
+    assert facts["name"] == collection.names[40]
+    assert fits(facts, schema_of("/api/pictures/{number}"))
+    near = client.get("/api/pictures/40/neighbours?k=5").json()
+    assert len(near) == 5
+    assert fits(near, schema_of("/api/pictures/{number}/neighbours"))
+    assert 40 not in [one["id"] for one in near]
+    for path, methods in document()["paths"].items():
+        for method in methods:
+            address = path.replace("{number}", "1")
+            assert client.request(method, address).status_code not in (404, 405), path
+
+
+def test_a_picture_in_and_what_the_encoder_says_out(client: TestClient, collection: Collection) -> None:
+    path = collection.paths[40]
+    answer = client.post("/api/encode?k=3", content=Path(path).read_bytes()).json()
+    assert fits(answer, schema_of("/api/encode", "post"))
+    np.testing.assert_allclose(answer["embedding"], collection.sides[0].index.embed(path), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(answer["embedding"], collection.sides[0].vectors[40], rtol=1e-3, atol=1e-4)
+    assert answer["neighbours"][0] == {"id": 40, "score": 1.0}
+    scores, rows = collection.sides[0].index.nearest(np.float32([answer["embedding"]]), 3)
+    assert [one["id"] for one in answer["neighbours"]] == rows[0].tolist()
+    assert [one["score"] for one in answer["neighbours"]] == pytest.approx(scores[0].tolist(), abs=1e-3)
+    assert client.post("/api/encode?k=0", content=Path(path).read_bytes()).json()["neighbours"] == []
+
+
+@pytest.mark.parametrize("sent", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + bytes(40), b"\xff\xd8\xff" + bytes(9)])
+def test_what_is_no_picture_is_refused_in_a_sentence(client: TestClient, sent: bytes) -> None:
+    answer = client.post("/api/encode", content=sent)
+    assert answer.status_code == 415
+    assert answer.json()["error"].startswith("That is no picture that can be read: ")
+
+
+@pytest.mark.parametrize("query", ["k=-1", "k=101", "k=1e1", "k=²", "side=1", "k=" + "9" * 400])
+def test_numbers_that_cannot_be(client: TestClient, query: str) -> None:
+    assert client.post(f"/api/encode?{query}", content=b"x").status_code == 400
+
+
+def test_more_than_can_wait_is_sent_away(collection: Collection, tmp_path: Path) -> None:
+    with TestClient(server_of(collection, tmp_path, decoders=1, waiting=0).app(), base_url="http://localhost") as busy:
+        answer = busy.post("/api/encode", content=b"x")
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+
+
+def test_many_at_once_get_each_their_own(collection: Collection) -> None:
+    """Batches mix pictures; no answer is another's. Beyond what may wait, Busy."""
+    encoders = Encoders(collection, decoders=1, waiting=40)
+    data = [Path(path).read_bytes() for path in collection.paths]
+
+    async def ask_all() -> list[Any]:
+        encoders.start()
+        asked = [encoders.ask(0, one, 1) for one in data]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        await encoders.close()
+        return answers
+
+    answers = asyncio.run(ask_all())
+    assert [type(one) for one in answers[40:]] == [Busy] * 24
+    for number, answer in enumerate(answers[:40]):
+        np.testing.assert_allclose(answer["embedding"], collection.sides[0].vectors[number], rtol=1e-2, atol=1e-3)
+
+
+def test_labels_make_a_table_that_can_be_learned_from(
+    client: TestClient, collection: Collection, browsed: Path, tmp_path: Path
+) -> None:
+    label = '<i>"=odd"</i>, \N{HEBREW LETTER ALEF}'
+    assert client.post("/api/labels", json={"ids": [0, 1, 2, 40, 41], "label": label}).json()["labelled"] == 64
+    assert client.post("/api/labels", json={"ids": [3], "label": " "}).json() == {"labelled": 63, "file": "labels.csv"}
+    file = tmp_path / "labels.csv"
+    assert client.get("/api/labels").content == file.read_bytes()
+    listing = source.find(file)
+    given = dict(zip(listing.paths, listing.labels, strict=True))
+    assert [given[path] for path in collection.paths[:5]] == [label, label, label, None, "china"]
+    parts = dict(zip(listing.paths, listing.splits, strict=True))
+    assert [parts[path] for path in collection.paths] == collection.splits
+    assert set(read_columns(file)) == {"path", "label", "split"}
+    again = server_of(collection, tmp_path)
+    assert again.payloads.labels.given[:5] == [label, label, label, None, "china"]
+    selfsight.classify(browsed, str(Path(collection.paths[0]).parent), labels=str(file), out=tmp_path / "named.csv")
+    assert set(read_columns(tmp_path / "named.csv")["prediction"]) <= {label, "china", "flower", None}

@@ -1,0 +1,294 @@
+"""The page in a real browser: what is painted, what hands and keys do, and that no name is ever run."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browsing_parts import NASTY, Running
+from PIL import Image
+from playwright.sync_api import Browser, BrowserType, ConsoleMessage, Page, expect, sync_playwright
+
+from selfsight.browsing import static
+from selfsight.browsing.payloads import Payloads
+
+CHROMIUM = next((one for one in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if Path(one).exists()), "")
+PATIENCE = 60_000  # milliseconds: the machine may be busy
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[BrowserType]:
+    with sync_playwright() as driver:
+        yield driver.chromium
+
+
+def launched(chromium: BrowserType, *arguments: str) -> Browser:
+    assert CHROMIUM, "these tests need Debian's chromium: apt-get install chromium"
+    return chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *arguments])
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: BrowserType) -> Iterator[Browser]:
+    started = launched(chromium)
+    yield started
+    started.close()
+
+
+def bad(said: ConsoleMessage) -> bool:
+    """Whether the console complains; that a bad picture is refused is told there as well."""
+    return said.type == "error" and "status of 415" not in said.text
+
+
+@pytest.fixture
+def visit(browser: Browser, running: Running) -> Iterator[Open]:
+    """Open the page; afterwards no error was thrown, nothing was refused, and no name was run."""
+    pages: list[tuple[Page, list[str]]] = []
+
+    def open_page(address: str = "", **options: object) -> Page:
+        options = {"viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce", **options}
+        page = browser.new_context(**options).new_page()
+        page.set_default_timeout(PATIENCE)
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda said: errors.append(said.text) if bad(said) else None)
+        page.on("dialog", lambda dialog: errors.append(f"a name was run: {dialog.message}"))
+        pages.append((page, errors))
+        page.goto(address or running.address)
+        painted(page)
+        return page
+
+    yield open_page
+    for page, errors in pages:
+        assert page.title().endswith("· Selfsight")
+        page.context.close()
+        assert not errors
+
+
+def painted(page: Page) -> None:
+    """Wait for the map; the page's policy forbids what Playwright's own waiting does."""
+    while not page.evaluate("performance.getEntriesByName('painted').length"):
+        page.wait_for_timeout(20)
+
+
+def saved(saving: Any) -> str:
+    """What was downloaded."""
+    return Path(saving.value.path()).read_bytes().decode()
+
+
+def pixels(page: Page) -> np.ndarray:
+    """The map as it is seen."""
+    return np.asarray(Image.open(io.BytesIO(page.locator(".map").first.screenshot())).convert("RGB")).astype(int)
+
+
+def place(page: Page, name: str) -> tuple[float, float]:
+    """Where a picture is on the screen: asked of the keyboard's cursor card, which goes there."""
+    box = page.locator(".paper").first.bounding_box()
+    assert box is not None
+    for column in range(4, 40):
+        for row in range(4, 32):
+            x, y = box["x"] + box["width"] * column / 44, box["y"] + box["height"] * row / 36
+            page.mouse.move(x, y)
+            if page.locator("#card").is_visible():
+                return x, y
+    raise AssertionError(f"no picture was found on the map, not even {name}")
+
+
+def test_the_map_is_painted_with_points_and_pictures(visit: Open, running: Running) -> None:
+    page = visit()
+    expect(page.locator("#count")).to_have_text("64 pictures")
+    expect(page.locator("#key button")).to_have_count(2)
+    page.wait_for_timeout(1500)
+    seen = pixels(page)
+    paper = seen[40, 300]
+    assert (np.abs(seen - paper).sum(axis=2) > 60).mean() > 0.02  # of the map is dots and thumbnails
+    page.keyboard.press("p")  # without thumbnails there are still dots
+    expect(page.locator("#thumbnails")).to_have_attribute("aria-pressed", "false")
+    dots = pixels(page)
+    assert 0.0002 < (np.abs(dots - paper).sum(axis=2) > 60).mean() < (np.abs(seen - paper).sum(axis=2) > 60).mean()
+
+
+def test_hover_and_click_show_a_picture_with_its_neighbours(visit: Open) -> None:
+    page = visit()
+    x, y = place(page, "any")
+    name = page.locator("#card-name").inner_text()
+    assert name.endswith(".png")
+    page.mouse.click(x, y)
+    panel = page.locator("#panel-picture")
+    expect(panel.locator(".tile")).to_have_count(12)
+    assert panel.locator("h2").inner_text().endswith(name)
+    assert panel.locator("dt").all_inner_texts() == ["Label", "Split"]
+    natural = panel.locator(".large img").evaluate("image => image.decode().then(() => image.naturalWidth)")
+    assert natural == 40
+    first = panel.locator(".tile").first
+    title = first.get_attribute("title")
+    first.click()  # a neighbour opens in its turn
+    expect(panel.locator("h2")).to_have_text(str(title))
+
+
+def test_lasso_label_and_save(visit: Open, running: Running) -> None:
+    page = visit()
+    page.locator("#lasso").click()
+    box = page.locator(".paper").bounding_box()
+    assert box is not None
+    left, top, right, bottom = box["x"] + 4, box["y"] + 4, box["x"] + box["width"] - 80, box["y"] + box["height"] - 4
+    page.mouse.move(left, top)
+    page.mouse.down()
+    for x, y in ((right, top), (right, bottom), (left, bottom), (left, top + 10)):
+        page.mouse.move(x, y, steps=4)
+    page.mouse.up()
+    expect(page.locator("#panel-selection h2")).to_contain_text("selected")
+    chosen = int(page.locator("#chosen").inner_text())
+    assert 32 < chosen <= 64
+    with page.expect_download() as saving:
+        page.get_by_role("button", name="Save as a list").click()
+    listed = list(csv.DictReader(io.StringIO(saved(saving))))
+    assert len(listed) == chosen
+    assert {row["label"] for row in listed} <= {"china", "flower"}
+    label = 'odd <b>"label"</b>, yes'
+    page.locator("#panel-selection input").fill(label)
+    page.get_by_role("button", name="Label", exact=True).click()
+    expect(page.locator("#toast")).to_contain_text("labels.csv")
+    with open(running.server.payloads.labels.file, newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert len(rows) == 64
+    assert sum(row["label"] == label for row in rows) == chosen
+    expect(page.locator("#key")).to_contain_text(label)
+    running.server.payloads.labels.given[:] = running.server.collection.labels
+
+
+def test_a_dropped_picture_is_searched(visit: Open, running: Running) -> None:
+    page = visit()
+    picture = Path(running.server.collection.paths[40])
+    page.evaluate(
+        """bytes => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "new.png", { type: "image/png" }));
+            const options = { dataTransfer: transfer, bubbles: true, cancelable: true };
+            for (const kind of ["dragenter", "dragover", "drop"])
+                document.body.dispatchEvent(new DragEvent(kind, options));
+        }""",
+        list(picture.read_bytes()),
+    )
+    panel = page.locator("#panel-picture")
+    expect(panel.locator("h2")).to_have_text("Your picture")
+    expect(panel.locator(".tile")).to_have_count(12)
+    assert panel.locator(".tile").first.get_attribute("data-id") == "40"
+    assert panel.locator(".tile span").first.inner_text() == "1.00"
+    page.set_input_files("#file", files=[{"name": "no.png", "mimeType": "image/png", "buffer": b"no picture"}])
+    expect(panel).to_contain_text("no picture that can be read")
+
+
+def test_the_keyboard_reaches_everything(visit: Open) -> None:
+    page = visit()
+    page.keyboard.press("/")
+    page.keyboard.type("flower/00")
+    page.keyboard.press("Enter")
+    expect(page.locator("#panel-selection h2")).to_have_text("10 pictures selected")
+    page.locator(".paper").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#card")).to_be_visible()
+    before = page.locator("#card-name").inner_text()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#card-name")).not_to_have_text(before)
+    page.keyboard.press(" ")
+    page.keyboard.press("Enter")
+    expect(page.locator("#panel-picture h2")).to_contain_text(".png")
+    page.keyboard.press("s")
+    expect(page.locator("#panel-selection h2")).to_contain_text("64 pictures selected")
+    page.locator("#tab-selection").focus()
+    for name in ("Clusters", "Duplicates", "Outliers"):
+        page.keyboard.press("ArrowRight")
+        expect(page.get_by_role("tab", name=name)).to_be_focused()
+        expect(page.locator(f"#panel-{name.lower()} .tile").first).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#chosen")).to_be_empty()
+    reached = set()
+    page.locator("#colour").focus()
+    for _ in range(14):
+        reached.add(page.evaluate("document.activeElement.id || document.activeElement.className"))
+        page.keyboard.press("Tab")
+    assert {"colour", "layout", "word", "ask", "paper", "lasso", "thumbnails", "closer", "farther", "fit"} <= reached
+
+
+def test_colours_and_maps_can_be_chosen(visit: Open) -> None:
+    page = visit()
+    first = pixels(page)
+    page.locator("#colour").select_option("cluster")
+    expect(page.locator("#legend summary")).to_have_text("Cluster")
+    page.locator("#colour").select_option("likeness")
+    expect(page.locator(".ramp")).to_be_visible()
+    page.locator("#layout").select_option("tsne")
+    page.wait_for_timeout(300)
+    while np.array_equal(pixels(page), first):
+        page.wait_for_timeout(200)
+    page.locator("#colour").select_option("split")
+    page.locator("#key button").first.click()
+    expect(page.locator("#panel-selection h2")).to_contain_text("selected")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_has_no_sideways_scroll(visit: Open, scheme: str) -> None:
+    page = visit(viewport={"width": 360, "height": 740}, color_scheme=scheme, has_touch=True)
+    for name in ("picture", "selection", "clusters", "duplicates", "outliers"):
+        page.locator(f"#tab-{name}").tap()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        panel = page.locator(f"#panel-{name}")
+        assert panel.evaluate("panel => panel.scrollWidth <= panel.clientWidth")
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert paper == ("rgb(251, 250, 247)" if scheme == "light" else "rgb(20, 24, 27)")
+
+
+def test_names_are_shown_and_never_run(visit: Open) -> None:
+    page = visit()
+    for name in NASTY:
+        start = name.partition("\n")[0][:8]
+        page.locator("#word").fill(start)
+        page.keyboard.press("Enter")
+        expect(page.locator("#panel-selection .tile").first).to_be_visible()
+        page.locator("#panel-selection .tile").first.click()
+        expect(page.locator("#panel-picture h2")).to_contain_text(start)
+    assert page.locator("#panel-picture img").count() == 13  # one picture and its neighbours; none from a name
+
+
+def test_an_export_works_from_a_disk(visit: Open, running: Running, tmp_path: Path) -> None:
+    old = running.server.payloads
+    payloads = Payloads(old.collection, old.labels, searchable=False)
+    payloads.layouts = ["pca"]
+    told: list[int] = []
+    index = static.write(payloads, tmp_path / "out", told.append)
+    assert told[-1] == 64
+    page = visit(index.as_uri(), offline=True)
+    expect(page.locator("#count")).to_have_text("64 pictures")
+    expect(page.locator("#ask")).to_be_hidden()
+    x, y = place(page, "any")
+    page.mouse.click(x, y)
+    panel = page.locator("#panel-picture")
+    expect(panel.locator(".tile")).to_have_count(12)
+    assert panel.locator(".large img").evaluate("image => image.decode().then(() => image.naturalWidth)") == 40
+    page.locator("#tab-clusters").click()
+    expect(page.locator("#panel-clusters .tile").first).to_be_visible()
+    page.locator(".paper").focus()
+    page.keyboard.press("s")
+    page.locator("#panel-selection input").fill("mine")
+    page.get_by_role("button", name="Label", exact=True).click()
+    with page.expect_download() as saving:
+        page.get_by_role("button", name="Save labels.csv").click()
+    assert saved(saving).count(",mine\n") == 64
+
+
+def test_without_webgl_the_map_is_drawn_all_the_same(chromium: BrowserType, running: Running) -> None:
+    browser = launched(chromium, "--disable-3d-apis")
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto(running.address)
+    painted(page)
+    page.keyboard.press("p")
+    page.wait_for_timeout(200)
+    seen = pixels(page)
+    assert (np.abs(seen - seen[40, 300]).sum(axis=2) > 60).mean() > 0.0002
+    browser.close()

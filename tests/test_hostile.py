@@ -1,0 +1,216 @@
+"""Files from strangers, and damaged ones: nothing runs, nothing is written elsewhere, each is refused in a sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import selfsight
+from selfsight import checkpoints, cli
+from selfsight.errors import SelfsightError
+from selfsight.evaluation import classifier
+from selfsight.nn import families
+
+TINY: dict[str, Any] = {
+    "method": "simclr", "encoder": "test_resnet", "size": 32, "batch": 8, "length": "1steps", "threads": 1,
+}  # fmt: skip
+DEEP = b"[" * 100_000
+LAUGHS = "a: &a [x, x]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefghi", "bcdefghij", strict=True)
+)
+RUNS = "!!python/object/apply:os.system ['touch {}']"
+
+
+@pytest.fixture(scope="module")
+def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with a classifier and embeddings."""
+    folder = tmp_path_factory.mktemp("hostile") / "run"
+    run = selfsight.train(photos, **TINY, out=folder, quiet=True)
+    run.classify(photos, labels=photos, out=folder / "classes.csv")
+    run.embed(photos, out=folder / "vectors")
+    return folder
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy to be damaged."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def refused(capsys: pytest.CaptureFixture[str], *command: str | Path) -> str:
+    """What a command says that must fail in one sentence, and not as a fault of ours."""
+    capsys.readouterr()
+    assert cli.main([str(part) for part in command]) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    return said
+
+
+class Runs:
+    """Leaves a file where it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (f"touch '{self.marker}'",)
+
+
+def bare(file: Path, content: Any) -> None:
+    """A pickle and nothing around it."""
+    file.write_bytes(pickle.dumps(content))
+
+
+def zipped(file: Path, content: Any) -> None:
+    """As torch.save writes it."""
+    torch.save(content, file)
+
+
+def climbing(file: Path, content: Any) -> None:
+    """A zip whose members lie elsewhere."""
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("../../climbed", b"")
+        archive.writestr("archive/data.pkl", pickle.dumps(content))
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+@pytest.mark.parametrize("write", [bare, zipped, climbing])
+def test_no_pickle_runs(
+    write: Callable[[Path, Any], None], name: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor is anything of the run begun. The payload is alive: loaded carelessly, it runs."""
+    marker = tmp_path / "ran"
+    write(tmp_path / name, {"conv1.weight": Runs(marker)})
+    said = refused(
+        capsys, "train", photos, "--encoder", "test_resnet", "--weights", tmp_path / name, "--out", tmp_path / "r"
+    )
+    assert "holds no weights that can be read" in said
+    assert not marker.exists()
+    assert not (tmp_path / "r" / "checkpoints").exists()
+    assert {path.name for path in tmp_path.iterdir()} <= {name, "r"}
+    if write is bare:
+        pickle.loads((tmp_path / name).read_bytes())
+        assert marker.exists()
+
+
+def test_weights_that_claim_more_than_they_are_stay_small(tmp_path: Path) -> None:
+    """A terabyte of zeros in a file of a kilobyte: stride 0."""
+    from selfsight.nn.pickles import tensors
+
+    torch.save({"a": torch.zeros(1).expand(1 << 38)}, tmp_path / "vast.pth")
+    with pytest.raises(ValueError, match=r"Error|signal"):
+        tensors(tmp_path / "vast.pth")
+    torch.save({"model": {"module.a": torch.arange(3)}}, tmp_path / "good.pth")
+    assert tensors(tmp_path / "good.pth")["a"].tolist() == [0, 1, 2]
+
+
+def opened(run: Path, newest: Path) -> None:
+    """Everything that is read again: encoder, classifier, checkpoint."""
+    families.load(run / "encoder")
+    classifier.kept(run / "classifier", checkpoints.entries(run / "classifier" / "config.json")["encoder"])
+    checkpoints.verify(newest)
+
+
+def test_a_flipped_bit_is_found_wherever_it_is(run: Path) -> None:
+    """Twenty places of every file of the encoder, the classifier and the newest checkpoint."""
+    newest = checkpoints.latest(run / "checkpoints")
+    assert newest is not None
+    for folder in (run / "encoder", run / "classifier", newest):
+        for file in sorted(folder.iterdir()):
+            whole = file.read_bytes()
+            for place in np.random.default_rng(0).integers(0, len(whole) * 8, 20):
+                damaged = bytearray(whole)
+                damaged[place // 8] ^= 1 << place % 8
+                file.write_bytes(damaged)
+                with pytest.raises((SelfsightError, ValueError)):
+                    opened(run, newest)
+            file.write_bytes(whole)
+    opened(run, newest)
+
+
+@pytest.mark.parametrize(
+    "content", [DEEP, b'{"files": ' + DEEP, b"\xff" * 100, b"", b"null", b"1e999", b'{"architecture": {"a": 1}}']
+)
+@pytest.mark.parametrize(
+    "name", ["encoder/config.json", "encoder/preprocess.json", "encoder/digests.json", "classifier/config.json"]
+)
+def test_json_that_is_none_of_ours(
+    name: str, content: bytes, run: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / name).write_bytes(content)
+    assert str(run / name.split("/")[0]) in refused(capsys, "classify", run, photos, "--out", run / "c.csv")
+    if not name.endswith("digests.json"):
+        (run / name).with_name("digests.json").unlink()
+        assert str(run) in refused(capsys, "classify", run, photos, "--out", run / "c.csv")
+
+
+@pytest.mark.parametrize(
+    "content", [LAUGHS, "- " * 5000, RUNS, "[" * 100_000, "method: [simclr]", "\0", "a: 1\na: 2\n"]
+)
+def test_yaml_that_is_none_of_ours(
+    content: str, run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    marker = tmp_path / "ran"
+    (run / "recipe.yaml").write_text(content.replace("{}", str(marker)))
+    assert len(refused(capsys, "evaluate", run)) < 1000
+    assert len(refused(capsys, "inspect", run)) < 1000
+    said = refused(capsys, "train", photos, "--config", run / "recipe.yaml", "--out", tmp_path / "new")
+    assert len(said) < 1000
+    assert not marker.exists()
+
+
+def test_a_checkpoints_manifest_cannot_nest_without_end(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for checkpoint in (run / "checkpoints").glob("step-*"):
+        (checkpoint / "manifest.json").write_bytes(DEEP)
+    assert "its manifest cannot be read" in refused(capsys, "inspect", run)
+
+
+def test_an_encoders_arguments_reach_no_file(run: Path, tmp_path: Path) -> None:
+    """timm would read `checkpoint_path`, and write to `cache_dir`."""
+    config = json.loads((run / "encoder" / "config.json").read_bytes())
+    config["model_args"] |= {"checkpoint_path": str(tmp_path / "evil.pth"), "cache_dir": str(tmp_path / "cache")}
+    (run / "encoder" / "config.json").write_text(json.dumps(config))
+    (run / "encoder" / "digests.json").unlink()
+    bare(tmp_path / "evil.pth", Runs(tmp_path / "ran"))
+    families.load(run / "encoder")
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["local-dir:/tmp", "hf-hub:somebody/something", "../../x", "os.system", "resnet18.a1_in1k\n"]
+)
+def test_an_architecture_is_a_name_of_the_registry(name: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = json.loads((run / "encoder" / "config.json").read_bytes())
+    (run / "encoder" / "config.json").write_text(json.dumps(config | {"architecture": name}))
+    (run / "encoder" / "digests.json").unlink()
+    refused(capsys, "evaluate", run)
+
+
+@pytest.mark.parametrize("content", [b"PAR1" + b"\xff" * 64 + b"PAR1", b"", b"PAR1", b"\0" * 4096])
+def test_tables_that_are_none(
+    content: bytes, run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "manifest.parquet").write_bytes(content)
+    refused(capsys, "evaluate", run)
+    (tmp_path / "table.parquet").write_bytes(content)
+    refused(capsys, "train", tmp_path / "table.parquet", "--out", tmp_path / "new")
+    (tmp_path / "table.csv").write_bytes(content)
+    refused(capsys, "train", tmp_path / "table.csv", "--out", tmp_path / "new")
+
+
+def test_a_table_names_no_device_and_no_pipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    lines = ["path", "/dev/zero", "/dev/stdin", "pipe.png", "/proc/self/mem", "file:///etc/passwd", "/etc/passwd"]
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    refused(capsys, "train", tmp_path / "table.csv", "--out", tmp_path / "new")
