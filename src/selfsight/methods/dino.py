@@ -84,7 +84,7 @@ class DINO(Method):
 
     def groups(self) -> list[Group]:
         """The prototypes stay as they are for a while."""
-        return waiting(self, self.head[1].weight, self.freeze)
+        return waiting(self, next(self.head[1].parameters()), self.freeze)
 
     def views(self, size: int) -> Views:
         """Two large views, and where they are asked for small ones."""
@@ -96,7 +96,7 @@ class DINO(Method):
 
     def targets(self, batch: Batch) -> Projections:
         """The teacher's scores of the large views."""
-        return {"teacher": projected(*self.teacher, {"views": batch["views"]})}  # (B, 2, K)
+        return {"teacher": projected(self.teacher[0], self.teacher[1], {"views": batch["views"]})}  # (B, 2, K)
 
     def loss(self, projections: Projections, batch: Batch) -> Terms:
         """With the centre of the steps before."""

@@ -97,7 +97,7 @@ class IJEPA(Method):
     def targets(self, batch: Batch) -> Projections:
         """What the teacher makes of the targets' patches, seeing the whole view."""
         vectors, places = self.teacher.patches(batch["views"][:, 0]), batch["targets"]
-        return {"vectors": patches.at(vectors, places.flatten(1)).unflatten(1, places.shape[1:])}
+        return {"vectors": patches.at(vectors, places.flatten(1)).view(*places.shape, -1)}
 
     def loss(self, projections: Projections, batch: Batch) -> Terms:
         """Distance of what is told from the teacher's vectors."""

@@ -99,7 +99,7 @@ class SwAV(Method):
         scores, own = projections["scores"], distributed.rank() * len(batch["index"])
         everyone = distributed.gather(scores[:, :2].detach())  # (N, 2, K)
         if self.past is not None and self.progress >= self.queue_from and int(self.seen) >= self.queue:
-            everyone = torch.cat([self.scores(self.past.keys.unflatten(1, (2, -1))).detach(), everyone])
+            everyone = torch.cat([self.scores(self.past.keys.view(self.queue, 2, -1)).detach(), everyone])
             own += self.queue
         codes = sinkhorn(everyone, epsilon=self.epsilon, iterations=3)[own : own + len(scores)]  # (B, 2, K); 3: code
         return {"loss": swapped_prediction(scores, codes, temperature=self.temperature), "least": entropy(codes).mean()}

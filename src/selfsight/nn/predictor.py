@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -28,9 +30,8 @@ class Predictor(nn.Module):
         self.enter = nn.Linear(inside, width)
         self.token = nn.Parameter(normal_(torch.empty(width), std=0.02))
         self.register_buffer("places", waves(grid, width))
-        options = {"dropout": 0.0, "activation": "gelu", "batch_first": True, "norm_first": True}
-        layers = [nn.TransformerEncoderLayer(width, heads, 4 * width, **options) for _ in range(depth)]
-        self.layers = nn.Sequential(*layers)
+        layer = partial(nn.TransformerEncoderLayer, width, heads, 4 * width, dropout=0.0, activation="gelu")
+        self.layers = nn.Sequential(*(layer(batch_first=True, norm_first=True) for _ in range(depth)))
         self.norm, self.leave = nn.LayerNorm(width), nn.Linear(width, out)
         for module in self.modules():
             if isinstance(module, nn.Linear):
