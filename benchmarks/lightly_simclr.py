@@ -1,7 +1,7 @@
 """How fast lightly's plain PyTorch SimCLR trains on a folder: the opponent of our own end-to-end figure.
 
 The parts are those of lightly's documented example (LightlyDataset, SimCLRTransform, SimCLRProjectionHead, NTXentLoss,
-SGD 0.06), with the ResNet-18, the view size and the batch that our figure uses. Run it as
+SGD 0.06), with the encoder (timm's, as ours), the view size and the batch that our figure uses. Run it as
 `python benchmarks/lightly_simclr.py FOLDER --precision bf16 --steps 20`; it prints one JSON line.
 """
 
@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import timm
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -26,7 +27,8 @@ from lightly.data import LightlyDataset
 from lightly.loss import NTXentLoss
 from lightly.models.modules import SimCLRProjectionHead
 from lightly.transforms import SimCLRTransform
-from torchvision.models import resnet18
+
+from selfsight.nn.architectures import arguments_for
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,13 @@ class Measured:
 
 
 class SimCLR(nn.Module):
-    """A torchvision ResNet-18 without classifier, and lightly's head."""
+    """A timm network without classifier, and lightly's head."""
 
-    def __init__(self) -> None:
+    def __init__(self, encoder: str, size: int) -> None:
         super().__init__()
-        backbone = resnet18()
-        backbone.fc = nn.Identity()
-        self.backbone = backbone
-        self.head = SimCLRProjectionHead(512, 512, 128)
+        self.backbone = timm.create_model(encoder, num_classes=0, **arguments_for(encoder, size))
+        width = int(self.backbone.num_features)
+        self.head = SimCLRProjectionHead(width, 512, 128)
 
     def forward(self, views: Tensor) -> Tensor:
         """Projections (B, 128)."""
@@ -74,6 +75,7 @@ def endless(batches: DataLoader[object]) -> Iterator[list[Tensor]]:
 def measure(
     folder: Path,
     *,
+    encoder: str = "resnet18",
     precision: str = "fp32",
     size: int = 64,
     batch: int = 128,
@@ -86,7 +88,7 @@ def measure(
     if threads is not None:
         torch.set_num_threads(threads)
     torch.manual_seed(0)
-    model, criterion = SimCLR(), NTXentLoss()
+    model, criterion = SimCLR(encoder, size), NTXentLoss()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.06)
     batches = endless(loader(folder, size=size, batch=batch, workers=workers))
     started = time.perf_counter()
@@ -112,6 +114,7 @@ def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--encoder", default="resnet18")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     for name, default in (("size", 64), ("batch", 128), ("steps", 20), ("warmup", 3), ("workers", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)

@@ -14,19 +14,30 @@ from pathlib import Path
 from typing import Any
 
 import beside_lightly
+import browse
 import cards
 import collapse
 import dcl
+import embed
 import end_to_end
 import evaluation
+import gradcache
 import interval_coverage
 import killsweep
+import listing
 import monitors
 import neighbours
+import nt_xent
 import onnx_runtime
+import postgres
 import quality
+import ranks
+import search
+import second_epoch
+import serve
 import start_up
 import supcon
+import time_to_quality
 import vdvs
 
 RESULTS = Path(__file__).with_name("results")
@@ -50,15 +61,26 @@ def views(results: dict[str, Any]) -> str:
 
 TABLES = {
     "end_to_end": end_to_end.table,
+    "embed": embed.table,
     "evaluation": evaluation.table,
     "killsweep": killsweep.table,
+    "listing": listing.table,
+    "browse": browse.table,
     "cards": cards.table,
     "interval_coverage": interval_coverage.table,
+    "gradcache": gradcache.table,
     "neighbours": neighbours.table,
+    "nt_xent": nt_xent.table,
+    "time_to_quality": time_to_quality.table,
     "onnx_runtime": onnx_runtime.table,
     "collapse": collapse.table,
     "monitors": monitors.table,
+    "postgres": postgres.table,
     "quality": quality.table,
+    "ranks": ranks.table,
+    "second_epoch": second_epoch.table,
+    "search": search.table,
+    "serve": serve.table,
     "start_up": start_up.table,
     "vdvs": vdvs.table,
     "supcon": supcon.table,

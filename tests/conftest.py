@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -41,6 +43,15 @@ def write_documents(folder: Path, count: int = 64, length: int = 48, step: int =
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(" ".join(words[number * step : number * step + length]), "utf-8")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Decoded pictures and fetched shards are kept in a folder of the tests' own, also by the processes they start."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["SELFSIGHT_CACHE"] = str(folder)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

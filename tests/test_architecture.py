@@ -24,6 +24,8 @@ FENCES = {  # library: the only places that may import it, relative to the packa
     "PIL": ("data/decode", "views/sheet.py"),
     "tifffile": ("data/decode",),
     "cyclopts": ("cli.py",),
+    "faiss": ("searching/quick.py",),
+    "psycopg": ("searching/database.py", "searching/fill.py"),
     "onnx": ("exporting/",),
     "onnxruntime": ("exporting/",),
 }

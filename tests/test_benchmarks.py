@@ -126,10 +126,26 @@ def test_ratios(started: Callable[..., dict[str, Any]]) -> None:
         "lightly_equal": [60.0, 60.0],
         "lightly_defaults": [60.0] * 2,
     }
-    found = started("end_to_end.py")["ratios"](speeds)
+    names = started("end_to_end.py")
+    found = names["ratios"](speeds)
     assert found["bare"]["median"] == pytest.approx(0.945)
-    assert found["bare"]["reached"]
-    assert not found["lightly_defaults"]["reached"]
+    row = {"encoder": "resnet18", "size": 64}
+    assert names["aim"]("bare", row, found["bare"]) == " 0.94 (0.90 to 0.99) | 0.95 | no |"
+    assert names["aim"]("lightly_equal", row, found["lightly_equal"]).endswith("| 1.20 | yes |")
+    assert names["aim"]("lightly_equal", row | {"size": 32}, found["lightly_equal"]).endswith("| | |")
+
+
+def test_when_a_quality_is_reached(started: Callable[..., dict[str, Any]]) -> None:
+    """Untrained 0.2 and best 0.7, so 0.6 is wanted: lightly has it after 250 s, ours after 50 s."""
+    names = started("time_to_quality.py")
+    theirs, ours = [[0, 0.2], [100, 0.4], [200, 0.5], [300, 0.7], [400, 0.6]], [[0, 0.2], [40, 0.5], [60, 0.7]]
+    assert names["reached"](theirs, 0.6) == pytest.approx(250)
+    assert names["reached"](theirs, 0.8) is None
+    row = {"task": "emoji_free", "seed": 0}
+    rows = [row | {"variant": "lightly", "points": theirs}, row | {"variant": "defaults", "points": ours}]
+    assert "| 0.600 | 250 | 50 | 5.0 (5.0 to 5.0) | yes |" in names["table"]({"rows": rows})
+    rows[1]["points"] = ours[:2]
+    assert "not reached" in names["table"]({"rows": rows})
 
 
 def test_labels_are_compared_on_the_same_seeds(started: Callable[..., dict[str, Any]]) -> None:
@@ -200,3 +216,20 @@ def test_intervals_hold_the_truth_in_a_few_worlds(started: Callable[..., dict[st
         found = names["covered"](names["World"](*world), 100)
         assert found["share"]["held"] >= 0.88, world
         assert found["difference"]["held"] >= 0.88, world
+
+
+def test_what_the_tables_of_large_sets_call_reached(started: Callable[..., dict[str, Any]]) -> None:
+    listed = {"listing": {"files": 1000, "seconds": 0.05}, "opening": {"rows": 1000, "seconds": 0.002}}
+    listed["digests"] = {"files": 5000, "megabytes_per_second": 160.0}
+    listed["speeds"] = {"1000": {"opened": 0.1, "images_per_second": 500.0}}
+    listed["speeds"]["10000"] = {"opened": 0.9, "images_per_second": 440.0}
+    lines = started("listing.py")["table"]({"listing": listed}).splitlines()
+    assert [line.endswith("| yes |") for line in lines[2:5]] == [True, True, False]
+    assert lines[-1] == "| 10,000 | 0.9 | 440 | 0.88 | no |"
+    speeds = {name: {"median": m, "least": m, "most": m} for name, m in (("second epoch", 97.0), ("bare step", 100.0))}
+    had = {"size": 64, "batch": 128, "precision": "fp32", "threads": 2, "pictures": 5000, "kept": 2.8e9, "rounds": 1}
+    text = started("second_epoch.py")["table"]({"settings": had, "images_per_second": speeds})
+    assert "| second epoch | 97.0 (97.0 to 97.0) | 0.97 | 0.95 | yes |" in text
+    sides = {name: {"median": m, "least": m, "most": m} for name, m in (("1 rank, 1 thread", 10.0), ("2 ranks", 18.0))}
+    found = {"settings": had, "images_per_second": sides, "communication": {"share": 0.04}}
+    assert "| 2 ranks | 18.0 (18.0 to 18.0) | 1.80 | 4.0 % |" in started("ranks.py")["table"](found)

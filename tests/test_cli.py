@@ -70,8 +70,8 @@ def test_help_is_quick_and_loads_nothing_heavy(command: str) -> None:
 def test_only_finished_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     listed = capsys.readouterr().out
-    usual = ["inspect", "train", "evaluate", "compare", "classify", "embed", "browse", "export", "methods", "demo"]
-    assert list(cli.COMMANDS) == usual
+    first = ["inspect", "train", "evaluate", "compare", "classify", "embed", "search", "browse", "export"]
+    assert list(cli.COMMANDS) == [*first, "pack", "methods", "demo"]
     assert all(name in listed for name in cli.COMMANDS)
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == selfsight.__version__
@@ -107,6 +107,23 @@ def test_flags_reach_the_function(calls: list[dict[str, Any]]) -> None:
         ("evaluate runs/a", {"run": Path("runs/a")}),
         ("evaluate runs/a photos --json out.json", {"run": Path("runs/a"), "data": "photos", "json": Path("out.json")}),
         ("embed runs/a photos --out here", {"run": Path("runs/a"), "data": "photos", "out": Path("here")}),
+        (
+            "embed runs/a --prune --to postgresql://me@host/base",
+            {"run": Path("runs/a"), "prune": True, "to": "postgresql://me@host/base"},
+        ),
+        (
+            "search runs/a b.png 7 --unlike c.png --unlike 9 -k 3 --label cat --path x/* --sheet s.png",
+            {
+                "place": "runs/a",
+                "query": ["b.png", "7"],
+                "unlike": ["c.png", "9"],
+                "k": 3,
+                "label": ["cat"],
+                "path": "x/*",
+                "sheet": Path("s.png"),
+            },
+        ),
+        ("search vectors --diverse 5", {"place": "vectors", "diverse": 5}),
         ("classify runs/a photos --out a.csv", {"run": Path("runs/a"), "data": "photos", "out": Path("a.csv")}),
         (
             "classify runs/a photos more --labels b.csv --labels c --label-column kind --out a.csv",
@@ -132,6 +149,7 @@ def test_flags_reach_the_function(calls: list[dict[str, Any]]) -> None:
             "export runs/a photos --format onnx --int8",
             {"run": Path("runs/a"), "data": "photos", "format": "onnx", "int8": True},
         ),
+        ("pack photos shards", {"data": "photos", "out": Path("shards")}),
         ("methods", {}),
         ("methods simclr", {"name": "simclr"}),
         ("demo --for 1m", {"length": "1m"}),
@@ -151,7 +169,8 @@ def test_each_command_in_short(line: str, given: dict[str, Any], calls: list[dic
         ("train photos --batch many", "--batch"),
         ("train photos --set temperature", "key=value"),
         ("train photos --set a=1 --set a=2", "twice"),
-        ("embed runs/a photos", "--out"),
+        ("search", "PLACE"),
+        ("search runs/a 1 -k many", "-k"),
         ("evaluate", "RUN"),
     ],
 )

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from typing import Any
 
 __all__ = ["Run", "__version__", "browse", "classify", "compare", "embed", "errors", "evaluate", "export", "inspect"]
-__all__ += ["methods", "train"]
+__all__ += ["methods", "pack", "search", "train"]
 
 _ROOMS = {"errors", "methods"}  # sub-packages; all other names are functions of `selfsight.api`
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,8 +11,10 @@ from selfsight import checkpoints
 from selfsight.browsing import browse
 from selfsight.comparison import compare
 from selfsight.errors import RunError
+from selfsight.packing import pack
 from selfsight.recipe import Columns, Data, given
 from selfsight.runs import RunCheck, RunFolder
+from selfsight.searching import embed, search
 
 if TYPE_CHECKING:
     from selfsight.data.inspect import Inspection
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from selfsight.nn.encoder import Encoder
 
 __all__ = ["Run", "RunCheck", "browse", "classify", "compare", "embed", "evaluate", "export", "inspect", "methods"]
-__all__ += ["train"]
+__all__ += ["pack", "search", "train"]
 
 
 class Run(RunFolder):
@@ -49,9 +51,13 @@ class Run(RunFolder):
         """See `selfsight.classify`."""
         return classify(self.folder, data, out=Path(out), **options)
 
-    def embed(self, data: Data, *, out: str | Path, **options: Any) -> Path:
+    def embed(self, data: Data, *, out: str | Path, **options: Any) -> Path | str:
         """See `selfsight.embed`."""
         return embed(self.folder, data, out=Path(out), **options)
+
+    def search(self, query: str | Path | Sequence[str | Path] | None = None, **options: Any) -> dict[str, Any]:
+        """See `selfsight.search`."""
+        return search(self.folder, query, **options)
 
     def export(self, data: Data | None = None, **options: Any) -> dict[str, Any]:
         """See `selfsight.export`."""
@@ -204,38 +210,6 @@ def evaluate(
     return found
 
 
-def embed(
-    run: str | Path,
-    data: Data,
-    *,
-    out: Path,
-    patches: bool = False,
-    batch: int = 256,
-    label_column: str = "label",
-    group_column: str = "group",
-    split_column: str = "split",
-    shared_labels: bool = False,
-) -> Path:
-    """Turn pictures into vectors: embeddings.npy (float32, memory-mappable), embeddings.parquet (path, label, row).
-
-    `embeddings.json` says which encoder they belong to. Files that cannot be read have no vector; they are named
-    in `bad_files.csv`.
-    """
-    from selfsight.data.pictures import pictures_of
-    from selfsight.embedding import embed as embedding
-    from selfsight.embedding import progress, store
-    from selfsight.training import session
-
-    its = Run(run)
-    encoder = its.embedder()
-    columns = Columns(label_column, group_column, split_column, shared_labels)
-    manifest = session.manifest_for(its.folder, its.recipe, given(data), columns)
-    pictures, rows, size = pictures_of(its.recipe, manifest), manifest.every_row(), its.recipe.size
-    with progress.line("embedding", len(rows)) as tell:
-        parts = embedding.batches(encoder, pictures, rows, size=size, batch=batch, patches=patches, tell=tell)
-        return store.write(Path(out), parts, pictures, store.facts_for(its))
-
-
 def classify(
     run: str | Path,
     data: Data,
@@ -295,6 +269,5 @@ def methods(name: str | None = None) -> list[dict[str, Any]]:
 
 def changed(columns: Columns, label: str | None, group: str | None, split: str | None, shared: bool) -> Columns:
     """The columns, with those that were asked for in place of theirs."""
-    return Columns(
-        label or columns.label, group or columns.group, split or columns.split, shared or columns.shared_labels
-    )
+    named = (label or columns.label, group or columns.group, split or columns.split)
+    return Columns(*named, shared or columns.shared_labels)

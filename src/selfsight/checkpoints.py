@@ -20,8 +20,8 @@ from typing import Any
 from selfsight.errors import CheckpointError, DiskError
 
 __all__ = [
-    "clean", "drop_after", "entries", "intact", "into_place", "latest", "read", "replace_file", "seal", "steps",
-    "survey", "verify", "write",
+    "clean", "drop_after", "entries", "intact", "into_place", "latest", "read", "replace_file", "reseal", "seal",
+    "steps", "survey", "verify", "write",
 ]  # fmt: skip
 
 KEPT = 2  # the newest and the one before
@@ -188,6 +188,13 @@ def seal(folder: Path, files: Mapping[str, bytes]) -> Path:
     replace_file(folder / SEAL, json.dumps(digests, indent=1).encode())
     replace_file(folder / last, files[last])
     return folder
+
+
+def reseal(folder: Path) -> None:
+    """Write the digests of all files of a folder, before it gets its name."""
+    files = sorted(file for file in folder.iterdir() if file.is_file() and file.name != SEAL)
+    digests = {file.name: _sha(file.read_bytes()) for file in files}
+    replace_file(folder / SEAL, json.dumps(digests, indent=1).encode())
 
 
 def intact(folder: Path) -> None:

@@ -22,28 +22,34 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "compare": api.compare,
     "classify": api.classify,
     "embed": api.embed,
+    "search": api.search,
     "browse": api.browse,
     "export": api.export,
+    "pack": api.pack,
     "methods": api.methods,
     "demo": demo,
 }
 
-DATA = "Pictures: a folder (sub-folders may be labels), a .txt list, a CSV or Parquet table; several are joined."
-POSITIONAL = {"data", "run", "name", "place", "other"}  # given by place, not by flag
+DATA = (
+    "Pictures: a folder (sub-folders may be labels), a .txt list, a CSV or Parquet table, or what `selfsight pack` "
+    "wrote (a folder, or an address such as s3://...); several are joined."
+)
+POSITIONAL = {"data", "run", "name", "place", "other", "query", "pack.out"}  # given by place, not by flag
 TYPES: dict[str, Any] = {
     "data": list[str],
+    "pack.data": str,  # the second place is OUT
     "labels": list[str],
     "methods": str,
     "run": Path,
-    "place": Path,
+    "browse.place": Path,
     "other": Path,
     "settings": list[str],
+    "place": str,
+    "query": list[str],
+    "unlike": list[str],
+    "label": list[str],
 }  # what to read for wider types
-FLAGS = {
-    "length": "--for",
-    "settings": "--set",
-    "layout": "--map",
-}  # where the flag's word is not a Python name that says enough
+FLAGS = {"length": "--for", "settings": "--set", "layout": "--map", "k": "-k"}  # where the flag is not the name
 HELP = {  # one meaning per flag in every command; "command.parameter" where a command needs its own words
     "data": DATA,
     "inspect.data": f"{DATA} Or a run's folder.",
@@ -58,7 +64,7 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "compare.encoder": "The network for all; by default the usual one of most of the methods.",
     "compare.pretrained": "Also compare with published weights: a timm name with its tag, or a local folder.",
     "compare.out": "The folder to write; by default comparisons/ and the name of DATA.",
-    "place": "A run, or a folder that `selfsight embed` wrote.",
+    "browse.place": "A run, or a folder that `selfsight embed` wrote.",
     "other": "Another one, of the same pictures, to be shown beside it.",
     "layout": "How the map is laid out at first: pca (at once), tsne, or umap (which needs selfsight[map]).",
     "browse.encoder": "The run whose encoder made the vectors, where it is not where it was.",
@@ -84,6 +90,7 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "precision": "fp32 or bf16; by default the faster one, measured.",
     "device": "cpu, cuda, cuda:1, mps; by default cuda where there is such a GPU, else cpu.",
     "out": "The folder to write.",
+    "pack.out": "The folder to write: new, empty, or one that an earlier start did not complete.",
     "classify.out": "The CSV file to write: path, prediction, confidence, the next two classes, or why there is none.",
     "export.data": "Pictures to check the export with, given as elsewhere; by default those of the run.",
     "export.out": "The folder to write; by default RUN/export. An earlier export there is replaced.",
@@ -92,6 +99,24 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "preprocess": "The ONNX graph takes pixels as they were decoded (integers, B H W C) and normalises them itself.",
     "int8": "Also write the ONNX graph in 8-bit integers, and measure what that costs.",
     "inspect.out": "Write the contact sheet and the findings into this folder; without it nothing is written.",
+    "embed.out": "The folder to write; or --to.",
+    "to": "The database to write, in place of --out: postgresql://user@host/name, with pgvector. What is there "
+    "stays, so the same command goes on where it stopped.",
+    "append": "Add to what --out holds: pictures that are there with the same contents are left out.",
+    "prune": "Take pictures whose files are gone out of the index; needs no DATA.",
+    "place": "A run, a folder that `selfsight embed` wrote, or a database: postgresql://user@host/name.",
+    "query": "What to look for: a file, a row, or the name of a picture in the index; of several, their mean.",
+    "unlike": "What the pictures are to be less like; again for more.",
+    "k": "How many pictures to show.",
+    "duplicates": "Show groups of pictures that are the same file, or nearly the same picture.",
+    "outliers": "Show the pictures that are least like their ten nearest.",
+    "diverse": "Show this many pictures to label next, each unlike those before it and those that have a label.",
+    "label": "Only pictures of this label; again for more.",
+    "path": "Only pictures whose name fits this pattern of * and ?, such as 'china/*'.",
+    "approximate": "Look at a part of very many rows only (with faiss, once it has an index), and say what that finds.",
+    "search.encoder": "The run whose encoder made the vectors, where it is not where it was.",
+    "csv": "Also write the pictures into this table: path, label, row, similarity.",
+    "sheet": "Also draw the pictures into this PNG.",
     "resume": "Go on with this run, from the very next picture.",
     "config": "Take settings from this recipe.yaml; flags and --set win over it.",
     "settings": "A setting of the method, as key=value; give it again for more (`selfsight methods NAME` lists them).",
@@ -206,10 +231,11 @@ def _command(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _flag(command: str, parameter: inspect.Parameter, function: Callable[..., Any]) -> inspect.Parameter:
-    name = parameter.name
-    text = HELP.get(f"{command}.{name}", HELP.get(name))
-    kind = inspect.Parameter.POSITIONAL_ONLY if name in POSITIONAL else inspect.Parameter.KEYWORD_ONLY
-    read: Any = TYPES[name] if name in TYPES else _annotation(parameter, function)
+    name, own = parameter.name, f"{command}.{parameter.name}"
+    text = HELP.get(own, HELP.get(name))
+    by_place = name in POSITIONAL or own in POSITIONAL
+    kind = inspect.Parameter.POSITIONAL_ONLY if by_place else inspect.Parameter.KEYWORD_ONLY
+    read: Any = TYPES.get(own, TYPES.get(name)) or _annotation(parameter, function)
     default = None if name == "settings" else parameter.default
     if default is None:
         read = read | None

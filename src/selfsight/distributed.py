@@ -97,12 +97,16 @@ def average(values: Float[Tensor, "F"]) -> Float[Tensor, "F"]:
     return everyone / world()
 
 
-def everyones(value: Any) -> list[Any]:
-    """What each rank holds, in rank order: small and plain, since it travels by pickle between our own processes."""
+def everyones(value: Any, *, patience: timedelta | None = None) -> list[Any]:
+    """What each rank holds, in rank order: small and plain, since it travels by pickle between our own processes.
+
+    `patience` where a rank may come late.
+    """
     if world() == 1:
         return [value]
     found: list[Any] = [None] * world()
-    dist.all_gather_object(found, value)
+    group: Any = dist.new_group(backend="gloo", timeout=patience) if patience else None
+    dist.all_gather_object(found, value, group=group)
     return found
 
 

@@ -3,6 +3,7 @@
 SelfsightError                 one sentence: what, where, and the remedy (exit code 2)
 ├── DataError                  the pictures or their table
 │   └── ImageError             one file; `reason` is a short code such as "truncated"
+├── AddressError               an address that does not answer, however often it was asked
 ├── RecipeError                an unknown or impossible method, encoder or setting
 ├── RunError                   a run folder: not one, another one, unreadable, busy
 │   └── CheckpointError        a checkpoint is damaged or missing
@@ -37,6 +38,10 @@ class ImageError(DataError):
     def __init__(self, path: str, reason: str, detail: str = "") -> None:
         self.path, self.reason, self.detail = path, reason, detail
         super().__init__(f"{path!r}: {reason}" + (f" ({detail})" if detail else ""))
+
+
+class AddressError(SelfsightError):
+    """An address does not answer, however often it was asked; what was done until then is kept."""
 
 
 class RecipeError(SelfsightError):

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from selfsight.browsing.collection import Collection, gather
 from selfsight.browsing.guard import hostname
-from selfsight.search.index import Index
+from selfsight.searching.index import Index
 
 CANARY = "CANARY-7f3a"
 DOTS = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -94,13 +95,21 @@ def test_the_list_holds_the_files_that_stopped_the_run(manifest: Manifest, tmp_p
         assert [row["path"] for row in csv.DictReader(file)] == list(manifest.paths[:5])
 
 
-def test_what_fits_is_decoded_once(manifest: Manifest) -> None:
-    """Two pictures of 48 bytes have room; they stay when their files are gone, and nobody writes to them."""
-    pictures = Pictures(manifest, PixelFormat(), room=100)
-    first = [pictures.read(row)[0] for row in (5, 6, 7)]
+def test_a_picture_is_decoded_once(manifest: Manifest) -> None:
+    """It stays when its file is gone, for others too, and nobody can write to it."""
+    pictures = Pictures(manifest, PixelFormat(), kept=True)
+    first = pictures.read(5)[0].copy()
     for path in manifest.paths:
         Path(path).unlink()
-    assert pictures.read(5)[0] is first[0]
-    assert pictures.read(6)[0] is first[1]
-    assert pictures.read(7, np.array([5, 6]))[1] in (5, 6)
-    assert not first[0].flags.writeable
+    for again in (pictures, Pictures(manifest, PixelFormat(), kept=True)):
+        picture, used = again.read(5)
+        assert used == 5
+        np.testing.assert_array_equal(picture, first)
+        assert not picture.flags.writeable
+
+
+def test_another_picture_under_the_name_is_refused(manifest: Manifest) -> None:
+    shutil.copy(manifest.paths[4], manifest.paths[3])
+    pictures = Pictures(manifest, PixelFormat())
+    assert pictures.read(3)[1] != 3
+    assert [(bad.path, bad.reason) for bad in pictures.bad_files] == [(manifest.paths[3], "changed")]

@@ -82,8 +82,8 @@ TABLE = "path,label,kind,group,split\nb.png,,x,g1,test\na.png,cat,y,,\n"
 def test_a_table_says_label_group_and_split(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text(TABLE)
     listing = find(tmp_path / "table.csv")
-    assert listing.rows[0][1:] == ("a.png", "cat", None, "train", 0)
-    assert listing.rows[1][1:] == ("b.png", None, "g1", "test", 0)
+    assert listing.rows[0][1:] == ("a.png", "cat", None, "train", 0, None)
+    assert listing.rows[1][1:] == ("b.png", None, "g1", "test", 0, None)
     assert find(tmp_path / "table.csv", label_column="kind").labels == ("y", "x")
 
 
@@ -173,8 +173,8 @@ def test_nothing_there_is_one_sentence(tmp_path: Path) -> None:
         find(tmp_path)
     with pytest.raises(DataError, match="does not exist"):
         find(tmp_path / "photo")
-    with pytest.raises(DataError, match="not on this machine"):
-        find("s3://bucket/photos")
+    with pytest.raises(DataError, match=r"holds no packed\.parquet"):
+        find("memory://photos")
     with pytest.raises(DataError, match="neither a folder"):
         find(picture(tmp_path / "one.png"))
     with pytest.raises(DataError, match=r"no labels\.csv"):

@@ -25,6 +25,7 @@ from selfsight.data.pictures import pictures_of
 from selfsight.embedding.embed import vectors_of
 from selfsight.errors import ExportError, MissingError, SelfsightError
 from selfsight.exporting import folder, graph, parity
+from selfsight.nn.encoder import Encoder
 from selfsight.views.render import whole
 
 SMALL = ["--encoder", "resnet10t", *TINY[2:]]
@@ -90,7 +91,7 @@ def test_timm_and_transformers_load_the_folder(
     assert torch.equal(by_timm, torch.from_numpy(own))
     assert cosines(by_transformers, own) > 0.999999
     assert {path.name for path in (tmp_path / "made").iterdir()} == {
-        *("config.json", "model.safetensors", "preprocess.json", "README.md", "export.json")
+        *("config.json", "digests.json", "model.safetensors", "preprocess.json", "README.md", "export.json")
     }
 
 
@@ -105,6 +106,17 @@ def test_onnx_runtime_takes_any_batch(run: Path, made: tuple[Path, dict[str, Any
         assert cosines(vectors, vectors_of(encoder, views[:batch])) > 0.9999
     told = {one.key: one.value for one in onnx.load(out / "model.onnx").metadata_props}
     assert json.loads(told["selfsight"])["size"] == 32
+
+
+def test_a_flipped_bit_of_any_file_is_found(made: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(made[0], tmp_path / "copy"))
+    for file in copy.iterdir():
+        whole = file.read_bytes()
+        file.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+        with pytest.raises(MissingError, match="can be read"):
+            Encoder.load(copy)
+        file.write_bytes(whole)
+    Encoder.load(copy)
 
 
 def test_pixels_in_and_vectors_and_patches_out_with_the_range_of_16_bits(deep: Path, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_a_contact_sheet_holds_every_picture(tmp_path: Path) -> None:
     contact_sheet([], [], tmp_path / "empty.png")
 
 
-def test_a_contact_sheet_of_files_leaves_out_the_broken(tmp_path: Path) -> None:
+def test_a_contact_sheet_of_files_has_a_cross_for_the_broken(tmp_path: Path) -> None:
     for number in range(5):
         Image.new("RGB", (600, 300), (9, 200, 10 * number)).save(tmp_path / f"{number}.png")
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
@@ -55,6 +55,7 @@ def test_a_contact_sheet_of_files_leaves_out_the_broken(tmp_path: Path) -> None:
     contact_sheet_of(paths, [Path(path).name for path in paths], tmp_path / "sheet.png", most=6)
     pixels = pixels_of(tmp_path / "sheet.png")
     assert [(pixels == (9, 200, 10 * n)).all(axis=2).any() for n in range(5)] == [True] * 5
+    assert not (pixels[-CELL - 60 : -60] == 255).all()
 
 
 def test_png_keeps_the_pixels_and_nothing_else() -> None:

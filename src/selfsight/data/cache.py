@@ -1,32 +1,82 @@
-"""Decoded pictures kept in memory, so that an epoch after the first decodes nothing where they fit."""
+"""A folder on this machine for what can be made or fetched again: it only saves time, and nothing depends on it.
+
+Its files may be read and written by several processes at once. All of them together take at most half of what the disk
+has free; what nobody opened for an hour makes room. Without room, or a folder, nothing is kept and work goes on.
+"""
 
 from __future__ import annotations
 
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
 from threading import Lock
 
-import numpy as np
+__all__ = ["folder", "put", "room"]
 
-__all__ = ["ROOM", "Decoded"]
+SHARE = 0.5  # of the space that is free or already taken by the cache
+REST = 3600.0  # seconds after which a file may make room
+BLOCK = 512  # bytes that a block of st_blocks stands for, everywhere
+GRANT = 1 << 26  # bytes for which room is looked for at once
+PAUSE = 60.0  # seconds until it is looked for again, where there was none
 
-ROOM = 2**30  # bytes of decoded pictures that training keeps: 5,000 of 256 x 256 pixels in colour
+
+def folder() -> Path:
+    """$SELFSIGHT_CACHE, or selfsight/ where caches of this user are."""
+    usual = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(os.environ.get("SELFSIGHT_CACHE") or f"{usual}/selfsight")
 
 
-class Decoded:
-    """First come, kept for good: as many pictures as `room` bytes hold. Safe to use from several threads."""
+def room(needed: int) -> int:
+    """How many of `needed` bytes may be written; files that rest make way for them. Raises OSError."""
+    place = folder()
+    place.mkdir(parents=True, exist_ok=True)
+    with os.scandir(place) as entries:
+        files = sorted((file.stat().st_mtime, file.stat().st_blocks * BLOCK, file.path) for file in entries)
+    used = sum(size for _, size, _ in files)
+    disk = os.statvfs(place)
+    most = int(SHARE * (disk.f_bavail * disk.f_frsize + used))
+    for moment, size, path in files:
+        if used + needed <= most or moment > time.time() - REST:
+            break
+        with suppress(FileNotFoundError):  # another process was as short of room
+            os.unlink(path)  # who has it open keeps it until the end
+        used -= size
+    return max(0, min(needed, most - used))
 
-    def __init__(self, room: int = 0) -> None:
-        self.room = room
-        self._kept: dict[int, np.ndarray] = {}
-        self._lock = Lock()
 
-    def get(self, row: int) -> np.ndarray | None:
-        """The picture of a row, if it is here. Nobody may write to it."""
-        return self._kept.get(row)
+def put(name: str, offset: int, data: bytes) -> None:
+    """Write a part of a sparse file where there is room. Raises OSError."""
+    if not _grant.covers(len(data)):
+        return
+    try:
+        handle = os.open(folder() / name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.pwrite(handle, data, offset)
+        finally:
+            os.close(handle)
+    except OSError:
+        _grant.end()
+        raise
 
-    def keep(self, row: int, picture: np.ndarray) -> None:
-        """Keep it where there is room."""
+
+class _Grant:
+    """Room that was found once and is used up bit by bit; where there is none, it is looked for again later."""
+
+    def __init__(self) -> None:
+        self._lock, self._left, self._again = Lock(), 0, 0.0
+
+    def covers(self, size: int) -> bool:
         with self._lock:
-            if row not in self._kept and picture.nbytes <= self.room:
-                picture.flags.writeable = False
-                self._kept[row] = picture
-                self.room -= picture.nbytes
+            if self._left < size and time.monotonic() >= self._again:
+                self._left, self._again = room(GRANT), time.monotonic() + PAUSE
+            granted = size <= self._left
+            self._left -= size if granted else 0
+            return granted
+
+    def end(self) -> None:
+        with self._lock:
+            self._left, self._again = 0, time.monotonic() + PAUSE
+
+
+_grant = _Grant()

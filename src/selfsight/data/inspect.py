@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from selfsight.data import shards
 from selfsight.data.bad import BadFile, first_bytes
 from selfsight.data.kinds import KINDS
 from selfsight.data.manifest import Manifest
@@ -19,6 +20,7 @@ from selfsight.data.source import Listing
 from selfsight.errors import ImageError
 
 FEW = 2  # a class with fewer pictures cannot be scored: one to learn from, one to ask about
+CHUNK = 256  # pictures that are looked at before the next are fetched
 SHOWN = 20  # entries of each list in `to_dict`
 
 
@@ -67,8 +69,12 @@ class _Look:
 
 def inspect_data(manifest: Manifest, listing: Listing) -> Inspection:
     """Decode every picture of a scanned listing and say what there is, and what to do about it."""
+    look, paths = partial(_look, KINDS[manifest.kind].decode), manifest.paths
+    looks: list[_Look | BadFile] = []
     with ThreadPoolExecutor(READERS) as pool:
-        looks = list(pool.map(partial(_look, KINDS[manifest.kind].decode), manifest.paths))
+        for start in range(0, len(paths), CHUNK):
+            shards.ahead(paths[start : start + CHUNK])
+            looks += pool.map(look, paths[start : start + CHUNK])
     bad = (*manifest.bad, *(look for look in looks if isinstance(look, BadFile)))
     copies = list(_copies(manifest.digests))
     found: dict[str, Any] = {

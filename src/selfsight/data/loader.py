@@ -76,6 +76,7 @@ class Loader:
     def collate(self, indices: Int[np.ndarray, "B"], first: int) -> dict[str, Tensor]:
         """Decode, draw, render and stack the samples at positions first, first + 1, ..."""
         samples, used = [], []
+        self.pictures.ahead(self.rows[indices])
         for offset, index in enumerate(indices):
             picture, row = self.pictures.read(int(self.rows[index]), self.rows)
             used.append(self.index_of[row])

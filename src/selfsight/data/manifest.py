@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,9 +21,11 @@ from jaxtyping import Bool, Int
 from pyarrow import parquet
 
 from selfsight import checkpoints
+from selfsight.data import tables
 from selfsight.data.bad import BadFile, first_bytes
 from selfsight.data.decode import Header, Refused
 from selfsight.data.kinds import KINDS, Kind
+from selfsight.data.shards import content_digest
 from selfsight.data.source import Listing, Row
 from selfsight.data.splits import held_out, united
 from selfsight.errors import DataError
@@ -82,6 +84,8 @@ class Manifest:
 
     def difference(self, other: Manifest) -> str | None:
         """What changed from this manifest to `other`, in one sentence; None when nothing that matters did."""
+        if self._same(other):
+            return None
         before = {name: facts for name, *facts in self._facts()}
         after = {name: facts for name, *facts in other._facts()}
         for sentence, names in (
@@ -100,15 +104,14 @@ class Manifest:
         return None if self.names == other.names else "the pictures changed their order."
 
     def save(self, path: str | Path) -> None:
-        """Write the table as Parquet, whole or not at all; names are bytes, as not every file name is text."""
+        """Write the table as Parquet, whole or not at all."""
         columns: dict[str, Any] = {name: getattr(self, name) for name in COLUMNS}
-        columns |= {name: [os.fsencode(text) for text in getattr(self, name)] for name in ("paths", "names")}
-        columns |= {"digests": list(self.digests), "dtypes": list(self.dtypes)}
+        columns |= {name: tables.column_of(getattr(self, name)) for name in TEXTS}
         bad = [{**asdict(one), "first_bytes": one.first_bytes.hex()} for one in self.bad]
         facts = {"classes": self.classes, "bad": bad, "use_all": self.use_all, "kind": self.kind}
         table = pa.table(columns).replace_schema_metadata({key: json.dumps(value) for key, value in facts.items()})
         sink = pa.BufferOutputStream()
-        parquet.write_table(table, sink)
+        parquet.write_table(table, sink, use_dictionary=["dtypes"])  # the other texts are all different
         checkpoints.replace_file(Path(path), sink.getvalue().to_pybytes())
 
     @classmethod
@@ -118,13 +121,20 @@ class Manifest:
             table = parquet.read_table(path)
             facts = {key.decode(): json.loads(text) for key, text in (table.schema.metadata or {}).items()}
             columns: dict[str, Any] = {name: table[name].to_numpy() for name in COLUMNS}
-            columns |= {name: tuple(map(os.fsdecode, table[name].to_pylist())) for name in ("paths", "names")}
-            columns |= {name: tuple(table[name].to_pylist()) for name in ("digests", "dtypes")}
+            columns |= {name: tuple(tables.values_of(table[name])) for name in TEXTS}
             bad = [BadFile(**one | {"first_bytes": bytes.fromhex(one["first_bytes"])}) for one in facts["bad"]]
             columns |= {"use_all": bool(facts.get("use_all", False)), "kind": str(facts.get("kind", cls.kind))}
             return cls(**columns, classes=tuple(facts["classes"]), bad=tuple(bad))
         except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as error:
             raise DataError(f"{str(path)!r} is not a manifest of pictures ({error}); start the run anew.") from error
+
+    def _same(self, other: Manifest) -> bool:
+        """Whether nothing differs, found quickly."""
+        arrays = [(self.labels, other.labels), (self.test, other.test), (_firsts(self.groups), _firsts(other.groups))]
+        texts = ("names", "digests", "classes")
+        return all(getattr(self, name) == getattr(other, name) for name in texts) and all(
+            np.array_equal(mine, theirs) for mine, theirs in arrays
+        )
 
     def _facts(self) -> Iterable[tuple[str, str, str | None, str, bool]]:
         """What makes a row the same row; a group is called by its first member, a label by its class."""
@@ -135,9 +145,11 @@ class Manifest:
             yield name, self.digests[row], None if label < 0 else self.classes[label], group, bool(self.test[row])
 
 
-@dataclass(frozen=True)
-class _Seen:
+class Described(NamedTuple):
+    """A row of a listing whose file was read: its bytes, their digest and what they hold."""
+
     row: Row
+    size: int
     digest: str
     header: Header
 
@@ -150,34 +162,41 @@ def scan(listing: Listing, *, seed: int = 0, use_all: bool = False, holdout: flo
     contents go the same way. `use_all` chooses none, and lets what the source declares train too, still marked as test.
     Raises DataError when no picture can be read.
     """
+    seen, bad = described(listing)
+    made = _manifest(seen, bad, _test(seen, seed, 0.0 if use_all else holdout))
+    return replace(made, use_all=use_all, kind=listing.kind)
+
+
+def described(listing: Listing) -> tuple[list[Described], tuple[BadFile, ...]]:
+    """What each file of a listing holds, and the files that cannot be read. DataError when none can."""
     with ThreadPoolExecutor(READERS, thread_name_prefix="scan") as pool:
-        results = list(pool.map(partial(_see, KINDS[listing.kind]), listing.rows))
-    seen = [one for one in results if isinstance(one, _Seen)]
+        read = pool.map(partial(_see, KINDS[listing.kind]), [row for row in listing.rows if row.seen is None])
+        results = [next(read) if row.seen is None else Described(row, *row.seen) for row in listing.rows]
+    seen = [one for one in results if isinstance(one, Described)]
     bad = (*listing.refused, *(one for one in results if isinstance(one, BadFile)))
     if not seen:
         raise DataError(
             f"none of {len(bad)} files can be read as a {KINDS[listing.kind].one}; the first is {bad[0].path!r}: "
             f"{bad[0].reason}{f' ({bad[0].detail})' if bad[0].detail else ''}."
         )
-    made = _manifest(seen, bad, _test(seen, seed, 0.0 if use_all else holdout))
-    return replace(made, use_all=use_all, kind=listing.kind)
+    return seen, bad
 
 
-def _see(kind: Kind, row: Row) -> _Seen | BadFile:
+def _see(kind: Kind, row: Row) -> Described | BadFile:
     try:
         data = kind.read(row.path)
-        return _Seen(row, blake2b(data, digest_size=16).hexdigest(), kind.describe(data))
+        return Described(row, len(data), content_digest(data), kind.describe(data))
     except Refused as refused:
         return BadFile(row.path, refused.reason, refused.detail, first_bytes(row.path))
 
 
-def _test(seen: Sequence[_Seen], seed: int, holdout: float) -> list[bool]:
+def _test(seen: Sequence[Described], seed: int, holdout: float) -> list[bool]:
     """Which pictures are the test part. Those without a declared part go together when they share a group or contents:
     with a copy of theirs that is declared test, else with one that is declared train, else as a hash says."""
     keys = [
         (("contents", one.digest), *([("group", *_group(one.row))] if one.row.split is None else [])) for one in seen
     ]
-    together: dict[int, list[_Seen]] = {}
+    together: dict[int, list[Described]] = {}
     units = united(keys)
     for unit, one in zip(units, seen, strict=True):
         together.setdefault(unit, []).append(one)
@@ -187,7 +206,7 @@ def _test(seen: Sequence[_Seen], seed: int, holdout: float) -> list[bool]:
     ]
 
 
-def _part(together: Sequence[_Seen], seed: int, holdout: float) -> bool:
+def _part(together: Sequence[Described], seed: int, holdout: float) -> bool:
     """Whether pictures that must not be parted are held out; the hash is of their first group by name."""
     declared = {one.row.split for one in together} - {None}
     if declared:
@@ -196,7 +215,7 @@ def _part(together: Sequence[_Seen], seed: int, holdout: float) -> bool:
     return held_out(min(groups or [one.digest for one in together]), holdout, seed)
 
 
-def _manifest(seen: Sequence[_Seen], bad: tuple[BadFile, ...], test: Sequence[bool]) -> Manifest:
+def _manifest(seen: Sequence[Described], bad: tuple[BadFile, ...], test: Sequence[bool]) -> Manifest:
     classes = _classes(one.row.label for one in seen)
     number = {label: place for place, label in enumerate(classes)}
     groups = {key: place for place, key in enumerate(dict.fromkeys(_group(one.row) for one in seen))}
@@ -214,6 +233,13 @@ def _manifest(seen: Sequence[_Seen], bad: tuple[BadFile, ...], test: Sequence[bo
         classes=classes,
         bad=bad,
     )
+
+
+def _firsts(groups: Int[np.ndarray, "N"]) -> Int[np.ndarray, "N"]:
+    """Groups called by the row of their first member."""
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    found: np.ndarray = first[group]
+    return found
 
 
 def _classes(labels: Iterable[str | None]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -9,36 +10,49 @@ from threading import Lock
 import numpy as np
 from jaxtyping import Int
 
+from selfsight.data import remote, shards
 from selfsight.data.bad import BadFile, add_bad_files, first_bytes, write_bad_files
-from selfsight.data.cache import Decoded
+from selfsight.data.canvases import Canvases
+from selfsight.data.decode import Refused
 from selfsight.data.kinds import KINDS
 from selfsight.data.manifest import Manifest
 from selfsight.data.order import Purpose, keyed
 from selfsight.data.ranges import PixelFormat, conform, format_of
-from selfsight.errors import DataError, ImageError, TrainingError
+from selfsight.data.shards import content_digest
+from selfsight.errors import DataError, TrainingError
 from selfsight.recipe import Recipe
 
 __all__ = ["BadFile", "Pictures", "add_bad_files", "pictures_of", "write_bad_files"]
 
+STRIDE = 16  # rows between two pictures that are still read in order: a part of them may be asked for
+CHUNK = 256  # rows that are then fetched together
 TRIES = 100  # replacements that are tried for one row; with a tenth of them bad, 100 in a row have chance 1e-100
 
 
 class Pictures:
     """The decoded pictures of a manifest in one pixel format. Safe to read from several threads.
 
-    `noted` is the bad_files.csv that is brought up to date before the pictures are refused; `room` the bytes of decoded
-    pictures that are kept in memory.
+    `noted` is the bad_files.csv that is brought up to date before the pictures are refused; with `kept`, what was
+    decoded is kept in a file, for later epochs and other runs.
     """
 
     def __init__(
-        self, manifest: Manifest, format: PixelFormat, max_bad: float = 0.1, noted: Path | None = None, room: int = 0
+        self,
+        manifest: Manifest,
+        format: PixelFormat,
+        max_bad: float = 0.1,
+        noted: Path | None = None,
+        kept: bool = False,
     ) -> None:
-        self.decoded = Decoded(room)
+        self.canvases = Canvases(manifest, format) if kept and manifest.kind == "pictures" else None
         self.manifest, self.format, self.max_bad, self.noted = manifest, format, max_bad, noted
         trained = manifest.train_rows()
         self.train = trained if len(trained) else manifest.every_row()  # a set to evaluate may be all test
+        self.say: Callable[[str], None] = lambda sentence: None  # where a sentence for the user goes
         self._bad: dict[int, BadFile] = {}
         self._lock = Lock()
+        self._far = any(map(remote.is_address, manifest.paths))
+        self._last, self._fetched = -STRIDE - 1, 0  # the row that was read last, and up to where rows were fetched
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -54,6 +68,8 @@ class Pictures:
         A bad file is recorded once and replaced by a row of `among` (default: training rows) that a generator keyed by
         the row picks: another process, or a resumed one, picks the same. Raises TrainingError above the allowed share.
         """
+        if self._far:
+            self._follow(row)
         candidates = self.train if among is None else among
         generator = keyed(0, row, Purpose.REPLACEMENT)
         used = row
@@ -66,21 +82,45 @@ class Pictures:
             f"no readable picture was found to replace {self.manifest.names[row]!r}; see bad_files.csv."
         )
 
+    def ahead(self, rows: Int[np.ndarray, "M"]) -> None:
+        """Fetch together what `read` will soon ask for one by one; nothing where pictures are files."""
+        if self._far:
+            kept = self.canvases
+            shards.ahead(self.manifest.paths[row] for row in rows if not kept or kept.get(int(row)) is None)
+
+    def _follow(self, row: int) -> None:
+        """Where rows are read in their order, fetch some of the next together."""
+        self._fetched *= row > self._last
+        if 0 < row - self._last <= STRIDE and row >= self._fetched:
+            self._fetched = min(row + CHUNK, len(self))
+            self.ahead(np.arange(row, self._fetched))
+        self._last = row
+
     def _try(self, row: int) -> np.ndarray | None:
         if row in self._bad:
             return None
-        if (kept := self.decoded.get(row)) is not None:
+        if self.canvases and (kept := self.canvases.get(row)) is not None:
             return kept
-        path = self.manifest.paths[row]
+        path, kind = self.manifest.paths[row], KINDS[self.manifest.kind]
         try:
-            picture = conform(KINDS[self.manifest.kind].decode(path), self.format)
-            self.decoded.keep(row, picture)
+            data = kind.read(path)
+            picture = conform(kind.array(data), self.format)
+            if content_digest(data) != self.manifest.digests[row]:
+                raise Refused("changed", "not the file that was listed")
+            self._keep(row, picture)
             return picture
-        except ImageError as error:
+        except Refused as error:
             self._record(row, BadFile(path, error.reason, error.detail, first_bytes(path)))
         except DataError as error:  # from conform
             self._record(row, BadFile(path, "other_format", str(error), first_bytes(path)))
         return None
+
+    def _keep(self, row: int, picture: np.ndarray) -> None:
+        try:
+            if self.canvases:
+                self.canvases.keep(row, picture)
+        except OSError as error:
+            self.say(f"decoded pictures are no longer kept ({error.strerror}); all goes on, with more decoding")
 
     def _record(self, row: int, bad: BadFile) -> None:
         with self._lock:

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from selfsight.data import splits, tables
+from selfsight.data import packed, remote, splits, tables
 from selfsight.data.bad import BadFile
 from selfsight.data.classes import from_folders
+from selfsight.data.decode import Header
 from selfsight.data.kinds import KINDS, Kind
 from selfsight.data.walk import is_candidate, walk
-from selfsight.errors import DataError
+from selfsight.errors import DataError, unknown
 
 INSIDE = ("labels.csv", "labels.parquet")  # a folder that holds one of these, with a column `path`, is read through it
+
+
+class Seen(NamedTuple):
+    """What was found when a picture was packed: bytes of its file, their digest, what they hold."""
+
+    size: int
+    digest: str
+    header: Header
 
 
 class Row(NamedTuple):
@@ -28,6 +37,7 @@ class Row(NamedTuple):
     group: str | None = None
     split: str | None = None  # "train" or "test"
     source: int = 0
+    seen: Seen | None = None  # where it need not be read again to be described
 
 
 @dataclass(frozen=True)
@@ -84,7 +94,8 @@ def find(
     shared_labels: bool = False,
     kind: str = "pictures",
 ) -> Listing:
-    """List the samples of DATA: a folder, a list file (.txt), a table (.csv, .tsv, .parquet), or several of them.
+    """List the samples of DATA: a folder, a list file (.txt), a table (.csv, .tsv, .parquet), shards that were packed
+    (a folder or an address), or several of them.
 
     Labels of two sources are different labels unless `shared_labels`. Raises DataError when there is nothing to list.
     """
@@ -92,9 +103,7 @@ def find(
     if not items:
         raise DataError("no DATA was given; name a folder, a list file or a table.")
     columns = Columns(label_column, group_column, split_column)
-    if elsewhere := [str(item) for item in items if "://" in str(item)]:
-        raise DataError(f"{elsewhere[0]!r} is not on this machine; copy the pictures here and name their folder.")
-    listings = [replace(_one(Path(item), columns, KINDS[kind]), kind=kind) for item in items]
+    listings = [replace(_one(str(item), columns, KINDS[kind]), kind=kind) for item in items]
     return listings[0] if len(listings) == 1 else _join(listings, shared_labels)
 
 
@@ -109,16 +118,32 @@ def values(
     return dict(zip(listing.names, listing.labels, strict=True))
 
 
+def further(data: str | Path | Sequence[str | Path]) -> list[str]:
+    """What else the columns of DATA's table are called; nothing where DATA is several, or has no table."""
+    items = [data] if isinstance(data, str | Path) else list(data)
+    names: Iterable[str] = ()
+    if len(items) == 1:
+        item = Path(items[0])
+        if remote.is_address(str(items[0])) or packed.is_packed(item):
+            names = packed.opened(str(items[0])).table.column_names
+        elif file := next((file for file in (item, *(item / name for name in INSIDE)) if _is_table(file)), None):
+            names = tables.read_columns(file)
+    return [name for name in names if name not in (tables.PATH, *packed.OWN, *vars(Columns()).values())]
+
+
 def kind_of(data: str | Path | Sequence[str | Path]) -> str:
     """What DATA holds by the endings of its names: the first kind that is there, pictures where none is."""
     for kind in KINDS.values():
         with suppress(DataError):
-            if any(is_candidate(path, kind.endings) for path in find(data, kind=kind.name).paths):
+            if any(row.seen or is_candidate(row.path, kind.endings) for row in find(data, kind=kind.name).rows):
                 return kind.name
     return next(iter(KINDS))
 
 
-def _one(data: Path, columns: Columns, kind: Kind) -> Listing:
+def _one(item: str, columns: Columns, kind: Kind) -> Listing:
+    data = Path(item)
+    if remote.is_address(item) or packed.is_packed(data):
+        return _packed(packed.opened(item if remote.is_address(item) else os.path.abspath(item)), columns, kind)
     if not os.path.lexists(data):
         raise DataError(f"{str(data)!r} does not exist; check the spelling, or whether its disk is mounted.")
     if data.is_dir():
@@ -151,6 +176,10 @@ def _folder(folder: Path, columns: Columns, kind: Kind) -> Listing:
     return Listing(tuple(rows), (_title(folder),), tuple(found.refused), (*found.notes, *said.notes))
 
 
+def _is_table(file: Path) -> bool:
+    return file.suffix.lower() in tables.TABLES and file.is_file()
+
+
 def _others(folder: Path, kind: Kind) -> str:
     """What the folder holds instead, and who would take it."""
     there = [other.name for other in KINDS.values() if other is not kind and walk(str(folder), other.endings).names]
@@ -171,6 +200,25 @@ def _table(file: Path, columns: Columns) -> Listing:
         _row(file, str(path), *said) for path, *said in zip(paths, label or blank, group or blank, parts, strict=True)
     ]
     return _sorted(file, rows, f"the table {file.name!r}")
+
+
+def _packed(found: packed.Packed, columns: Columns, kind: Kind) -> Listing:
+    """The pictures of shards, in the order in which they were packed."""
+    if found.kind != kind.name:
+        raise DataError(f"{found.place!r} holds {found.kind}, which other methods learn from: see `selfsight methods`.")
+    names = found.table.column_names
+    for own in (columns.label, columns.group, columns.split):
+        if own in packed.OWN or own not in names:
+            raise DataError(f"{found.place!r}: {unknown('column', own, set(names) - set(packed.OWN))}")
+    split = found.column(columns.split)
+    if columns.split != Columns.split:
+        split = splits.declared(split, f"{found.place!r}, column {columns.split!r}")
+    said = (found.column(columns.label), found.column(columns.group), split, found.column("source"))
+    facts = ("width", "height", "channels", "dtype", "format")
+    headers = (Header(*one) for one in zip(*map(found.column, facts), strict=True))
+    seen = map(Seen, found.column("length"), found.column("digest"), headers)
+    rows = map(Row, found.addresses(), found.column("name"), *said, seen)
+    return Listing(tuple(rows), found.titles, (), (f"{found.place!r} holds packed pictures.",))
 
 
 def _row(file: Path, name: str, label: str | None = None, group: str | None = None, split: str | None = None) -> Row:
@@ -202,11 +250,13 @@ def _join(listings: list[Listing], shared_labels: bool) -> Listing:
     """Put sources one behind the other; a picture that two of them list stays with the first."""
     titles = _distinct([listing.titles[0] for listing in listings])
     rows: dict[str, Row] = {}
-    for index, (title, listing) in enumerate(zip(titles, listings, strict=True)):
+    before = 0  # sources
+    for title, listing in zip(titles, listings, strict=True):
         for row in listing.rows:
             label = row.label if shared_labels or row.label is None else f"{title}/{row.label}"
-            joined = row._replace(name=f"{title}/{row.name}", label=label, source=index)
-            rows.setdefault(os.path.normpath(row.path), joined)
+            joined = row._replace(name=f"{title}/{row.name}", label=label, source=before + row.source)
+            rows.setdefault(row.path if row.seen else os.path.normpath(row.path), joined)
+        before += len(listing.titles)
     refused = tuple(bad for listing in listings for bad in listing.refused)
     notes = [f"{title}: {note}" for title, listing in zip(titles, listings, strict=True) for note in listing.notes]
     if repeated := sum(len(listing.rows) for listing in listings) - len(rows):

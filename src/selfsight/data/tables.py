@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from selfsight.errors import DataError, unknown
 
@@ -40,6 +42,26 @@ def read_list(file: Path) -> list[str]:
     except OSError as error:
         raise DataError(f"the list {str(file)!r} cannot be read: {error}.") from error
     return [os.fsdecode(line) for line in lines if line.strip()]
+
+
+def column_of(values: Sequence[str | None]) -> Any:
+    """A Parquet column of text, or of bytes where a file's name in it is no text."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeEncodeError:
+        return pa.array([None if value is None else os.fsencode(value) for value in values], pa.binary())
+
+
+def values_of(column: Any) -> list[Any]:
+    """What `column_of` was given; plain values of any other column."""
+    import pyarrow as pa
+
+    values: list[Any] = column.to_pylist()
+    if pa.types.is_binary(column.type):
+        return [None if value is None else os.fsdecode(value) for value in values]
+    return values
 
 
 def _text(file: Path) -> dict[str, list[str | None]]:

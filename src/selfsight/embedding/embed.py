@@ -22,6 +22,7 @@ class Readable(Protocol):
     """What can give a picture by its row."""
 
     def read(self, row: int, among: np.ndarray | None = None) -> tuple[np.ndarray, int]: ...
+    def ahead(self, rows: np.ndarray) -> None: ...
 
 
 def best_device() -> torch.device:
@@ -58,6 +59,7 @@ def whole_views(
     """
 
     def prepared(chunk: np.ndarray) -> tuple[Tensor, np.ndarray]:
+        pictures.ahead(chunk)
         read = [(*pictures.read(int(row)), int(row)) for row in chunk]
         own = [(view(picture, size), row) for picture, used, row in read if used == row]
         kept = np.array([row for _, row in own], np.int64)

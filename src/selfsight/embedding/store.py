@@ -28,7 +28,7 @@ from selfsight.data.pictures import Pictures, write_bad_files
 from selfsight.errors import DiskError, RunError, TrainingError
 from selfsight.runs import RunFolder
 
-__all__ = ["Stored", "alone", "digest", "facts_for", "facts_of", "read", "write"]
+__all__ = ["Stored", "alone", "digest", "facts_for", "facts_of", "read", "shown", "write"]
 
 HEADER = 128  # bytes before the numbers: a multiple of 64, so that they can be mapped (NumPy's format.py, version 1.0)
 ENCODER = ("config.json", "model.safetensors", "preprocess.json")
@@ -46,13 +46,17 @@ class Stored:
     table: pyarrow.Table
     facts: Mapping[str, Any]
 
-    def taking(self, rows: Int[np.ndarray, "K"]) -> tuple[Iterator[Float[np.ndarray, "B ..."]], pyarrow.Table]:
-        """Some rows: their vectors in blocks, and their table."""
-        blocks = (self.vectors[rows[start : start + BLOCK]] for start in range(0, len(rows), BLOCK))
-        return blocks, self.table.take(rows)
+    def blocks(self, rows: Int[np.ndarray, "K"]) -> Iterator[Float[np.ndarray, "B ..."]]:
+        """The vectors of some rows, block by block."""
+        return (self.vectors[rows[start : start + BLOCK]] for start in range(0, len(rows), BLOCK))
 
 
-Kept = tuple[Iterable[Float[np.ndarray, "B ..."]], pyarrow.Table]
+Kept = tuple[Stored, Int[np.ndarray, "K"]]
+
+
+def shown(name: str) -> str:
+    """A file's name as text: what is not UTF-8 is escaped."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def digest(encoder: Path) -> str:
@@ -66,10 +70,10 @@ def digest(encoder: Path) -> str:
     return found.hexdigest()
 
 
-def facts_for(run: RunFolder) -> dict[str, Any]:
-    """What embeddings.json says of the encoder: which it is, and where."""
-    owner = digest(run.encoder_folder())
-    return {"encoder": owner, "run": str(run.folder.absolute()), "size": run.recipe.size}
+def facts_for(run: RunFolder, kind: str, patches: bool = False) -> dict[str, Any]:
+    """What embeddings.json says of the encoder: which it is, where, and what it sees."""
+    owner, where = digest(run.encoder_folder()), str(run.folder.absolute())
+    return {"encoder": owner, "run": where, "kind": kind, "size": run.recipe.size, "patches": patches}
 
 
 def facts_of(folder: Path) -> dict[str, Any] | None:
@@ -112,7 +116,9 @@ def alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def write(folder: Path, parts: Parts, pictures: Pictures, facts: Mapping[str, Any], kept: Kept | None = None) -> Path:
+def write(
+    folder: Path, parts: Parts, pictures: Pictures | None, facts: Mapping[str, Any], kept: Kept | None = None
+) -> Path:
     """embeddings.npy, embeddings.parquet (see `_table`), bad_files.csv, and embeddings.json: `facts` and shape.
 
     `parts` go to disk as they come, behind what is `kept` of what was there, so that memory holds one of them. What
@@ -124,10 +130,13 @@ def write(folder: Path, parts: Parts, pictures: Pictures, facts: Mapping[str, An
         folder.mkdir(parents=True, exist_ok=True)
         with alone(folder):
             _settle(folder)
+            if kept and (facts_of(folder) or {}).get("table") != kept[0].facts["table"]:
+                raise RunError(f"{str(folder)!r} was changed by another process; give the same command again")
             for left in folder.glob("embeddings.*.tmp-*"):  # of a process that was killed
                 left.unlink()
             table, shape = _prepare(folder, parts, pictures, kept)
-            note(folder / "bad_files.csv", pictures.bad_files)
+            if pictures is not None:
+                note(folder / "bad_files.csv", pictures.bad_files)
             content = {**facts, "count": shape[0], "width": shape[-1], "shape": shape, "dtype": "float32"}
             _change(folder, table, content)
     except OSError as error:
@@ -135,19 +144,21 @@ def write(folder: Path, parts: Parts, pictures: Pictures, facts: Mapping[str, An
             f"{str(folder)!r} cannot be written ({error.strerror}); free some space or choose another --out"
         ) from error
     except TrainingError:  # too many bad files: its sentence sends the reader to the list
-        note(folder / "bad_files.csv", pictures.bad_files)
+        if pictures is not None:
+            note(folder / "bad_files.csv", pictures.bad_files)
         raise
     return folder
 
 
-def _prepare(folder: Path, parts: Parts, pictures: Pictures, kept: Kept | None) -> tuple[bytes, list[int]]:
+def _prepare(folder: Path, parts: Parts, pictures: Pictures | None, kept: Kept | None) -> tuple[bytes, list[int]]:
     """embeddings.npy.new, written and synced; the table that belongs to it, as a Parquet file, and its shape."""
     partial = folder / f"{ARRAY}.tmp-{os.getpid()}"
-    blocks, before = kept or ((), None)
     try:
-        shape, rows, lengths = _append(partial, blocks, parts)
-        table = _table(pictures, rows, lengths)
-        table = table if before is None else pyarrow.concat_tables([before.select(table.column_names), table])
+        shape, rows, lengths = _append(partial, kept[0].blocks(kept[1]) if kept else (), parts)
+        tables = [] if pictures is None else [_table(pictures, rows, lengths)]
+        if kept:
+            tables.insert(0, kept[0].table.take(kept[1]).drop_columns(["row"]))
+        table = pyarrow.concat_tables(tables)
         sink = pyarrow.BufferOutputStream()
         pyarrow.parquet.write_table(table.append_column("row", pyarrow.array(np.arange(len(table)))), sink)
         partial.replace(folder / f"{ARRAY}.new")
@@ -207,7 +218,7 @@ def _table(pictures: Pictures, rows: Int[np.ndarray, "N"], lengths: Float[np.nda
     what was in it, the length of its vector."""
     manifest = pictures.manifest
     labels = [manifest.classes[label] if label >= 0 else None for label in manifest.labels[rows]]
-    names = [manifest.names[row].encode("utf-8", "backslashreplace").decode() for row in rows]
+    names = [shown(manifest.names[row]) for row in rows]
     columns = {
         "path": pyarrow.array(names, pyarrow.string()),
         "label": pyarrow.array(labels, pyarrow.string()),

@@ -105,25 +105,43 @@ def _alike(
     train: Int[np.ndarray, "T"],
 ) -> Int[np.ndarray, "Q"]:
     """The training picture that each test picture nearly is; -1 where there is none."""
-    colours = (grids - grids.mean(axis=(1, 2), keepdims=True)).reshape(len(grids), -1, grids.shape[3])
-    grey = colours.mean(axis=2)  # (N, S * S)
-    spread = grey.std(axis=1)
-    unit = np.maximum(spread, FLAT)[:, None]
-    grey, colours = grey / unit, colours.reshape(len(grids), -1) / unit
+    cells = Cells.of(grids)
     count = min(CANDIDATES, len(train))
-    found = train[np.hstack([nearest(rows[test], rows[train], count)[1] for rows in (grey, vectors)])]
+    found = train[np.hstack([nearest(rows[test], rows[train], count)[1] for rows in (cells.grey, vectors)])]
     partners = np.full(len(test), -1)
     for start in range(0, len(test), BLOCK):
         some, others = test[start : start + BLOCK, None], found[start : start + BLOCK]
-        apart = np.abs(grey[some] - grey[others]).max(axis=2)
-        hues = np.abs(colours[some] - colours[others]).max(axis=2)
-        contrast = np.abs(np.log(np.maximum(spread[some], FLAT) / np.maximum(spread[others], FLAT)))
-        told = (spread[some] >= FLAT) & (spread[others] >= FLAT) & (contrast <= np.log(CONTRAST))
-        apart[~(told & (hues <= COLOUR) & (apart <= BRIGHTNESS))] = np.inf
+        apart = cells.apart(some, others)
         best = apart.argmin(axis=1)[:, None]
         same = np.isfinite(np.take_along_axis(apart, best, axis=1))
         partners[start : start + BLOCK] = np.where(same, np.take_along_axis(others, best, axis=1), -1)[:, 0]
     return partners
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Pictures as cells, in units of each one's own deviation."""
+
+    grey: Float[np.ndarray, "N P"]
+    colours: Float[np.ndarray, "N Q"]
+    spread: Float[np.ndarray, "N"]
+
+    @classmethod
+    def of(cls, grids: Float[np.ndarray, "N S S C"]) -> Cells:
+        """From what `grid` makes of each picture."""
+        colours = (grids - grids.mean(axis=(1, 2), keepdims=True)).reshape(len(grids), -1, grids.shape[3])
+        grey = colours.mean(axis=2)  # (N, S * S)
+        spread = grey.std(axis=1)
+        unit = np.maximum(spread, FLAT)[:, None]
+        return cls(grey / unit, colours.reshape(len(grids), -1) / unit, spread)
+
+    def apart(self, some: Int[np.ndarray, "..."], others: Int[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """By how much the brightness of any cell differs at most; infinite where they are not the same picture."""
+        apart = np.abs(self.grey[some] - self.grey[others]).max(axis=-1)
+        hues = np.abs(self.colours[some] - self.colours[others]).max(axis=-1)
+        contrast = np.abs(np.log(np.maximum(self.spread[some], FLAT) / np.maximum(self.spread[others], FLAT)))
+        told = (self.spread[some] >= FLAT) & (self.spread[others] >= FLAT) & (contrast <= np.log(CONTRAST))
+        return np.where(told & (hues <= COLOUR) & (apart <= BRIGHTNESS), apart, np.inf)
 
 
 def grid(picture: Int[np.ndarray, "H W C"], low: float, high: float) -> Float[np.ndarray, "S S C"]:

@@ -81,6 +81,7 @@ def _filled(
         found["int8"] = _integers(folder, encoder, pictures, seen, wanted)
     checkpoints.replace_file(folder / "README.md", card(run, encoder, found).encode())
     checkpoints.replace_file(folder / FACTS, json.dumps(found, indent=1).encode())
+    checkpoints.reseal(folder)
     return found
 
 

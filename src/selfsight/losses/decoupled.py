@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from selfsight.losses.nt_xent import compared
+from selfsight.losses import tiles
+from selfsight.losses.nt_xent import arranged
 from selfsight.losses.precision import full, no_autocast
 
 __all__ = ["decoupled", "weights"]
@@ -30,13 +31,22 @@ def decoupled(
     With `sigma` the first part has the `weights` of DCLW.
     """
     with no_autocast(first):
-        logits, itself, partner = compared(first, second, temperature, candidates, offset)
-        close = logits.gather(1, partner[:, None])[:, 0]  # (2B,)
-        negatives = logits.scatter(1, torch.stack([itself, partner], dim=1), float("-inf")).logsumexp(dim=1)
+        anchors, pool, itself, partner = arranged(first, second, candidates, offset)
+        share = anchors.new_ones(len(first))
         if sigma is not None:
-            every = weights(*(candidates or (first, second)), sigma)
-            close = close * every[offset : offset + len(first)].repeat(2)
-        return (negatives - close).mean()
+            share = weights(*(candidates or (first, second)), sigma)[offset : offset + len(first)]
+        shares = share.repeat(2)  # (2B,)
+
+        def cost(logits: Tensor, strip: slice) -> tuple[Tensor, Tensor]:
+            at = torch.arange(len(logits), device=logits.device)
+            close = shares[strip] * logits[at, partner[strip]]
+            logits[at, itself[strip]] = logits[at, partner[strip]] = float("-inf")
+            loss = (logits.logsumexp(dim=1) - close).sum()
+            slope = logits.softmax(dim=1)
+            slope[at, partner[strip]] = -shares[strip]
+            return loss, slope
+
+        return tiles.total(cost, anchors / temperature, pool) / len(anchors)
 
 
 def weights(first: Float[Tensor, "N P"], second: Float[Tensor, "N P"], sigma: float) -> Float[Tensor, "N"]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import pad
 
+from selfsight.losses import tiles
 from selfsight.losses.precision import full, no_autocast
 
 __all__ = ["info_nce"]
@@ -22,5 +23,15 @@ def info_nce(
     with no_autocast(query):
         query, key, negatives = full(query), full(key), full(negatives)
         own = (query * key).sum(dim=-1, keepdim=True)  # (B, 1)
-        logits = torch.cat([own, query @ negatives.T], dim=1) / temperature  # (B, 1 + K)
-        return cross_entropy(logits, torch.zeros(len(query), dtype=torch.long, device=query.device))
+        anchors = torch.cat([query, own], dim=1) / temperature  # the own key's score rides along as one more number,
+        pool = pad(pad(negatives, (0, 1)), (0, 0, 1, 0))  # (1 + K, P + 1) which candidate 0 alone picks up
+        pool[0, -1] = 1.0
+        return tiles.total(_cost, anchors, pool) / len(query)
+
+
+def _cost(logits: Float[Tensor, "R C"], strip: slice) -> tuple[Float[Tensor, ""], Float[Tensor, "R C"]]:
+    logs = logits.log_softmax(dim=1)
+    loss = -logs[:, 0].sum()
+    slope = logs.exp_()
+    slope[:, 0] -= 1
+    return loss, slope

@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
+from selfsight.losses import tiles
 from selfsight.losses.precision import full, no_autocast
 
-__all__ = ["compared", "nt_xent"]
+__all__ = ["arranged", "nt_xent"]
 
 
 def nt_xent(
@@ -30,19 +30,27 @@ def nt_xent(
     are the anchors themselves. Then the mean of the ranks' losses is the loss of the whole batch on one rank.
     """
     with no_autocast(first):
-        logits, itself, partner = compared(first, second, temperature, candidates, offset)
-        logits = logits.scatter(1, itself[:, None], float("-inf"))  # nobody is its own negative
-        return cross_entropy(logits, partner)
+        anchors, pool, itself, partner = arranged(first, second, candidates, offset)
+
+        def cost(logits: Tensor, strip: slice) -> tuple[Tensor, Tensor]:
+            at = torch.arange(len(logits), device=logits.device)
+            logits[at, itself[strip]] = float("-inf")  # nobody is its own negative
+            logs = logits.log_softmax(dim=1)  # (R, 2N)
+            loss = -logs[at, partner[strip]].sum()
+            slope = logs.exp_()
+            slope[at, partner[strip]] -= 1
+            return loss, slope
+
+        return tiles.total(cost, anchors / temperature, pool) / len(anchors)
 
 
-def compared(
-    first: Tensor, second: Tensor, temperature: float, candidates: tuple[Tensor, Tensor] | None, offset: int
-) -> tuple[Float[Tensor, "A C"], Int[Tensor, "A"], Int[Tensor, "A"]]:
-    """Cosines of the 2B anchors with all 2N candidates over the temperature; which column is an anchor itself, and
-    which its partner. Arguments as in `nt_xent`."""
+def arranged(
+    first: Tensor, second: Tensor, candidates: tuple[Tensor, Tensor] | None, offset: int
+) -> tuple[Float[Tensor, "A P"], Float[Tensor, "C P"], Int[Tensor, "A"], Int[Tensor, "A"]]:
+    """The 2B anchors and all 2N candidates; which of these is an anchor itself, and which its partner. Arguments as in
+    `nt_xent`."""
     anchors = full(torch.cat([first, second]))  # (2B, P)
     pool = anchors if candidates is None else full(torch.cat(candidates))  # (2N, P)
     images = len(pool) // 2
     row = offset + torch.arange(len(first), device=first.device)  # (B,) of each anchor in its view's half
-    itself, partner = torch.cat([row, images + row]), torch.cat([images + row, row])  # (2B,)
-    return anchors @ pool.T / temperature, itself, partner
+    return anchors, pool, torch.cat([row, images + row]), torch.cat([images + row, row])

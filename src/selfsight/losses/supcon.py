@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from selfsight.losses import tiles
 from selfsight.losses.precision import full, no_autocast
 
-__all__ = ["FORMS", "masks", "sup_con"]
+__all__ = ["FORMS", "classes_of", "positive", "sup_con"]
 
 FORMS = ("outside", "inside", "sum-in-log")
 """Mean over the positives outside the logarithm (the paper's L_out, eq. 2), inside it (L_in, eq. 3), or their plain sum
@@ -42,33 +43,55 @@ def sup_con(
     with no_autocast(views):
         pool = views if candidates is None else candidates
         anchors = views if contrast_mode == "all" else views[:, :1]
-        positive, itself = masks(labels, len(anchors), anchors.shape[1], pool.shape[1], offset)  # (A, V * N) each
-        logits = _rows(anchors) @ _rows(pool).T / temperature
-        logs = logits.masked_fill(itself, float("-inf")).log_softmax(dim=1)
-        counted = positive.any(dim=1)  # (A,)
-        count = positive.sum(dim=1).clamp(min=1).to(logs.dtype)
-        if form == "outside":
-            found = torch.where(positive, logs, 0.0).sum(dim=1) / count
-        else:
-            chosen = positive | ~counted[:, None]  # a row of -inf alone would have a gradient of NaN
-            found = logs.masked_fill(~chosen, float("-inf")).logsumexp(dim=1)
-            found = found - count.log() if form == "inside" else found
-        total = -torch.where(counted, found, 0.0).sum() * temperature / (base_temperature or temperature)
-        return total, (counted if empty_anchor == "drop" else torch.ones_like(counted)).sum().to(total.dtype)
+        classes, sizes = classes_of(labels)
+        own = offset + torch.arange(len(anchors), device=labels.device)
+        first = len(labels) * torch.arange(anchors.shape[1], device=labels.device)  # candidate at which a view begins
+        itself = (first[:, None] + own).flatten()  # (A,) the candidate that an anchor is
+        positives = (
+            (pool.shape[1] * sizes[own] - 1).to(anchors.dtype).repeat(anchors.shape[1])
+        )  # (A,) how many there are
+
+        def cost(logits: Tensor, strip: slice) -> tuple[Tensor, Tensor]:
+            at, counted = torch.arange(len(logits), device=logits.device), positives[strip, None] > 0
+            logits[at, itself[strip]] = float("-inf")
+            logs = logits.log_softmax(dim=1)  # (R, V * N)
+            chosen = positive(classes, itself[strip], pool.shape[1])
+            found, sought = _found(logs, chosen, positives[strip, None], form)
+            slope = torch.where(counted, logs.exp_() - sought, 0.0)  # a row of -inf alone is no number
+            return -torch.where(counted, found, 0.0).sum(), slope
+
+        total = tiles.total(cost, _rows(anchors) / temperature, _rows(pool))
+        count = (positives > 0).sum() if empty_anchor == "drop" else torch.tensor(len(positives), device=labels.device)
+        return total * temperature / (base_temperature or temperature), count.to(total.dtype)
 
 
-def masks(
-    labels: Int[Tensor, "N"], images: int, anchor_views: int, views: int, offset: int = 0
-) -> tuple[Bool[Tensor, "A C"], Bool[Tensor, "A C"]]:
-    """Which candidates are an anchor's positives, and which one is itself. Rows and columns are view-major:
-    all images' first views, then all second ones."""
+def classes_of(labels: Int[Tensor, "N"]) -> tuple[Int[Tensor, "N"], Int[Tensor, "N"]]:
+    """Each image's class, an unlabelled one its own, and how many images that class has."""
     place = torch.arange(len(labels), device=labels.device)
-    classes = torch.where(labels < 0, -1 - place, labels)
-    own = place[offset : offset + images]
-    first = len(labels) * torch.arange(anchor_views, device=labels.device)  # candidate at which a view begins
-    itself = (first[:, None] + own).flatten()[:, None] == torch.arange(views * len(labels), device=labels.device)
-    same = (classes[own, None] == classes).repeat(anchor_views, views)
-    return same & ~itself, itself
+    names = torch.where(labels < 0, -1 - place, labels)
+    _, classes, sizes = torch.unique(names, return_inverse=True, return_counts=True)
+    return classes, sizes[classes]
+
+
+def positive(classes: Int[Tensor, "N"], itself: Int[Tensor, "R"], views: int) -> Bool[Tensor, "R C"]:
+    """Which candidates are an anchor's positives: those of its class but itself. Candidates are view-major: all images'
+    first views, then all second ones."""
+    every = classes.repeat(views)
+    same = every[itself, None] == every
+    same[torch.arange(len(itself), device=itself.device), itself] = False
+    return same
+
+
+def _found(
+    logs: Float[Tensor, "R C"], positive: Bool[Tensor, "R C"], count: Float[Tensor, "R 1"], form: str
+) -> tuple[Float[Tensor, "R 1"], Float[Tensor, "R C"]]:
+    """An anchor's mean log share of the positives, or log of their sum or mean; and the shares that it seeks."""
+    if form == "outside":
+        sought = positive / count.clamp(min=1)
+        return torch.where(positive, logs, 0.0).sum(dim=1, keepdim=True) / count.clamp(min=1), sought
+    among = logs.masked_fill(~positive, float("-inf"))
+    found = among.logsumexp(dim=1, keepdim=True)
+    return found - count.log() if form == "inside" else found, among.softmax(dim=1)
 
 
 def _rows(views: Float[Tensor, "B V P"]) -> Float[Tensor, "R P"]:

@@ -16,7 +16,7 @@ import torch
 from selfsight import distributed
 from selfsight.errors import RecipeError, unknown
 from selfsight.losses.precision import unit
-from selfsight.losses.supcon import FORMS, sup_con
+from selfsight.losses.supcon import FORMS, classes_of, sup_con
 from selfsight.methods.base import Batch, Count, Facts, Method, Positive, Prepared, Projections, Terms, Training
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
@@ -92,12 +92,13 @@ class SupCon(Method):
     def loss(self, projections: Projections, batch: Batch) -> Terms:
         """This rank's anchors against all ranks' views, and which share of them had a partner by label."""
         own, labels = projections["views"], distributed.gather(batch["label"])
+        offset = distributed.rank() * len(own)
         total, count = sup_con(
             own, labels, temperature=self.temperature, base_temperature=self.base_temperature, form=self.form,
-            contrast_mode=self.contrast_mode, candidates=distributed.gather(own), offset=distributed.rank() * len(own),
+            contrast_mode=self.contrast_mode, candidates=distributed.gather(own), offset=offset,
         )  # fmt: skip
         alignment = 2 * own.detach().var(dim=1).sum(dim=-1).mean()  # mean squared distance of two views of a picture
-        partnered = (batch["label"] >= 0) & ((batch["label"][:, None] == labels).sum(dim=1) > 1)
+        partnered = classes_of(labels)[1][offset : offset + len(own)] > 1
         return {"loss": distributed.mean(total, count), "alignment": alignment, "partnered": partnered.float().mean()}
 
     def chance(self, batch: int) -> float:

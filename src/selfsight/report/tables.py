@@ -91,6 +91,16 @@ def comparison(found: Mapping[str, Any]) -> None:
     _line(f"Open {found['out']}/compare.html; the runs are in {found['out']}/runs.")
 
 
+def packing(result: Mapping[str, Any]) -> None:
+    """How much was packed, and what an earlier start had done."""
+    rows: list[Row] = [(name, result[name]) for name in ("pictures", "shards")]
+    rows += [("shards that were there", result["kept"])] if result["kept"] else []
+    rows += [("megabytes", f"{result['bytes'] / 1e6:.1f}")]
+    rows += [("could not be read", result["unreadable"])] if result["unreadable"] else []
+    _table(["packed", "count"], rows)
+    _line(f"{result['out']} can now be given as DATA, or be copied to an address that is.")
+
+
 def classification(result: Mapping[str, Any]) -> None:
     """How many files are of which class, and how far to trust that: accuracy beside baselines, confidence, warnings."""
     count = dict(sorted(dict(result["predicted"]).items(), key=lambda one: -one[1]))
@@ -109,6 +119,25 @@ def classification(result: Mapping[str, Any]) -> None:
     which = "used again, for the same labels" if result["reused"] else "fitted now"
     _line(f"The classifier is in {result['classifier']} ({which}).")
     _line(result["out"])
+
+
+def found(result: Mapping[str, Any]) -> None:
+    """What `search` found: the nearest first, or group by group."""
+    hits = result["hits"]
+    grouped = bool(hits) and "group" in hits[0]
+    heads = ["row", "similarity", "label", "picture"]
+    rows = [[h["row"], f"{h['similarity']:.3f}", _one_line(h["label"] or ""), _one_line(h["path"])] for h in hits]
+    if grouped:
+        heads, rows = ["group", *heads, "is"], [[h["group"], *row, h["as"]] for h, row in zip(hits, rows, strict=True)]
+    _line(f"{result['asked']}, of {result['pictures']:,} in {result['place']}:")
+    if hits:
+        _table(heads, rows)
+    for note in result["notes"]:
+        _line(note)
+
+
+def _one_line(name: str) -> str:
+    return name.replace("\n", "\\n")
 
 
 def export(found: Mapping[str, Any]) -> None:
@@ -224,6 +253,8 @@ SHOWN: dict[str, Callable[[Any], None]] = {
     "evaluate": evaluation,
     "compare": comparison,
     "classify": classification,
+    "search": found,
     "export": export,
+    "pack": packing,
     "methods": methods,
 }

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from selfsight.data.loader import Loader
+from selfsight.data.loader import AHEAD, Loader
 from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import Pictures
 from selfsight.data.ranges import format_of
-from selfsight.errors import RecipeError
 from selfsight.methods.base import Batch, Method
 from selfsight.recipe import Recipe
+from selfsight.training import gradcache
 from selfsight.training.build import method_of, optimizer_of
+from selfsight.training.memory import growth, resident, size_of
 
 TRIED = 64  # pictures in a measured step, at most
 ROUNDS = 2  # after one that warms up
@@ -31,7 +32,7 @@ class Speed:
     precision: str
     channels_last: bool
     seconds: float
-    memory: float  # bytes of the process at its largest, for the recipe's batch
+    memory: float  # bytes of the process at its largest; what is mapped from disk the system may take back
     reason: str
 
 
@@ -40,19 +41,25 @@ def measure(
 ) -> Speed:
     """Time bare steps, and what feeds them: in fp32 and bf16 and both layouts, or in the precision that is `fixed`."""
     torch.set_num_threads(recipe.threads)
+    own = 0.0 if recipe.device.startswith("cuda") else resident()  # libraries and listing
     precisions, layouts = [fixed] if fixed else ["fp32", "bf16"], [False, True] if layout is None else [layout]
     choices = [(precision, last) for precision in precisions for last in layouts]
     rows = manifest.train_rows()[: min(TRIED, recipe.batch)]
     share = recipe.batch / len(rows)
     batch, loading = loaded(recipe, manifest, rows)
-    seconds, before = {}, largest_so_far()
+    micro = min(recipe.micro_batch, len(rows) if recipe.micro_batch == recipe.batch // recipe.world else len(rows) // 2)
+    steps = {}
     for precision, last in choices:
-        tried = replace(recipe, precision=precision, channels_last=last, batch=len(rows))
-        seconds[precision, last] = bare_step(tried, stand_in(tried), batch) * share
+        tried = replace(recipe, precision=precision, channels_last=last, batch=len(rows), micro_batch=micro)
+        steps[precision, last] = bare_step(tried, stand_in(tried), batch)
+    seconds = {choice: step.seconds * share for choice, step in steps.items()}
     best = min(seconds, key=lambda choice: seconds[choice] * (1 if choice[0] == "bf16" else 1 / GAIN))
     told = ", ".join(f"{p}{' channels last' if c else ''} {recipe.batch / s:.0f}" for (p, c), s in seconds.items())
     told += f"; reading and views {recipe.batch / paced(0.0, loading * share, workers):.0f}"
-    memory = before + (largest_so_far() - before) * recipe.micro_batch / len(rows)
+    chosen = steps[best]
+    memory = own + chosen.kept + chosen.working * recipe.micro_batch / micro
+    if own:
+        memory += size_of(batch.values()) * share / recipe.world * (workers + AHEAD + 2)
     return Speed(*best, paced(seconds[best], loading * share, workers), memory, f"measured, images/s: {told}")
 
 
@@ -74,13 +81,6 @@ def loaded(recipe: Recipe, manifest: Manifest, rows: np.ndarray) -> tuple[Batch,
     return batch, min(times)
 
 
-def largest_so_far() -> float:
-    """Bytes: the most that torch held on a GPU, else the most that this process held."""
-    if torch.cuda.is_available():
-        return float(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1.0 if sys.platform == "darwin" else 1024.0)
-
-
 def stand_in(recipe: Recipe) -> Method:
     """The recipe's method; what would be trained before it is made, not trained."""
     return method_of(recipe, stand_in(recipe.before) if recipe.before else None)
@@ -88,30 +88,44 @@ def stand_in(recipe: Recipe) -> Method:
 
 def prove(recipe: Recipe) -> None:
     """Make everything that the recipe names once: RecipeError for what cannot be, while nothing is written yet."""
-    if not 1 <= recipe.micro_batch <= recipe.batch:
-        raise RecipeError(f"a micro-batch of {recipe.micro_batch} does not fit a batch of {recipe.batch}")
     method = stand_in(recipe)
     optimizer_of(recipe, method)
     method.views(recipe.size)
 
 
-def bare_step(recipe: Recipe, method: Method, batch: Batch) -> float:
-    """Seconds, the least of a few, of forward, backward and optimizer on tensors that are in memory."""
+@dataclass(frozen=True)
+class Step:
+    """What a step takes: seconds, bytes that come and go, and bytes that stay (weights, state, optimizer)."""
+
+    seconds: float
+    working: float
+    kept: float
+
+
+def bare_step(recipe: Recipe, method: Method, batch: Batch) -> Step:
+    """The least of a few of forward, backward and optimizer on tensors that are in memory."""
     device = torch.device(recipe.device)
     method = method.to(device)
     optimizer = optimizer_of(replace(recipe, lr=0.0), method)
     batch = {name: tensor.to(device) for name, tensor in batch.items()}
-    times = []
-    for _ in range(1 + ROUNDS):
+    precision = partial(torch.autocast, device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
+    times: list[float] = []
+
+    def step() -> None:
         started = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
-        autocast = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
-        with torch.random.fork_rng(devices=[]), autocast:  # dropout draws from the global generator
-            projections = {**method.project(batch), **method.targets(batch)}
-        floats = {name: v.float() if v.is_floating_point() else v for name, v in projections.items()}
-        torch.autograd.backward(method.loss(floats, batch)["loss"])
+        with torch.random.fork_rng(devices=[]):  # which dropout is seeded by
+            gradcache.gradient(
+                method, method.project, batch, recipe.micro_batch, key=0, backward=Tensor.backward, autocast=precision
+            )
         optimizer.step()
         if device.type != "cpu":
             torch.accelerator.synchronize()
         times.append(time.perf_counter() - started)
-    return min(times[1:])
+
+    for _ in range(ROUNDS):
+        step()
+    optimizer.zero_grad(set_to_none=True)
+    working = growth(step, recipe.device)
+    slots = [slot for state in optimizer.state.values() for slot in state.values() if isinstance(slot, Tensor)]
+    return Step(min(times[1:]), working, size_of([*method.state_dict(keep_vars=True).values(), *slots]))

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 
 from selfsight import distributed, methods
@@ -46,6 +47,7 @@ def engine(recipe: Recipe) -> Fabric:
         devices=here if recipe.world > 1 else cards,
         num_nodes=recipe.world // here,
         strategy=strategy,
+        plugins=[TorchElasticEnvironment()] if recipe.world > 1 else None,  # its variables, whoever has set them
         precision=PRECISIONS[recipe.precision],
     )
     fabric.launch()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,13 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from selfsight import distributed
-from selfsight.data.cache import ROOM
 from selfsight.data.loader import Loader
 from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import BadFile, Pictures, add_bad_files
 from selfsight.data.ranges import format_of
 from selfsight.embedding.embed import embed
-from selfsight.methods.base import Method, Prepared
+from selfsight.errors import AddressError
+from selfsight.methods.base import Batch, Method, Prepared
 from selfsight.recipe import Recipe
 from selfsight.training.monitor import Monitor
 
@@ -28,8 +27,7 @@ class TrainingData:
 
     def __init__(self, recipe: Recipe, manifest: Manifest, method: Method, folder: Path, workers: int) -> None:
         self.recipe, self.folder = recipe, folder
-        room = ROOM // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        self.pictures = Pictures(manifest, format_of(recipe), noted=folder / "bad_files.csv", room=room)
+        self.pictures = Pictures(manifest, format_of(recipe), noted=folder / "bad_files.csv", kept=True)
         self.rows = manifest.train_rows()
         self.labels = torch.from_numpy(manifest.labels[self.rows])
         self.loader = Loader(
@@ -79,3 +77,12 @@ class TrainingData:
     def note_bad_files(self) -> None:
         """Bring bad_files.csv up to date; what was found before the run was stopped stays in it."""
         add_bad_files(self.folder / "bad_files.csv", self.pictures.bad_files)
+
+
+def reachable(batches: Iterator[Batch], save: Callable[[], None]) -> Iterator[Batch]:
+    """The batches. When the next ones are out of reach, `save` first: the steps that are done are not lost."""
+    try:
+        yield from batches
+    except AddressError:
+        save()
+        raise

@@ -18,7 +18,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from selfsight import checkpoints
-from selfsight.data.cache import ROOM
 from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import Pictures
 from selfsight.data.ranges import format_of
@@ -136,7 +135,7 @@ def measured(
     finished stay in `folder`. `say` hears what is to come and how long it takes.
     """
     before = {name: state_digest(one) for name, one in encoders.items()}
-    pictures = Pictures(manifest, format_of(recipe), max_bad=1.0, room=ROOM)
+    pictures = Pictures(manifest, format_of(recipe), max_bad=1.0, kept=True)
     kind = kind_of(manifest.kind, recipe.pixels["low"], recipe.pixels["high"])
     known, its = np.flatnonzero(~manifest.test), {FROZEN: encoders[ENCODER]}
     frozen, rows, _ = features(its, pictures, manifest.every_row(), known, kind, size=recipe.size)

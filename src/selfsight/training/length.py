@@ -37,7 +37,8 @@ def length(made: Plan, request: Request, manifest: Manifest, kind: type[Method])
     first = kind.first(values["settings"])
     if first:
         values["before"] = before_recipe(values | {"precision": "fp32", "channels_last": False}, first, manifest)
-    speeds = speed(made, request, manifest, needed=unit == "minutes")
+    parts = values["micro_batch"] < values["batch"] // values["world"]  # to save memory, so it has to be known
+    speeds = speed(made, request, manifest, needed=unit == "minutes" or parts)
     seconds = speeds[0].seconds if speeds else 0.0
     epoch = values["pictures"] // values["batch"]
     own = number * (1 - BEFORE_SHARE) if first and unit == "minutes" else number  # the rest is for what comes before

@@ -24,7 +24,7 @@ from selfsight.recipe import Recipe
 from selfsight.training import gradcache, guard, schedule, signs, state
 from selfsight.training.best import Best
 from selfsight.training.build import facts_of
-from selfsight.training.data import TrainingData
+from selfsight.training.data import TrainingData, reachable
 from selfsight.training.events import Events
 from selfsight.training.fault import blamed
 from selfsight.training.journal import Journal
@@ -121,7 +121,7 @@ class Trainer:
             self.method.on_epoch_start(record)
         order = self.method.order(record)[within * recipe.batch :]
         batches = data.loader.batches(order, step * recipe.batch, recipe.batch, distributed.rank(), distributed.world())
-        for batch in batches:
+        for batch in reachable(batches, lambda: self.save(step)):  # noqa: B023 - called between two steps
             started = time.monotonic()
             self.step(step, self.fabric.to_device(batch))
             step += 1

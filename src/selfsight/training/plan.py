@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from selfsight import methods
-from selfsight.data import ranges
+from selfsight.data import canvases, ranges
 from selfsight.data.kinds import KINDS
 from selfsight.data.manifest import Manifest
 from selfsight.errors import DataError, RecipeError
@@ -104,6 +104,8 @@ def data(made: Plan, request: Request, manifest: Manifest) -> None:
         raise RecipeError(f"--size {size} is not between 8 and 1024{'' if fixed else ' pixels'}")
     made.values["pixels"] = asdict(ranges.measure(manifest, rows))
     made.reasons["pixels"] = f"measured on the training {manifest.kind}"
+    if manifest.kind == "pictures":
+        made.reasons["canvases"] = canvases.planned(manifest, ranges.PixelFormat(**made.values["pixels"]))
 
 
 def start(made: Plan, request: Request, training: Training) -> None:
@@ -151,10 +153,22 @@ def optimization(made: Plan, request: Request, training: Training) -> None:
         raise RecipeError(said(fit))
     if batch % world:
         raise RecipeError(f"a batch of {batch} cannot be shared evenly by {world} ranks; use a multiple of {world}")
-    made.settle("micro_batch", request.micro_batch, batch // world, "the whole batch at once")
+    equal_parts(
+        made.settle("micro_batch", request.micro_batch, batch // world, "the whole batch at once"), batch // world
+    )
     made.settle("lr", request.lr, *training.rate(batch))
     for name in ("optimizer", "momentum", "beta2", "weight_decay", "clip"):
         made.settle(name, None, getattr(training, name), "as published")
+
+
+def equal_parts(micro: int, share: int) -> None:
+    """RecipeError unless micro-batches of this size make up what a rank has of a batch."""
+    if micro < 1 or share % micro:
+        fits = next(size for size in range(max(1, min(micro, share)), 0, -1) if share % size == 0)
+        raise RecipeError(
+            f"micro-batches of {micro} do not make up the {share} pictures that a rank takes in a step; "
+            f"use --micro-batch {fits}"
+        )
 
 
 def method_settings(

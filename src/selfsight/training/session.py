@@ -20,6 +20,7 @@ from selfsight.data.ranges import format_of
 from selfsight.errors import DataError, DiskError, RecipeError, RunError, must_have
 from selfsight.methods.base import Method
 from selfsight.recipe import Columns, Recipe, Whole
+from selfsight.training import ranks
 from selfsight.training.autotune import stand_in
 from selfsight.training.build import engine, facts_of, method_of, optimizer_of
 from selfsight.training.data import TrainingData
@@ -59,10 +60,14 @@ def train(
         with distributed.first_goes_ahead():
             if distributed.rank() == 0:
                 recipe, manifest = settled(request, folder, tell)
-        if distributed.rank() > 0:
-            recipe, manifest = Recipe.from_yaml(folder / "recipe.yaml"), Manifest.load(folder / "manifest.parquet")
         events = Events if tensorboard else None
-        method = stages(recipe, manifest, folder, workers=workers, save_every=save_every, quiet=quiet, events=events)
+        with ranks.watched():
+            if distributed.rank() > 0:
+                recipe, manifest = ranks.decided(folder)
+            manifest = ranks.agreed(request.data, recipe, manifest)
+            method = stages(
+                recipe, manifest, folder, workers=workers, save_every=save_every, quiet=quiet, events=events
+            )
         if distributed.rank() == 0:
             with room_in(folder):
                 show_outputs(recipe, manifest, method, folder / "outputs.png")
@@ -183,6 +188,7 @@ def stages(
     title = f"{recipe.method}: " if recipe.before or folder.parent.name == "stages" else ""
     data = TrainingData(recipe, manifest, method, folder, workers)
     watcher = Watcher(recipe, quiet=quiet or distributed.rank() > 0, title=title)
+    data.pictures.say = watcher.say
     return Trainer(recipe, folder, engine(recipe), method, optimizer, data, watcher, save_every, events).fit()
 
 

@@ -55,6 +55,9 @@ def plan_rows(recipe: Recipe, reasons: Mapping[str, str]) -> list[tuple[str, obj
     for name, value in recipe.settings.items():
         rows.append((f"  {name}", value, reasons.get(f"settings.{name}", "as kept in the recipe")))
     rows += [(name, reasons[name], "from the measured step") for name in ("eta", "memory") if name in reasons]
+    if "canvases" in reasons:
+        kept, _, where = reasons["canvases"].partition(", ")
+        rows.append(("decoded pictures", kept, where))
     if "batch norm" in reasons:
         rows.append(("batch norm", "per micro-batch", reasons["batch norm"]))
     return rows

@@ -102,7 +102,7 @@ def contact_sheet(pictures: Sequence[np.ndarray], captions: Sequence[str], path:
 
 
 def contact_sheet_of(paths: Sequence[str], names: Sequence[str], path: str | Path, most: int = 48) -> None:
-    """Write a contact sheet of files, evenly spaced where there are more than `most`; unreadable ones are left out."""
+    """Write a contact sheet of files, evenly spaced where there are more than `most`; an unreadable one is a cross."""
     step = max(1.0, len(paths) / most)
     pictures, captions = [], []
     for number in range(min(most, len(paths))):
@@ -110,11 +110,19 @@ def contact_sheet_of(paths: Sequence[str], names: Sequence[str], path: str | Pat
         try:
             picture = Image.fromarray(displayed(decode(paths[row])))
         except ImageError:
-            continue
+            picture = _cross()
         picture.thumbnail((CELL, CELL), Image.Resampling.LANCZOS)  # at once: full pictures would not fit in memory
         pictures.append(np.asarray(picture))
         captions.append(names[row])
     contact_sheet(pictures, captions, path)
+
+
+def _cross() -> Image.Image:
+    """What stands for a picture that is not there."""
+    page = Page.blank(CELL, CELL)
+    for ends in ((0, 0, CELL, CELL), (0, CELL, CELL, 0)):
+        page.pen.line(ends, LINE)
+    return page.image
 
 
 def png_bytes(array: np.ndarray, low: float | None = None, high: float | None = None) -> bytes:

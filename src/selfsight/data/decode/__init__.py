@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from selfsight.data import shards
 from selfsight.data.decode.formats import LONGEST_MAGIC, Refused, sniff
 from selfsight.data.decode.raster import MAX_PIXELS, Header, header, pixels
 from selfsight.errors import ImageError
@@ -50,7 +51,7 @@ def opened(data: bytes) -> np.ndarray:
 def probe(path: str | Path) -> Header:
     """Describe one picture from its header: nothing of the picture's size is allocated. Raises ImageError."""
     try:
-        return header(*_known(str(path)))
+        return describe(read(str(path)))
     except Refused as refused:
         raise ImageError(str(path), refused.reason, refused.detail) from refused
 
@@ -61,7 +62,12 @@ def describe(data: bytes) -> Header:
 
 
 def read(path: str, check: Callable[[bytes], object] = sniff) -> bytes:
-    """The bytes of a regular file whose beginning passes `check`. Never waits on a pipe or a device. Raises Refused."""
+    """The bytes of a regular file, or of a picture in a shard, whose beginning passes `check`.
+
+    Never waits on a pipe or a device. Raises Refused, and AddressError where a shard's address does not answer.
+    """
+    if (place := shards.at(path)) is not None:
+        return _packed(place, check)
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
@@ -97,6 +103,14 @@ def displayed(array: np.ndarray, low: float | None = None, high: float | None = 
     return np.ascontiguousarray(np.broadcast_to(shown, (*shown.shape[:2], 3)))
 
 
-def _known(path: str) -> tuple[str, bytes]:
-    data = read(path)
-    return sniff(data[:LONGEST_MAGIC]), data
+def _packed(place: shards.Place, check: Callable[[bytes], object]) -> bytes:
+    if place.length > MAX_BYTES:
+        raise Refused("too_many_bytes", f"{place.length} bytes, more than {MAX_BYTES}")
+    try:
+        data = shards.read(place)
+    except shards.Broken as broken:
+        raise Refused(broken.reason, broken.detail) from broken
+    except OSError as error:
+        raise Refused(ERRORS.get(error.errno or errno.ENOENT, "unreadable"), str(error)) from error
+    check(data[:LONGEST_MAGIC])
+    return data

@@ -14,7 +14,7 @@ from selfsight import cli
 from selfsight.embedding import store
 from selfsight.errors import ImageError, RunError
 from selfsight.neighbours import nearest
-from selfsight.search.index import Index
+from selfsight.searching.index import Index
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,99 @@
+"""`embed` beside the bare forward pass: how much of it is left when pictures are found, read, decoded and kept.
+
+    python benchmarks/embed.py [--sizes 64 224] [--rounds 5] [--threads 2] [--json FILE]
+
+A ResNet-18, fp32, batches of 256. Ours is the whole of `selfsight.embed` on JPEG files: scan with digests, decoding,
+views, forward pass, writing and syncing the vectors. Bare is the forward pass of the same encoder over as many pictures
+that are in memory, as the batches that ours makes. They take turns in one process; the ratio is of each round's own
+images/s. Files for views of 64 pixels are of 64 x 64, those for 224 of 256 x 256.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import machine
+import photographs
+import torch
+
+import selfsight
+from selfsight.embedding.embed import vectors_of
+from selfsight.nn.encoder import Encoder
+
+SIDES = {64: 64, 224: 256}  # of a file, by the size of a view
+COUNTS = {64: 4096, 224: 1024}  # pictures: some ten seconds on two cores
+BATCH = 256
+LEAST = 0.95
+
+
+def bare(encoder: Encoder, views: torch.Tensor, count: int) -> float:
+    """Images/s of the forward pass alone."""
+    started = time.perf_counter()
+    for first in range(0, count, BATCH):
+        vectors_of(encoder, views[: min(BATCH, count - first)])
+    return count / (time.perf_counter() - started)
+
+
+def ours(run: selfsight.Run, pictures: Path, out: Path, count: int) -> float:
+    """Images/s of the whole of `embed`."""
+    started = time.perf_counter()
+    run.embed(pictures, out=out, batch=BATCH)
+    return count / (time.perf_counter() - started)
+
+
+def measure(size: int, count: int, rounds: int) -> dict[str, Any]:
+    """Figures for one size. A first turn of each side warms up and does not count."""
+    with tempfile.TemporaryDirectory() as home:
+        pictures = photographs.crops(Path(home) / "pictures", count=count, side=SIDES.get(size, size), suffix=".jpg")
+        options = {"encoder": "resnet18", "size": size, "batch": 8, "length": "1steps", "precision": "fp32"}
+        run = selfsight.train(pictures, method="simclr", out=Path(home) / "run", quiet=True, **options)
+        encoder = run.encoder()
+        views = torch.randint(0, 256, (BATCH, size, size, 3), dtype=torch.uint8)
+        speeds: dict[str, list[float]] = {"embed": [], "bare": []}
+        for number in range(rounds + 1):
+            found = {"embed": ours(run, pictures, Path(home) / "out", count), "bare": bare(encoder, views, count)}
+            for name, speed in found.items() if number else ():
+                speeds[name].append(round(speed, 1))
+    ratios = [one / other for one, other in zip(speeds["embed"], speeds["bare"], strict=True)]
+    told = {"median": round(median(ratios), 3), "least": round(min(ratios), 3), "most": round(max(ratios), 3)}
+    return {"pictures": count, "images_per_second": speeds, "ratio": told, "reached": median(ratios) >= LEAST}
+
+
+def table(results: dict[str, Any]) -> str:
+    """The figures as Markdown."""
+    lines = [
+        f"ResNet-18, fp32, {results['threads']} threads.\n",
+        "| view | embed, images/s | bare, images/s | ratio (least to most) | at least | reached |",
+        "|---|---|---|---|---|---|",
+    ]
+    for size, row in results["sizes"].items():
+        speeds = (f"{median(row['images_per_second'][side]):.0f}" for side in ("embed", "bare"))
+        ratio = "{median:.2f} ({least:.2f} to {most:.2f})".format(**row["ratio"])
+        reached = "yes" if row["reached"] else "no"
+        lines.append(f"| {size} px | {' | '.join(speeds)} | {ratio} | {LEAST} | {reached} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print a table, and write JSON if asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(COUNTS))
+    parser.add_argument("--pictures", type=int, help="how many, in place of 4096 of 64 px and 1024 of 224")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    found = {str(size): measure(size, asked.pictures or COUNTS.get(size, 1024), asked.rounds) for size in asked.sizes}
+    results = {"threads": asked.threads, "sizes": found}
+    machine.keep(asked.json, results)
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()

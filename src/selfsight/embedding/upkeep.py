@@ -1,0 +1,93 @@
+"""What must change in an index so that it holds the pictures of today: which are new, changed, gone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from selfsight.data.manifest import Manifest
+from selfsight.data.pictures import Pictures
+from selfsight.embedding import store
+from selfsight.errors import RunError
+
+__all__ = ["Change", "change", "same_encoder", "update"]
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """Rows of the manifest that are `new`, rows of the index that are `kept`, how many of it are changed and gone."""
+
+    new: Int[np.ndarray, "M"]
+    kept: Int[np.ndarray, "K"]
+    changed: int = 0
+    gone: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(len(self.new) or self.changed or self.gone)
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.new)} added", f"{len(self.kept)} kept"]
+        parts += [f"{self.changed} with other contents left out"] if self.changed else []
+        parts += [f"{self.gone} gone and left out"] if self.gone else []
+        return ", ".join(parts)
+
+
+def change(files: Sequence[str], digests: Sequence[str], manifest: Manifest | None, *, prune: bool) -> Change:
+    """What an index of these files, with the digests of what was in them, lacks and has too much.
+
+    A file is the same when path and digest are; one whose contents changed is left out and added anew. With `prune`,
+    files that are gone are left out. RunError when all of them are gone: then a disk is missing, not they.
+    """
+    there = list(zip(files, digests, strict=True))
+    today = {} if manifest is None else dict(zip(manifest.paths, manifest.digests, strict=True))
+    broken = set() if manifest is None else {bad.path for bad in manifest.bad}
+    changed = np.array([file in broken or today.get(file, digest) != digest for file, digest in there], bool)
+    gone = np.array([prune and not os.path.lexists(file) for file in files], bool)
+    known = dict(there)
+    new = [row for row, (file, digest) in enumerate(today.items()) if known.get(file) != digest]
+    if there and gone.all() and not new:
+        raise RunError(
+            f"none of the {len(there)} pictures is there any more (such as {files[0]!r}), so nothing was left out: is "
+            "a disk not mounted?"
+        )
+    kept = np.flatnonzero(~changed & ~gone)
+    return Change(np.array(new, np.int64), kept, int((changed & ~gone).sum()), int(gone.sum()))
+
+
+def same_encoder(there: Mapping[str, Any], facts: Mapping[str, Any], where: str, instead: str) -> None:
+    """RunError when an index belongs to another encoder, or to views of another size."""
+    owners = {"encoder": "another encoder", "size": "views of another size", "patches": "another --patches"}
+    for name, words in owners.items():
+        if there.get(name) != facts.get(name):
+            raise RunError(f"{where!r} belongs to {words}, so nothing was added; use {instead}")
+
+
+def update(
+    folder: Path,
+    facts: Mapping[str, Any],
+    pictures: Pictures | None,
+    parts_of: Callable[[Int[np.ndarray, "M"]], store.Parts],
+    *,
+    prune: bool,
+) -> Change:
+    """Bring an index up to date; where there is none, it is made. The same again does nothing, and writes nothing."""
+    if pictures is not None and store.facts_of(folder) is None:
+        rows = pictures.manifest.every_row()
+        store.write(folder, parts_of(rows), pictures, facts)
+        return Change(rows, rows[:0])
+    stored = store.read(folder)
+    if pictures is None:
+        facts = {**facts, "patches": stored.facts.get("patches")}
+    same_encoder(stored.facts, facts, str(folder), "another --out, or leave --append out to embed all again")
+    files = [os.fsdecode(file) for file in stored.table["file"].to_pylist()]
+    manifest = None if pictures is None else pictures.manifest
+    todo = change(files, stored.table["digest"].to_pylist(), manifest, prune=prune)
+    if todo:
+        store.write(folder, parts_of(todo.new), pictures, facts, (stored, todo.kept))
+    return todo

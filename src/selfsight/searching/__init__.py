@@ -1,0 +1,77 @@
+"""An encoder's vectors put to use: what is near, what is twice there, what is odd, what to label next.
+
+What `selfsight embed` and `selfsight search` take stands here; heavy libraries are imported when needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from selfsight.recipe import Columns, Data, given
+from selfsight.runs import RunFolder
+
+__all__ = ["embed", "search"]
+
+
+def embed(
+    run: str | Path,
+    data: Data | None = None,
+    *,
+    out: Path | None = None,
+    to: str | None = None,
+    append: bool = False,
+    prune: bool = False,
+    patches: bool = False,
+    batch: int = 256,
+    label_column: str = "label",
+    group_column: str = "group",
+    split_column: str = "split",
+    shared_labels: bool = False,
+) -> Path | str:
+    """Turn pictures into vectors: embeddings.npy (float32, memory-mappable), embeddings.parquet (path, label, row).
+
+    `embeddings.json` says which encoder they belong to. Files that cannot be read have no vector; they are named
+    in `bad_files.csv`. Or into a PostgreSQL database with pgvector (`to`), where the same command goes on.
+    """
+    from selfsight.searching import collect
+
+    its = RunFolder(run)
+    columns = Columns(label_column, group_column, split_column, shared_labels)
+    wanted = collect.Wanted(None if out is None else Path(out), to, append, prune, patches, batch)
+    where = collect.collect(its, None if data is None else given(data), columns, wanted)
+    return where if to is not None else Path(where)
+
+
+def search(
+    place: str | Path,
+    query: str | Path | Sequence[str | Path] | None = None,
+    *,
+    unlike: Sequence[str | Path] | None = None,
+    k: int = 10,
+    duplicates: bool = False,
+    outliers: bool = False,
+    diverse: int | None = None,
+    label: Sequence[str] | None = None,
+    path: str | None = None,
+    approximate: bool = False,
+    encoder: Path | None = None,
+    json: Path | None = None,
+    csv: Path | None = None,
+    sheet: Path | None = None,
+) -> dict[str, Any]:
+    """Find pictures: like some, there more than once, like no other, or worth a label next.
+
+    PLACE is a run (its own pictures are embedded on first use), a folder or a database that `embed` wrote. A query is
+    a file, a row, or the name of a picture in the index; several are searched by their mean. The search is exact.
+    """
+    from selfsight.searching import story
+    from selfsight.searching.narrow import Narrow
+
+    like = [query] if isinstance(query, str | Path) else query
+    like, away = ([str(one) for one in several or ()] for several in (like, unlike))
+    wanted = story.Wanted(like, away, k, Narrow(label or (), path), duplicates, outliers, diverse, approximate)
+    found = story.search(str(place), wanted, encoder, drawn=sheet is not None)
+    story.keep(found, json, csv, sheet)
+    return found

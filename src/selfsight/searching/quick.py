@@ -1,0 +1,131 @@
+"""Search in a part of very many rows, by faiss, and how much of the exact answer that finds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from selfsight import checkpoints
+from selfsight.errors import DiskError, MissingError
+from selfsight.neighbours import nearest, unit
+
+__all__ = ["Quick", "best", "sample", "speedy", "without_self"]
+
+RECALL = 0.98  # of the ten nearest, that is aimed at
+TEN = 10
+ASKED = 100  # rows that it is measured on, evenly spaced
+LEAST = 20_000  # with fewer rows the exact search takes milliseconds
+LISTS, TRAINING = 4, 64  # lists for each root of N, rows that each list is learned from (faiss's own guide)
+BLOCK = 65_536  # rows added at once
+Found = tuple[Float[np.ndarray, "Q K"], Int[np.ndarray, "Q K"]]
+
+
+@dataclass(frozen=True)
+class Quick:
+    """A faiss index of unit rows, how many of its lists are searched, and the recall that this has."""
+
+    index: Any
+    probes: int
+    recall: float
+
+    def search(self, vectors: Float[np.ndarray, "Q D"], k: int) -> Found:
+        """Cosines and rows; `vectors` have length one."""
+        probes = self.probes
+        while True:
+            self.index.nprobe = probes
+            cosines, rows = self.index.search(np.ascontiguousarray(vectors, np.float32), k)
+            if probes >= self.index.nlist or (rows >= 0).all():  # these lists hold k rows
+                return cosines, rows
+            probes *= 2
+
+
+def speedy(
+    vectors: Float[np.ndarray, "N D"], lengths: Float[np.ndarray, "N"], folder: Path, owner: str
+) -> Quick | None:
+    """The index in embeddings.faiss of the folder, built when there is none for these rows (`owner`).
+
+    None for few rows.
+    Raises MissingError without faiss, DiskError without room.
+    """
+    if len(vectors) < LEAST:
+        return None
+    faiss = needed()
+    file, note = folder / "embeddings.faiss", folder / "embeddings.faiss.json"
+    with suppress(OSError, ValueError, KeyError, RuntimeError):  # not there, or not whole
+        known = json.loads(note.read_bytes())
+        if known["owner"] == owner:
+            return Quick(faiss.read_index(str(file)), known["probes"], known["recall"])
+    index = _built(faiss, vectors)
+    rows = sample(len(vectors))
+    exact = nearest(np.asarray(vectors[rows]), vectors, TEN + 1, lengths=lengths)[1]
+    asked = unit(np.asarray(vectors[rows]))
+    efforts = [2**power for power in range(int(np.log2(index.nlist)) + 1)]
+    probes, recall = best(efforts, rows, exact, lambda probes: Quick(index, probes, 0).search(asked, TEN + 1)[1])
+    try:
+        partial = file.with_name(f"{file.name}.tmp")
+        faiss.write_index(index, str(partial))
+        partial.replace(file)
+        checkpoints.replace_file(note, json.dumps({"owner": owner, "probes": probes, "recall": recall}).encode())
+    except (OSError, RuntimeError) as error:
+        raise DiskError(f"{str(file)!r} cannot be written ({error}); free some space, or search exactly") from error
+    return Quick(index, probes, recall)
+
+
+def needed() -> Any:
+    """faiss; MissingError names the extra."""
+    try:
+        import faiss
+    except ImportError as error:
+        raise MissingError("--approximate needs faiss; install it with: pip install 'selfsight[search]'") from error
+    return faiss
+
+
+def _built(faiss: Any, vectors: Float[np.ndarray, "N D"]) -> Any:
+    """Inverted lists of unit rows, by inner product."""
+    count, width = vectors.shape
+    lists = LISTS * int(count**0.5)
+    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, lists, faiss.METRIC_INNER_PRODUCT)
+    taken = np.linspace(0, count - 1, min(count, lists * TRAINING)).astype(np.int64)
+    index.train(unit(np.asarray(vectors[taken])))
+    for start in range(0, count, BLOCK):
+        index.add(unit(np.asarray(vectors[start : start + BLOCK])))
+    return index
+
+
+def sample(count: int, most: int = ASKED) -> Int[np.ndarray, "K"]:
+    """Rows that a recall is measured on, evenly spaced."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
+
+
+def best(
+    efforts: Iterable[int],
+    rows: Int[np.ndarray, "Q"],
+    exact: Int[np.ndarray, "Q K"],
+    search: Callable[[int], Int[np.ndarray, "Q K"]],
+) -> tuple[int, float]:
+    """The least effort whose recall is enough, or the most there is, and the recall. A row itself does not count."""
+    effort, found = 0, 0.0
+    for effort in efforts:
+        shares = []
+        for row, right, got in zip(rows.tolist(), exact.tolist(), search(effort).tolist(), strict=True):
+            wanted = [one for one in right if one != row][:TEN]
+            shares.append(len(set(wanted) & set(got)) / max(1, len(wanted)))
+        found = float(np.mean(shares))
+        if found >= RECALL:
+            break
+    return effort, round(found, 4)
+
+
+def without_self(cosines: Float[np.ndarray, "N K"], rows: Int[np.ndarray, "N K"]) -> Found:
+    """What row i found but itself: one column less."""
+    own = rows == np.arange(len(rows))[:, None]
+    own[~own.any(axis=1), -1] = True  # it did not find itself: the farthest goes
+    shape = (len(rows), rows.shape[1] - 1)
+    return cosines[~own].reshape(shape), rows[~own].reshape(shape)

@@ -1,0 +1,150 @@
+"""`selfsight search`: one question to an index, the answer for people and programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from selfsight import checkpoints
+from selfsight.errors import DiskError, RecipeError
+from selfsight.searching.database import Database, is_address
+from selfsight.searching.diverse import diverse
+from selfsight.searching.duplicates import duplicates
+from selfsight.searching.index import Index
+from selfsight.searching.narrow import Narrow
+from selfsight.searching.outliers import outliers
+from selfsight.searching.query import asked
+from selfsight.views.sheet import contact_sheet_of
+
+__all__ = ["Wanted", "search"]
+
+HEADS = ("path", "label", "row", "similarity", "group")  # of the CSV; it can be given to `train` as DATA
+MANY = 1_000_000  # rows from which on the faster search is mentioned
+DRAWN = 96  # pictures on a sheet at most
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One question: pictures like some, or one of the three other kinds."""
+
+    like: Sequence[str] = ()
+    unlike: Sequence[str] = ()
+    k: int = 10
+    narrow: Narrow = field(default_factory=Narrow)
+    duplicates: bool = False
+    outliers: bool = False
+    diverse: int | None = None
+    approximate: bool = False
+
+    def check(self) -> None:
+        """RecipeError when it is no question, or two."""
+        kinds = [bool(self.like), self.duplicates, self.outliers, self.diverse is not None]
+        if sum(kinds) != 1:
+            raise RecipeError("ask one thing: a QUERY (a file, a row, a name), --duplicates, --outliers or --diverse N")
+        if self.unlike and not self.like:
+            raise RecipeError("--unlike needs a QUERY that the pictures are to be like")
+        if self.k < 1 or (self.diverse is not None and self.diverse < 1):
+            raise RecipeError("-k and --diverse count pictures, from 1 on")
+
+
+def search(place: str, wanted: Wanted, encoder: Path | None, *, drawn: bool) -> dict[str, Any]:
+    """The answer: `hits`, each with row, path, label, file, similarity (and group), and what there is to say."""
+    wanted.check()
+    index: Index | Database = Database.open(place, encoder) if is_address(place) else Index.open(place, encoder=encoder)
+    if drawn and index.facts["kind"] != "pictures":
+        raise RecipeError(f"--sheet draws pictures, and {index.where!r} is of {index.facts['kind']}; leave it out")
+    if wanted.approximate and isinstance(index, Index):
+        index.speed_up()
+    if wanted.like and len(index):
+        query = asked(index, wanted.like, wanted.unlike)
+        hits = index.find(query.vector, wanted.k, wanted.narrow, query.own)
+    else:
+        hits = [] if wanted.like else _told(index if isinstance(index, Index) else index.fetched(), wanted)
+    found = {"place": index.where, "pictures": len(index), "asked": _asked(wanted), "hits": hits}
+    return {**found, "recall": index.recall, "notes": _notes(index, wanted, hits)}
+
+
+def _told(index: Index, wanted: Wanted) -> list[dict[str, Any]]:
+    """The answers to the questions without a query."""
+    rows: Int[np.ndarray, "M"] = np.flatnonzero(wanted.narrow.rows(index.table))
+    if wanted.duplicates:
+        groups = duplicates(index, rows)
+        return [hit for number, group in enumerate(groups, 1) for hit in _group(index, group, number)]
+    found, likeness = outliers(index, rows, wanted.k) if wanted.outliers else diverse(index, rows, wanted.diverse or 1)
+    return index.told(found, likeness)
+
+
+def _group(index: Index, rows: list[int], number: int) -> list[dict[str, Any]]:
+    """A group of duplicates, each with its cosine to the first."""
+    vectors = index.unit(np.array(rows))
+    digests = index.table["digest"].take(rows).to_pylist()
+    same = {True: "the same file", False: "nearly the same"}
+    told = index.told(np.array(rows), vectors @ vectors[0])
+    kinds = ["", *(same[one in digests[:place]] for place, one in enumerate(digests) if place)]
+    return [{**hit, "group": number, "as": kind} for hit, kind in zip(told, kinds, strict=True)]
+
+
+def _asked(wanted: Wanted) -> str:
+    """The question in words."""
+    if wanted.duplicates:
+        return "pictures that are there more than once"
+    if wanted.outliers:
+        return "pictures that are least like their ten nearest"
+    if wanted.diverse:
+        return "pictures to label next, each unlike those before it"
+    unlike = f", less like {', '.join(wanted.unlike)}" if wanted.unlike else ""
+    return f"pictures like {', '.join(wanted.like)}{unlike}"
+
+
+def _notes(index: Index | Database, wanted: Wanted, hits: list[dict[str, Any]]) -> list[str]:
+    notes = [] if len(index) else ["The index holds no picture."]
+    if not hits and len(index):
+        left = "that the filter leaves " if wanted.narrow else ""
+        notes.append(f"No picture {left}is an answer.")
+    if index.recall is not None and not wanted.narrow:
+        notes.append(f"Not every row was looked at: recall@10 {index.recall:.3f} against the exact search.")
+    elif wanted.approximate:
+        notes.append("Every row was looked at: with so few, or with a filter, that is fast enough.")
+    elif isinstance(index, Index) and len(index) >= MANY:
+        notes.append("--approximate looks at a part of the rows only, and says how much that finds.")
+    gone = sum(not Path(hit["file"]).exists() for hit in hits)
+    if gone:
+        notes.append(f"{gone} of these files are gone; `selfsight embed RUN --prune` takes them out of the index.")
+    return notes
+
+
+def keep(found: dict[str, Any], json_file: Path | None, csv_file: Path | None, sheet: Path | None) -> None:
+    """Write the answer where asked. DiskError when it cannot be written."""
+    rows = [
+        [hit["file"], hit["label"] or "", hit["row"], hit["similarity"], hit.get("group", "")] for hit in found["hits"]
+    ]
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([HEADS, *rows])
+    for file, content in ((json_file, json.dumps(found, indent=1)), (csv_file, text.getvalue())):
+        if file is not None:
+            with _room(file):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                checkpoints.replace_file(file, content.encode("utf-8", "backslashreplace"))
+    if sheet is not None:
+        hits = found["hits"][:DRAWN]
+        captions = [f"{hit['similarity']:.3f} {hit['label'] or hit['path']}" for hit in hits]
+        with _room(sheet):
+            sheet.parent.mkdir(parents=True, exist_ok=True)
+            contact_sheet_of([hit["file"] for hit in hits], captions, sheet, DRAWN)
+
+
+@contextmanager
+def _room(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(f"{str(file)!r} cannot be written ({error.strerror}); choose another place") from error

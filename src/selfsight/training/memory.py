@@ -1,0 +1,55 @@
+"""Bytes: what this process holds, as its system counts them, and what a run is going to hold."""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+__all__ = ["growth", "peak", "resident", "size_of"]
+
+STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def resident() -> float:
+    """What is resident now; where the system does not tell, the most that was."""
+    return _line("VmRSS")
+
+
+def peak() -> float:
+    """The most that was resident so far. On Linux since the program began; getrusage would count its parent in."""
+    return _line("VmHWM")
+
+
+def growth(work: Callable[[], object], device: str = "cpu") -> float:
+    """What `work` adds at its largest. Where the system cannot begin to count anew: to the most so far."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
+        held = torch.cuda.memory_allocated(device)
+        work()
+        return float(torch.cuda.max_memory_allocated(device) - held)
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # glibc: what was freed and is still held would hide what is added
+    with suppress(OSError):
+        RESET.write_text("5")
+    before = resident()
+    work()
+    return peak() - before
+
+
+def size_of(tensors: Iterable[Tensor]) -> float:
+    """Their bytes, each tensor once."""
+    return float(sum(tensor.nbytes for tensor in {id(tensor): tensor for tensor in tensors}.values()))
+
+
+def _line(name: str) -> float:
+    if STATUS.exists():
+        lines = STATUS.read_text().splitlines()
+        return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith(name))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1.0 if sys.platform == "darwin" else 1024.0)

@@ -1,0 +1,122 @@
+"""What several ranks owe each other: to see the same pictures, and to know who is gone when one does not answer."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from torch._C._distributed_c10d import TCPStore
+
+from selfsight import distributed, methods
+from selfsight.data import source
+from selfsight.data.manifest import Manifest, scan
+from selfsight.errors import RunError, SelfsightError, TrainingError
+from selfsight.recipe import Recipe
+
+__all__ = ["agreed", "decided", "watched"]
+
+BEAT = 1.0  # seconds between two signs of life
+SILENCE = 3.0  # seconds without one after which a rank is gone
+STORE = timedelta(seconds=5)  # for torchrun's store to answer
+
+
+def decided(folder: Path) -> tuple[Recipe, Manifest]:
+    """The recipe and the listing that rank 0 has written. RunError where this machine does not see them."""
+    if not (folder / "recipe.yaml").is_file():
+        raise RunError(
+            f"rank {distributed.rank()} sees no run in {str(folder)!r}; put --out on a disk that all machines share"
+        )
+    return Recipe.from_yaml(folder / "recipe.yaml"), Manifest.load(folder / "manifest.parquet")
+
+
+def agreed(data: Sequence[str], recipe: Recipe, manifest: Manifest) -> Manifest:
+    """This rank's own listing of the same pictures: ranks on another machine than rank 0 look for themselves.
+
+    Raises RunError on every rank when one of them sees others; names, contents, labels and parts count.
+    """
+    own, differs = manifest, None
+    if distributed.rank() > 0 and int(os.environ.get("GROUP_RANK", "0")) > 0:
+        try:
+            kind = methods.get(recipe.method).kind
+            listing = source.find(list(data) or recipe.data, **recipe.columns.spelled(), kind=kind)
+            own = scan(listing, use_all=recipe.use_all)
+            differs = manifest.difference(own)
+        except SelfsightError as error:
+            differs = str(error)
+    found = distributed.everyones(differs, patience=distributed.PATIENCE)
+    for rank, said in enumerate(found):
+        if said is not None:
+            what = said.removeprefix("the pictures changed: ").rstrip(".")
+            raise RunError(f"rank {rank} does not see the pictures of rank 0: {what}; give every machine the same DATA")
+    return own
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    """When the ranks can no longer talk to each other, TrainingError names the one that is gone."""
+    if distributed.world() == 1:
+        yield
+        return
+    pulse = Pulse()
+    try:
+        yield
+    except RuntimeError as error:
+        gone = pulse.silent()
+        if not gone:
+            raise
+        raise TrainingError(
+            f"rank {' and rank '.join(map(str, gone))} of {distributed.world()} ended or stands still (its own message "
+            "says why); the last checkpoint is whole: give the same command again"
+        ) from error
+    finally:
+        pulse.stop()
+
+
+class Pulse:
+    """A sign of life of this rank every second, in the store by which the ranks met."""
+
+    def __init__(self) -> None:
+        place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        self._store = TCPStore(*place, is_master=False, wait_for_workers=False, timeout=STORE)
+        self._ended = threading.Event()
+        self._store.set(_key(distributed.rank()), "0")
+        self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """No more signs."""
+        self._ended.set()
+        self._thread.join()
+
+    def silent(self) -> list[int]:
+        """The ranks that give no sign any more; rank 0 where the store is gone, which it keeps."""
+        others = [rank for rank in range(distributed.world()) if rank != distributed.rank()]
+        try:
+            before = self._beats(others)
+            time.sleep(SILENCE)
+            after = self._beats(others)
+        except RuntimeError:
+            return [0]
+        return [rank for rank, old, new in zip(others, before, after, strict=True) if old == new]
+
+    def _beats(self, ranks: Sequence[int]) -> list[bytes]:
+        found: list[bytes] = [self._store.get(_key(rank)) for rank in ranks]
+        return found
+
+    def _beat(self) -> None:
+        count = 0
+        while not self._ended.wait(BEAT):
+            count += 1
+            try:
+                self._store.set(_key(distributed.rank()), str(count))
+            except RuntimeError:  # whoever keeps the store has ended
+                return
+
+
+def _key(rank: int) -> str:
+    return f"selfsight/pulse/{rank}"

@@ -1,0 +1,223 @@
+"""`selfsight search` as people type it: what it finds, what it writes, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_main_job import TINY
+
+import selfsight
+from selfsight import cli
+from selfsight.neighbours import unit
+from selfsight.searching.index import Index
+
+Said = Callable[..., str]
+ODD = ['two\nlines, "quoted".png', "\u202egnp.تصوير.png", "<img src=x onerror=alert(1)>.png", "=cmd.png", "[red].png"]
+
+
+@pytest.fixture(scope="module")
+def home(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on labelled photos, and an index of them with copies, odd names and a picture like no other."""
+    folder = tmp_path_factory.mktemp("search")
+    shutil.copytree(photos, folder / "photos")
+    assert cli.main(["train", str(photos), *TINY, "--for", "2steps", "--out", str(folder / "run"), "--quiet"]) == 0
+    for name in ODD:
+        shutil.copy(photos / "china" / "003.png", folder / "photos" / "china" / name)
+    with Image.open(photos / "flower" / "005.png") as one:
+        one.resize((60, 60), Image.Resampling.BICUBIC).save(folder / "photos" / "flower" / "larger.png")
+    board = np.tile(np.array([[0, 255], [255, 0]], np.uint8), (20, 20))
+    Image.fromarray(board).save(folder / "photos" / "china" / "board.png")
+    assert cli.main(["embed", str(folder / "run"), str(folder / "photos"), "--out", str(folder / "vectors")]) == 0
+    return folder
+
+
+@pytest.fixture
+def search(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Said:
+    """`selfsight search ARGUMENTS` in home: what it printed."""
+    monkeypatch.chdir(home)
+
+    def said(*arguments: object, code: int = 0) -> str:
+        capsys.readouterr()
+        assert cli.main(["search", *map(str, arguments)]) == code
+        shown = capsys.readouterr()
+        return shown.err if code else shown.out
+
+    return said
+
+
+def found(home: Path, *query: str, **options: Any) -> list[str]:
+    return [hit["path"] for hit in selfsight.search(home / "vectors", query, **options)["hits"]]
+
+
+def test_a_file_a_row_and_a_name_ask_the_same(home: Path, search: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = Index.open(home / "vectors")
+    row = index.names.index("flower/010.png")
+    by_row, by_name = found(home, str(row), k=5), found(home, "flower/010.png", k=5)
+    by_file = found(home, str(home / "photos" / "flower" / "010.png"), k=6)
+    assert by_row == by_name == by_file[1:]
+    assert by_file[0] == "flower/010.png"  # a file may be in the index; a row is not its own neighbour
+    lines = search("vectors", row, "-k", 5).splitlines()
+    assert lines[0] == f"pictures like {row}, of 71 in vectors:"
+    assert [line.split("\t")[3] for line in lines[2:]] == by_row
+
+
+def test_several_are_their_mean_and_unlike_counts_half(home: Path) -> None:
+    index = Index.open(home / "vectors")
+    vectors = unit(np.asarray(index.vectors))
+    target = vectors[[2, 40]].mean(axis=0) - 0.5 * vectors[[9]].mean(axis=0)
+    cosines = vectors @ target / np.linalg.norm(target)
+    cosines[[2, 40, 9]] = -np.inf
+    assert found(home, "2", "40", unlike=["9"], k=8) == [index.names[row] for row in np.argsort(-cosines)[:8]]
+
+
+def test_the_lines_of_the_page(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(home)
+    page = (Path(__file__).parents[2] / "docs" / "search.md").read_text("utf-8")
+    exec(page.split("```py\n")[1].split("```")[0], {})
+    assert ".png china" in capsys.readouterr().out
+
+
+def test_filters(home: Path) -> None:
+    assert all(path.startswith("flower/") for path in found(home, "0", label=["flower"], k=99))
+    assert len(found(home, "0", label=["flower", "china"], k=99)) == 70
+    assert set(found(home, "0", path="china/00?.png", k=99)) == {f"china/00{number}.png" for number in range(1, 10)}
+    assert found(home, "0", path="*[red]*") == ["china/[red].png"]
+    answer = selfsight.search(home / "vectors", "0", label=["dog"])
+    assert answer["notes"] == ["No picture that the filter leaves is an answer."]
+
+
+def test_duplicates_are_told_by_the_picture(home: Path, search: Said) -> None:
+    hits = selfsight.search(home / "vectors", duplicates=True)["hits"]
+    groups = [{hit["path"] for hit in hits if hit["group"] == number} for number in (1, 2)]
+    assert groups == [{"china/003.png", *(f"china/{name}" for name in ODD)}, {"flower/005.png", "flower/larger.png"}]
+    assert {hit["as"] for hit in hits} == {"", "the same file", "nearly the same"}
+    assert "nearly the same" in search("vectors", "--duplicates")
+    assert "No picture that the filter leaves" in search("vectors", "--duplicates", "--path", "china/00[1].png")
+
+
+def test_outliers_and_what_to_label_next(home: Path, search: Said) -> None:
+    index = Index.open(home / "vectors")
+    cosines = unit(np.asarray(index.vectors)) @ unit(np.asarray(index.vectors)).T
+    np.fill_diagonal(cosines, -np.inf)
+    likeness = np.sort(cosines, axis=1)[:, -10:].mean(axis=1)
+    lines = [line.split("\t") for line in search("vectors", "--outliers", "-k", 3).splitlines()[2:]]
+    assert [line[3] for line in lines] == [index.names[row] for row in likeness.argsort()[:3]]
+    assert [float(line[1]) for line in lines] == pytest.approx(np.sort(likeness)[:3], abs=1e-3)
+    few = selfsight.search(home / "vectors", diverse=4)["hits"]
+    assert few == selfsight.search(home / "vectors", diverse=4)["hits"]
+    assert len({hit["path"] for hit in few}) == 4
+    assert len(selfsight.search(home / "vectors", diverse=99, label=["china"])["hits"]) == 38
+
+
+def test_odd_names_stay_one_line_and_come_back_whole(home: Path, search: Said, tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.json", "a.csv", "a.png")]
+    shown = search("vectors", "china/003.png", "-k", 6, "--json", files[0], "--csv", files[1], "--sheet", files[2])
+    assert len(shown.splitlines()) == 8
+    assert "two\\nlines" in shown
+    assert "\u202e" not in shown
+    names = {f"china/{name}" for name in ODD}
+    told = json.loads(files[0].read_text())["hits"]
+    assert names <= {hit["path"] for hit in told}
+    with open(files[1], newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["path"] for row in rows] == [hit["file"] for hit in told]
+    assert {Path(row["path"]).name for row in rows} >= set(ODD)
+    assert selfsight.inspect(files[1]).to_dict()["pictures"] == 6  # the table is DATA
+    with Image.open(files[2]) as drawn:
+        assert drawn.size[0] > 600
+
+
+def test_gone_pictures_are_answers_that_say_so(home: Path, search: Said, tmp_path: Path) -> None:
+    picture = home / "photos" / "china" / "020.png"
+    kept = picture.read_bytes()
+    picture.unlink()
+    try:
+        assert "1 of these files are gone" in search(
+            "vectors", "0", "--path", "china/020.png", "--sheet", tmp_path / "a.png"
+        )
+        assert "china/0" in search("vectors", picture)  # its vector is in the index
+    finally:
+        picture.write_bytes(kept)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("vectors", "ask one thing"),
+        ("vectors 3 --outliers", "ask one thing"),
+        ("vectors --unlike 3", "ask one thing"),
+        ("vectors --outliers --unlike 3", "--unlike needs a QUERY"),
+        ("vectors 3 -k 0", "from 1 on"),
+        ("vectors 99", "there is no row 99 in 'vectors': its 71 rows count from 0"),
+        ("vectors nothing.png", "'nothing.png' is neither a file, nor a row of 'vectors', nor the name"),
+        ("vectors vectors/embeddings.json", "not_an_image"),
+        ("nowhere 3", "does not exist"),
+        ("photos 3", "holds no embeddings"),
+        ("vectors 3 --sheet photos", "cannot be written"),
+        ("postgresql://127.0.0.1:1/none 3", "cannot be reached"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(line: str, says: str, search: Said) -> None:
+    said = search(*line.split(), code=2)
+    assert says in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_very_few_pictures(count: int, home: Path, search: Said, tmp_path: Path) -> None:
+    (tmp_path / "few").mkdir()
+    for number in range(2):
+        shutil.copy(home / "photos" / "china" / f"00{number}.png", tmp_path / "few")
+    place = tmp_path / "vectors"
+    assert cli.main(["embed", "run", str(tmp_path / "few"), "--out", str(place)]) == 0
+    for number in range(2 - count):
+        (tmp_path / "few" / f"00{number}.png").unlink()
+    if count:
+        assert cli.main(["embed", "run", "--prune", "--out", str(place)]) == 0
+    else:
+        from selfsight.embedding import store
+
+        stored = store.read(place)
+        store.write(place, (), None, stored.facts, (stored, np.zeros(0, np.int64)))
+    picture = home / "photos" / "china" / "005.png"
+    for question, most in (
+        ([picture], count),
+        (["--outliers"], count if count > 1 else 0),
+        (["--diverse", "3"], count),
+    ):
+        assert len(json.loads(answer(search, place, question, tmp_path))["hits"]) == most
+    assert json.loads(answer(search, place, ["--duplicates"], tmp_path))["hits"] == []
+    if not count:
+        assert "The index holds no picture." in search(place, picture)
+
+
+def answer(search: Said, place: Path, question: list[Any], folder: Path) -> str:
+    search(place, *question, "--json", folder / "answer.json")
+    return (folder / "answer.json").read_text()
+
+
+def test_documents_are_searched_by_documents(
+    documents: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = "--method context --encoder words64 --for 4steps --batch 8 --size 64 --threads 1 --precision fp32 --quiet"
+    run = tmp_path / "run"
+    assert cli.main(["train", str(documents), *quick.split(), "--out", str(run)]) == 0
+    passage = documents / "end" / "040.txt"
+    hits = selfsight.search(run, passage, k=3)["hits"]
+    assert hits[0]["file"] == str(passage)
+    assert hits[0]["similarity"] == pytest.approx(1, abs=1e-4)
+    shutil.copytree(documents, tmp_path / "documents")
+    shutil.copy(passage, tmp_path / "documents" / "end" / "copy.txt")
+    assert cli.main(["embed", str(run), str(tmp_path / "documents"), "--out", str(tmp_path / "vectors")]) == 0
+    assert len(selfsight.search(tmp_path / "vectors", duplicates=True)["hits"]) == 2
+    assert selfsight.search(run, outliers=True, k=2)["hits"]
+    assert cli.main(["search", str(run), "3", "--sheet", str(tmp_path / "a.png")]) == 2
+    assert "--sheet draws pictures" in capsys.readouterr().err
