@@ -38,14 +38,14 @@ def test_context_and_targets_never_meet_and_reach_every_patch(side: int, told: i
     picture, seen = np.zeros((40, 40, 3), np.uint8), np.zeros((2, side * side), int)
     for number in range(400):
         found = regions(picture, keyed(0, number, Purpose.VIEWS))
-        assert found["context"].shape == (known,)
+        assert found["known"].shape == (known,)
         assert found["targets"].shape == (4, told)
-        assert not np.intersect1d(found["context"], found["targets"]).size
+        assert not np.intersect1d(found["known"], found["targets"]).size
         for target in found["targets"]:
             rows, columns = target // side, target % side
             assert (np.ptp(rows) + 1) * (np.ptp(columns) + 1) <= 0.28 * side * side, "one block"
             assert len(np.unique(target)) == told
-        seen[0][found["context"]] += 1
+        seen[0][found["known"]] += 1
         seen[1][np.unique(found["targets"])] += 1
     assert (seen > 0).all(), "borders too"
 
@@ -53,7 +53,7 @@ def test_context_and_targets_never_meet_and_reach_every_patch(side: int, told: i
 def test_a_grid_that_is_all_targets_still_has_a_context() -> None:
     regions = Regions.over(multi_view("ijepa", 32, views=1), (3, 3), 9)
     found = regions(np.zeros((40, 40, 3), np.uint8), keyed(0, 0, Purpose.VIEWS))
-    assert found["context"].shape == (2,)
+    assert found["known"].shape == (2,)
 
 
 def test_loss_equals_its_slow_twin() -> None:
@@ -75,7 +75,7 @@ def test_only_the_context_tells_and_blocks_do_not_see_each_other() -> None:
     method = made("ijepa", **PREDICTOR).eval()
     batch = batch_of(method, pictures(2))
     before = everything(method, batch)
-    known = set(batch["context"][0].tolist())
+    known = set(batch["known"][0].tolist())
     place = next(place for place in range(64) if place not in known)
     top, left = 4 * (place // 8), 4 * (place % 8)
     other = {**batch, "views": batch["views"].clone()}

@@ -89,7 +89,7 @@ class IJEPA(Method):
 
     def project(self, batch: Batch) -> Projections:
         """Encode the context alone; from it tell each block by itself."""
-        context, targets = batch["context"], batch["targets"]  # (B, K), (B, T, M)
+        context, targets = batch["known"], batch["targets"]  # (B, K), (B, T, M)
         vectors = self.encoder.patches(batch["views"][:, 0], keep=context)  # (B, K, D)
         many = [rows.repeat_interleave(self.blocks, dim=0) for rows in (vectors, context)]
         return {"told": self.predictor(*many, targets.flatten(0, 1)).unflatten(0, targets.shape[:2])}  # (B, T, M, D)

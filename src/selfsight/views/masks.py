@@ -108,12 +108,12 @@ class Masked:
         return {**self.views(image, generator), "hidden": self.mask.draw(generator).flatten().astype(np.int64)}
 
 
-SCALE, ASPECT_OF, CONTEXT = (0.15, 0.2), (0.75, 1.5), (0.85, 1.0)  # of targets and of the context, I-JEPA's code
+SCALE, ASPECT_OF, KNOWN = (0.15, 0.2), (0.75, 1.5), (0.85, 1.0)  # of targets and of the context, I-JEPA's code
 
 
 @dataclass(frozen=True)
 class Regions:
-    """Views, and with each picture `targets` (T, M), M patches of each of T blocks, and `context` (K,), none of these.
+    """Views, and with each picture `targets` (T, M), M patches of each of T blocks, and `known` (K,), none of these.
 
     As Assran et al. 2023 (I-JEPA) draw them, but that each block has a size of its own, may touch the border, and that
     all pictures have as many: M is the smallest block's number of patches and K a quarter of all, drawn from the block.
@@ -131,15 +131,13 @@ class Regions:
         return cls(views, grid, blocks, min(height * width for height, width in shapes))
 
     def __call__(self, image: np.ndarray, generator: np.random.Generator) -> dict[str, np.ndarray]:
-        """The arrays of `views` from a picture (H, W, C), `targets` and `context`: int64, ascending."""
+        """The arrays of `views` from a picture (H, W, C), `targets` and `known`: int64, ascending."""
         seen = self.views(image, generator)
         covered = [self._block(generator, SCALE, ASPECT_OF) for _ in range(self.blocks)]
         targets = [np.sort(generator.permutation(np.flatnonzero(one))[: self.told]) for one in covered]
-        rank = 2.0 * np.any(covered, axis=0) - self._block(
-            generator, CONTEXT, (1.0, 1.0)
-        )  # first in it and not covered
+        rank = 2.0 * np.any(covered, axis=0) - self._block(generator, KNOWN, (1.0, 1.0))  # first in it and not covered
         order = np.argsort((rank + 0.5 * generator.random(self.grid)).flatten())
-        return {**seen, "targets": np.stack(targets), "context": np.sort(order[: rank.size // 4])}
+        return {**seen, "targets": np.stack(targets), "known": np.sort(order[: rank.size // 4])}
 
     def _block(
         self, generator: np.random.Generator, scale: tuple[float, float], aspect: tuple[float, float]
