@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Int
 
 from selfsight import checkpoints
+from selfsight.embedding.upkeep import is_there
 from selfsight.errors import DiskError, RecipeError
 from selfsight.searching.database import Database, is_address
 from selfsight.searching.diverse import diverse
@@ -116,7 +117,7 @@ def _notes(index: Index | Database, wanted: Wanted, hits: list[dict[str, Any]]) 
         notes.append("Every row was looked at: with so few, or with a filter, that is fast enough.")
     elif isinstance(index, Index) and len(index) >= MANY:
         notes.append("--approximate looks at a part of the rows only, and says how much that finds.")
-    gone = sum(not Path(hit["file"]).exists() for hit in hits)
+    gone = sum(not is_there(hit["file"]) for hit in hits)
     if gone:
         notes.append(f"{gone} of these files are gone; `selfsight embed RUN --prune` takes them out of the index.")
     return notes
@@ -136,7 +137,7 @@ def keep(found: dict[str, Any], json_file: Path | None, csv_file: Path | None, s
                 checkpoints.replace_file(file, content.encode("utf-8", "backslashreplace"))
     if sheet is not None:
         hits = found["hits"][:DRAWN]
-        captions = [f"{hit['similarity']:.3f} {hit['label'] or hit['path']}" for hit in hits]
+        captions = [f"{hit['row']}: {hit['similarity']:.3f} {hit['label'] or hit['path']}" for hit in hits]
         with _room(sheet):
             sheet.parent.mkdir(parents=True, exist_ok=True)
             contact_sheet_of([hit["file"] for hit in hits], captions, sheet, DRAWN)
