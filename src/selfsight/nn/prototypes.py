@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 from torch.nn.init import trunc_normal_
-
-from selfsight.losses.precision import no_autocast, unit
 
 __all__ = ["Prototypes"]
 
@@ -20,11 +19,11 @@ class Prototypes(nn.Module):
         self.weight = nn.Parameter(trunc_normal_(torch.empty(count, width), std=0.02))
 
     def forward(self, rows: Float[Tensor, "*B P"]) -> Float[Tensor, "*B K"]:
-        """Cosines, in full precision."""
-        with no_autocast(rows):
-            return unit(rows) @ unit(self.weight).T
+        """Cosines, in the precision of the weights."""
+        with torch.autocast(rows.device.type, enabled=False):
+            return normalize(rows.to(self.weight.dtype), dim=-1) @ normalize(self.weight, dim=-1).T
 
     @torch.no_grad()
     def normalise(self) -> None:
         """Bring the directions to length 1 again: what an optimizer's step is worth then does not depend on it."""
-        self.weight.copy_(unit(self.weight))
+        self.weight.copy_(normalize(self.weight, dim=-1))
