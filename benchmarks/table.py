@@ -13,9 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import beside_lightly
 import browse
 import cards
 import collapse
+import dcl
 import embed
 import end_to_end
 import evaluation
@@ -82,6 +84,8 @@ TABLES = {
     "start_up": start_up.table,
     "vdvs": vdvs.table,
     "supcon": supcon.table,
+    "beside_lightly": beside_lightly.table,
+    "dcl": dcl.table,
     "views": views,
 }
 
