@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from browsing_parts import NASTY, Running
 from PIL import Image
-from playwright.sync_api import Browser, BrowserType, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from selfsight.browsing import static
 from selfsight.browsing.payloads import Payloads
@@ -23,21 +23,12 @@ Open = Callable[..., Page]
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[BrowserType]:
-    with sync_playwright() as driver:
-        yield driver.chromium
-
-
-def launched(chromium: BrowserType, *arguments: str) -> Browser:
+def browser() -> Iterator[Browser]:
     assert CHROMIUM, "these tests need Debian's chromium: apt-get install chromium"
-    return chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *arguments])
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: BrowserType) -> Iterator[Browser]:
-    started = launched(chromium)
-    yield started
-    started.close()
+    with sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
 
 
 def bad(said: ConsoleMessage) -> bool:
@@ -282,13 +273,11 @@ def test_an_export_works_from_a_disk(visit: Open, running: Running, tmp_path: Pa
     assert saved(saving).count(",mine\n") == 64
 
 
-def test_without_webgl_the_map_is_drawn_all_the_same(chromium: BrowserType, running: Running) -> None:
-    browser = launched(chromium, "--disable-3d-apis")
-    page = browser.new_page(viewport={"width": 1280, "height": 800})
-    page.goto(running.address)
-    painted(page)
-    page.keyboard.press("p")
-    page.wait_for_timeout(200)
+@pytest.mark.parametrize("webgl", [True, False])
+def test_dots_are_drawn_with_webgl_and_without(visit: Open, running: Running, webgl: bool) -> None:
+    page = visit(f"{running.address}/#webgl" if webgl else "")
+    page.keyboard.press("p")  # dots alone
+    page.wait_for_timeout(300)
     seen = pixels(page)
-    assert (np.abs(seen - seen[40, 300]).sum(axis=2) > 60).mean() > 0.0002
-    browser.close()
+    assert 0.0002 < (np.abs(seen - seen[40, 300]).sum(axis=2) > 60).mean() < 0.05
+    assert page.locator(".points").evaluate("canvas => canvas.getContext('2d') === null") == webgl

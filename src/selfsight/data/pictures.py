@@ -71,11 +71,11 @@ class Pictures:
         if self._far:
             self._follow(row)
         candidates = self.train if among is None else among
-        generator = keyed(0, row, Purpose.REPLACEMENT)
-        used = row
+        generator, used = None, row
         for _ in range(TRIES):
             if (picture := self._try(used)) is not None:
                 return picture, used
+            generator = generator or keyed(0, row, Purpose.REPLACEMENT)
             used = int(candidates[generator.integers(len(candidates))])
         self._note()
         raise TrainingError(

@@ -40,21 +40,22 @@ export const css = (rgb) => `rgb(${rgb.join(" ")})`;
 
 /** RGBA of every picture, 4 N bytes; where something is selected, the rest is faint. */
 export function paint(column, selected, some, dark) {
-  const rgba = new Uint8Array(4 * column.data.length);
+  const { data, low, high } = column;
   const numbers = column.kind === "number";
-  const span = column.high - column.low || 1;
-  const steps = 256;
-  const table = numbers
-    ? Array.from({ length: steps }, (_, place) => ofShare(place / (steps - 1), dark))
+  const shades = numbers
+    ? Array.from({ length: 256 }, (_, place) => ofShare(place / 255, dark))
     : column.values.map((_, place) => ofClass(place, dark));
-  const grey = ofClass(NONE, dark);
-  for (let id = 0; id < column.data.length; id++) {
-    const value = column.data[id];
-    const known = numbers ? !Number.isNaN(value) : value !== NONE;
-    const place = numbers ? Math.round(((value - column.low) / span) * (steps - 1)) : value;
-    const colour = known ? table[Math.max(0, Math.min(table.length - 1, place))] : grey;
-    rgba.set(colour, 4 * id);
-    rgba[4 * id + 3] = some && !selected[id] ? 28 : known ? 225 : 120;
+  const packed = (alpha) => Uint32Array.from(shades, ([red, green, blue]) => red | (green << 8) | (blue << 16) | (alpha << 24));
+  const [strong, faint] = [packed(225), packed(28)];
+  const [red, green, blue] = ofClass(NONE, dark);
+  const grey = red | (green << 8) | (blue << 16);
+  const span = 255 / (high - low || 1);
+  const rgba = new Uint32Array(data.length); // little-endian, as all that runs browsers is
+  for (let id = 0; id < data.length; id++) {
+    const value = data[id];
+    const away = some && !selected[id];
+    const place = numbers ? Math.round((value - low) * span) : value;
+    rgba[id] = place >= 0 ? (away ? faint : strong)[place] : grey | ((away ? 28 : 120) << 24); // NaN is not >= 0 either
   }
-  return rgba;
+  return new Uint8Array(rgba.buffer);
 }

@@ -134,7 +134,7 @@ function runs(sides) {
 
 function listen() {
   store.addEventListener("selection", () => {
-    recolour();
+    requestAnimationFrame(recolour); // a task of its own
     at("chosen").textContent = store.chosen ? store.chosen.toLocaleString("en") : "";
     if (current() === "selection") tab("selection");
     const toggle = document.querySelector(".toggle");

@@ -1,4 +1,7 @@
-/** Points on a canvas: WebGL 2 where there is one, else plain pixels. A point is a round dot of one colour. */
+/**
+ * Points on a canvas: by WebGL 2 where a graphics card does it, else as plain pixels, which a processor puts faster. The
+ * address's #webgl asks for WebGL all the same. A point is a dot of one colour.
+ */
 const VERTEX = `#version 300 es
 in vec2 before; in vec2 now; in vec4 colour;
 uniform vec2 centre; uniform vec2 scale; uniform float size; uniform float share;
@@ -17,8 +20,19 @@ void main() {
 }`;
 
 export function pointsOn(canvas) {
-  const gl = canvas.getContext("webgl2", { antialias: false, alpha: true });
+  const card = location.hash === "#webgl" || hasCard();
+  const gl = card ? canvas.getContext("webgl2", { antialias: false, alpha: true }) : null;
   return gl ? new Shaded(canvas, gl) : new Plain(canvas);
+}
+
+/** Whether WebGL is not merely computed by the processor. */
+function hasCard() {
+  const gl = document.createElement("canvas").getContext("webgl2");
+  if (!gl) return false;
+  const told = gl.getExtension("WEBGL_debug_renderer_info");
+  const name = String(gl.getParameter(told ? told.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
+  gl.getExtension("WEBGL_lose_context")?.loseContext();
+  return !/swiftshader|llvmpipe|softpipe|software|basic render/i.test(name);
 }
 
 class Shaded {
@@ -107,18 +121,23 @@ class Plain {
     const { width, height } = canvas;
     context.clearRect(0, 0, width, height);
     if (!now.length || !rgba || !width || !height) return;
-    const image = context.createImageData(width, height);
-    const pixels = new Uint32Array(image.data.buffer);
+    if (this.image?.width !== width || this.image.height !== height) this.image = context.createImageData(width, height);
+    const pixels = new Uint32Array(this.image.data.buffer).fill(0);
     const colours = new Uint32Array(rgba.buffer);
     const ratio = width / canvas.clientWidth;
     const side = Math.max(1, Math.round(size * ratio * 0.85));
+    const scale = view.scale * ratio;
+    const right = width / 2 - view.x * scale - side / 2 + 0.5;
+    const down = height / 2 + view.y * scale - side / 2 + 0.5;
     for (let id = 0; id < colours.length; id++) {
-      const left = Math.round(width / 2 + (now[2 * id] - view.x) * view.scale * ratio - side / 2);
-      const top = Math.round(height / 2 - (now[2 * id + 1] - view.y) * view.scale * ratio - side / 2);
+      const left = Math.floor(right + now[2 * id] * scale);
+      const top = Math.floor(down - now[2 * id + 1] * scale);
       if (!(left > -side && top > -side && left < width && top < height)) continue;
+      const first = Math.max(0, left);
+      const last = Math.min(width, left + side);
       for (let y = Math.max(0, top); y < Math.min(height, top + side); y++)
-        pixels.fill(colours[id], y * width + Math.max(0, left), y * width + Math.min(width, left + side));
+        for (let place = y * width + first; place < y * width + last; place++) pixels[place] = colours[id];
     }
-    context.putImageData(image, 0, 0);
+    context.putImageData(this.image, 0, 0);
   }
 }
