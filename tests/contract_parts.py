@@ -37,6 +37,7 @@ SIZE, BATCH = 32, 8  # 64 pictures make 8 steps an epoch
 STEPS, CUT = 20, 11  # two and a half epochs, cut in the middle of the second
 FILES = ("method.safetensors", "optimizer.safetensors")
 OFTEN = {"reassign": 1}  # where a hook would wait for several epochs, so that a short run meets it
+SHALLOW = {"decoder_width": 96, "decoder_depth": 2, "predictor_depth": 2}  # small transformers behind the encoder
 NARROW = {"hidden": 64, "width": 64, "predictor_hidden": 16}  # heads that may be thousands wide, as `hidden` tells
 
 
@@ -72,7 +73,7 @@ def recipe_of(name: str, folder: Path, manifest: Manifest, **changes: Any) -> Re
 def short(name: str) -> dict[str, Any]:
     """Those settings of the method that a short run of a tiny encoder needs to be others."""
     own = methods.settings(methods.get(name))
-    return {key: value for key, value in (OFTEN | (NARROW if "hidden" in own else {})).items() if key in own}
+    return {key: value for key, value in (OFTEN | SHALLOW | (NARROW if "hidden" in own else {})).items() if key in own}
 
 
 def trainer_of(recipe: Recipe, manifest: Manifest, folder: Path, *, workers: int = 0, save: float = 0.0) -> Trainer:

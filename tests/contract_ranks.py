@@ -31,7 +31,7 @@ def run(rank: int, world: int, port: int, photos: Path, recipe_file: Path, folde
     torch.set_default_dtype(torch.float64)
     Tensor.float = Tensor.double  # type: ignore[method-assign]
     recipe = replace(Recipe.from_yaml(recipe_file), world=world, micro_batch=micro)
-    trainer = trainer_of(recipe, everything_scanned(photos), folder, workers=rank)
+    trainer = trainer_of(recipe, everything_scanned(photos), folder, workers=rank, save=3600.0)
     method = freeze_norms(trainer.method)
     gradients: dict[str, Tensor] = {}
     seen: list[list[int]] = []

@@ -114,6 +114,7 @@ def test_torchrun_trains_as_one_process_does(photos: Path, tmp_path: Path) -> No
     assert not list(two.rglob("*.tmp-*"))
     assert sorted(path.name for path in (two / "encoder").iterdir()) == [
         "config.json",
+        "digests.json",
         "model.safetensors",
         "preprocess.json",
     ]

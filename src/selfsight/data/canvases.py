@@ -38,6 +38,7 @@ class Canvases:
         self._starts = _starts(manifest, format)
         self._known: set[int] = set()  # rows whose checksum was right
         self._end, self._handle = 0, -1
+        self._bytes: np.ndarray | None = None  # of the file, where it can be mapped
         with suppress(OSError):
             self._open(cache.folder() / _name(manifest, format))
 
@@ -50,8 +51,8 @@ class Canvases:
         self._handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if os.fstat(self._handle).st_size < whole:
             os.ftruncate(self._handle, whole)
-        self._bytes = np.frombuffer(mmap.mmap(self._handle, whole, prot=mmap.PROT_READ), np.uint8)
-        self._marks = self._bytes[: MARK.itemsize * len(self._manifest)].view(MARK)
+        pixels = np.frombuffer(mmap.mmap(self._handle, whole, prot=mmap.PROT_READ), np.uint8)
+        self._marks, self._bytes = pixels[: MARK.itemsize * len(self._manifest)].view(MARK), pixels
 
     def __del__(self) -> None:
         if self._handle >= 0:
@@ -59,7 +60,7 @@ class Canvases:
 
     def get(self, row: int) -> np.ndarray | None:
         """The picture of a row, if it is here. Nobody can write to it."""
-        if self._handle < 0:
+        if self._bytes is None:
             return None
         start, shape = self._starts[row], self._shape(row)
         pixels = self._bytes[start : start + math.prod(shape) * self._format.itemsize]
@@ -72,7 +73,7 @@ class Canvases:
     def keep(self, row: int, picture: np.ndarray) -> None:
         """Keep it where there is room. Raises OSError when the disk is full after all, and then keeps nothing more."""
         fits = picture.shape == self._shape(row) and picture.dtype == self._format
-        if self._handle < 0 or not fits or self._starts[row + 1] > self._end:
+        if self._bytes is None or not fits or self._starts[row + 1] > self._end:
             return
         pixels = np.ascontiguousarray(picture)
         try:

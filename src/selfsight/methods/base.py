@@ -25,7 +25,7 @@ from selfsight.nn.encoder import Encoder
 from selfsight.recipe import Amount, Count, Decay, Part, Portion, Positive, Several, Whole, Within
 from selfsight.views.draw import Views
 
-__all__ = ["Batch", "Epoch", "Facts", "Group", "Method", "Prepared", "Projections", "Terms", "Training"]
+__all__ = ["Batch", "Epoch", "Facts", "Group", "Method", "Prepared", "Projections", "Terms", "Training", "waiting"]
 __all__ += ["Amount", "Count", "Decay", "Part", "Portion", "Positive", "Several", "Whole", "Within"]
 
 Batch = dict[str, Tensor]
@@ -125,6 +125,12 @@ class Group:
     momentum: float | None = None  # None: the optimizer's
     start: float = 0.0  # progress in [0, 1]
     constant: bool = False  # the rate stays at its peak: neither warmed up nor lowered
+
+
+def waiting(method: nn.Module, late: nn.Parameter, start: float) -> list[Group]:
+    """What a method trains, with one parameter that stays as it is before `start` (progress in [0, 1])."""
+    others = [p for p in method.parameters() if p.requires_grad and p is not late]
+    return [Group(others), Group([late], start=start)]
 
 
 class Method(nn.Module, ABC):

@@ -45,7 +45,7 @@ class Watched:
 
 
 def _moving(method: Method) -> Iterator[tuple[str, list[Tensor]]]:
-    yield "moved", [p.detach() for p in method.product.parameters() if p.requires_grad]
+    yield "moved", [p.detach() for p in method.encoder.parameters() if p.requires_grad]
     followers: list[str] = []
     for name, module in method.named_modules():
         if not name or name.split(".")[0] == "encoder" or any(name.startswith(f"{one}.") for one in followers):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import exp, log, sqrt
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Bool
@@ -11,7 +12,7 @@ from jaxtyping import Bool
 from selfsight.errors import RecipeError
 from selfsight.views.draw import Views
 
-__all__ = ["Blocks", "Masked"]
+__all__ = ["Blocks", "Masked", "Regions", "Scattered"]
 
 ASPECT = 0.3  # the flattest block is 0.3 times as high as wide, the steepest the reverse; BEiT's code
 TRIES = 10  # blocks that are proposed before the mask stays as it is; BEiT's code
@@ -67,12 +68,91 @@ class Blocks:
 
 
 @dataclass(frozen=True)
+class Scattered:
+    """Patches here and there, always as many (He et al. 2022, MAE)."""
+
+    grid: tuple[int, int]  # height and width, patches
+    count: int  # hidden patches
+
+    @classmethod
+    def over(cls, grid: tuple[int, int], share: float) -> Scattered:
+        """Masks that leave floor((1 - share) L) of L patches. RecipeError where none or all would be left."""
+        places = grid[0] * grid[1]
+        left = int(places * (1 - share))
+        if not 0 < left < places:
+            raise RecipeError(f"a share of {share} hides {places - left} of {places} patches; hide some and leave some")
+        return cls(grid, places - left)
+
+    def draw(self, generator: np.random.Generator) -> Bool[np.ndarray, "h w"]:
+        """A mask: True is hidden."""
+        hidden = np.zeros(self.grid, bool)
+        hidden.flat[generator.permutation(hidden.size)[: self.count]] = True
+        return hidden
+
+
+class Mask(Protocol):
+    """What draws which patches are hidden."""
+
+    def draw(self, generator: np.random.Generator) -> Bool[np.ndarray, "h w"]: ...
+
+
+@dataclass(frozen=True)
 class Masked:
     """Views, and with each picture the fact `hidden` (L,) int64: 1 where a patch is hidden."""
 
     views: Views
-    mask: Blocks
+    mask: Mask
 
     def __call__(self, image: np.ndarray, generator: np.random.Generator) -> dict[str, np.ndarray]:
         """The arrays of `views` from a picture (H, W, C), and `hidden`."""
         return {**self.views(image, generator), "hidden": self.mask.draw(generator).flatten().astype(np.int64)}
+
+
+SCALE, ASPECT_OF, KNOWN = (0.15, 0.2), (0.75, 1.5), (0.85, 1.0)  # of targets and of the context, I-JEPA's code
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Views, and with each picture `targets` (T, M), M patches of each of T blocks, and `known` (K,), none of these.
+
+    As Assran et al. 2023 (I-JEPA) draw them, but that each block has a size of its own, may touch the border, and that
+    all pictures have as many: M is the smallest block's number of patches and K a quarter of all, drawn from the block.
+    """
+
+    views: Views
+    grid: tuple[int, int]  # height and width, patches
+    blocks: int
+    told: int  # M: patches of the smallest target block
+
+    @classmethod
+    def over(cls, views: Views, grid: tuple[int, int], blocks: int) -> Regions:
+        """With the smallest block that targets may be."""
+        shapes = [_shape(grid, SCALE[0], aspect) for aspect in np.linspace(*ASPECT_OF, 301).tolist()]
+        return cls(views, grid, blocks, min(height * width for height, width in shapes))
+
+    def __call__(self, image: np.ndarray, generator: np.random.Generator) -> dict[str, np.ndarray]:
+        """The arrays of `views` from a picture (H, W, C), `targets` and `known`: int64, ascending."""
+        seen = self.views(image, generator)
+        covered = [self._block(generator, SCALE, ASPECT_OF) for _ in range(self.blocks)]
+        targets = [np.sort(generator.permutation(np.flatnonzero(one))[: self.told]) for one in covered]
+        rank = 2.0 * np.any(covered, axis=0) - self._block(generator, KNOWN, (1.0, 1.0))  # first in it and not covered
+        order = np.argsort((rank + 0.5 * generator.random(self.grid)).flatten())
+        return {**seen, "targets": np.stack(targets), "known": np.sort(order[: rank.size // 4])}
+
+    def _block(
+        self, generator: np.random.Generator, scale: tuple[float, float], aspect: tuple[float, float]
+    ) -> Bool[np.ndarray, "h w"]:
+        size, form, down, along = generator.random(4).tolist()
+        share, ratio = scale[0] + size * (scale[1] - scale[0]), aspect[0] + form * (aspect[1] - aspect[0])
+        height, width = _shape(self.grid, share, ratio)
+        top, left = int(down * (self.grid[0] - height + 1)), int(along * (self.grid[1] - width + 1))
+        block = np.zeros(self.grid, bool)
+        block[top : top + height, left : left + width] = True
+        return block
+
+
+def _shape(grid: tuple[int, int], scale: float, aspect: float) -> tuple[int, int]:
+    """Height and width of a block: a share of the grid, never the whole of a side."""
+    area = int(scale * grid[0] * grid[1])
+    sides = round(sqrt(area * aspect)), round(sqrt(area / aspect))
+    return min(sides[0], grid[0] - 1), min(sides[1], grid[1] - 1)

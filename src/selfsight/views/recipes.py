@@ -79,7 +79,9 @@ class MultiView:
 # Sources: SimCLR, google-research/simclr data_util.py, and its README for CIFAR-10 (strength 0.5, no blur); MoCo,
 # facebookresearch/moco main_moco.py (v1, v2) and its CIFAR-10 notebook; SupCon, HobbitLong/SupContrast (the paper's
 # AutoAugment for large pictures is not here); BYOL, whose views Barlow Twins, VICReg and MoCo v3 share, solo-learn's
-# asymmetric.yaml for small pictures; VICReg, solo-learn's vicreg.yaml for small pictures; LeJEPA, rbalestr-lab/lejepa.
+# asymmetric.yaml for small pictures; VICReg, solo-learn's vicreg.yaml for small pictures; LeJEPA, rbalestr-lab/lejepa;
+# DINO, facebookresearch/dino main_dino.py, for small pictures without the blur; SwAV, facebookresearch/swav; I-JEPA,
+# facebookresearch/ijepa.
 _SIMCLR_SMALL = Recipe((0.08, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), jitter_chance=0.8, grey=0.2)
 _SIMCLR = Recipe((0.08, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), jitter_chance=0.8, grey=0.2, blur=0.5)
 _MOCO_SMALL = _SIMCLR_SMALL  # the notebook's row is the same
@@ -99,6 +101,12 @@ _BYOL_SMALL = (replace(_BYOL_FIRST, blur=0.0), replace(_BYOL_FIRST, blur=0.0, so
 _VICREG_SMALL = replace(_BYOL_FIRST, area=(0.2, 1.0), blur=0.0, solarise=0.1)
 _LEJEPA = replace(_BYOL_FIRST, area=(0.3, 1.0), blur=0.5, solarise=0.2)
 _LEJEPA_LOCAL = replace(_LEJEPA, area=(0.05, 0.3))
+_DINO = tuple(replace(one, area=(0.4, 1.0)) for one in _BYOL)
+_DINO_SMALL = tuple(replace(one, area=(0.4, 1.0)) for one in _BYOL_SMALL)
+_DINO_LOCAL = replace(_BYOL_FIRST, area=(0.05, 0.4), blur=0.5)
+_SWAV, _SWAV_SMALL = replace(_SIMCLR, area=(0.14, 1.0)), replace(_SIMCLR_SMALL, area=(0.14, 1.0))
+_SWAV_LOCAL, _SWAV_LOCAL_SMALL = (replace(one, area=(0.05, 0.14)) for one in (_SWAV, _SWAV_SMALL))
+_IJEPA = Recipe((0.3, 1.0), flip=0.0)
 
 
 def _keep_colour(recipe: Recipe) -> Recipe:
@@ -124,6 +132,11 @@ RECIPES: dict[str, tuple[Rows, Rows]] = {  # name: (up to SMALL pixels, larger)
     "vicreg": (_VICREG_SMALL, _BYOL),
     "lejepa": (_LEJEPA, _LEJEPA),
     "lejepa-local": (_LEJEPA_LOCAL, _LEJEPA_LOCAL),
+    "dino": (_DINO_SMALL, _DINO),
+    "dino-local": (replace(_DINO_LOCAL, blur=0.0), _DINO_LOCAL),
+    "swav": (_SWAV_SMALL, _SWAV),
+    "swav-local": (_SWAV_LOCAL_SMALL, _SWAV_LOCAL),
+    "ijepa": (_IJEPA, _IJEPA),
 }
 
 

@@ -1,0 +1,48 @@
+"""A narrow transformer that tells from some patches what is at others: MAE's decoder, I-JEPA's predictor."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.init import normal_, xavier_uniform_, zeros_
+
+from selfsight.errors import RecipeError
+from selfsight.nn.positions import waves
+
+__all__ = ["Predictor"]
+
+
+class Predictor(nn.Module):
+    """(B, K, D) vectors of patches, where they are, and M places asked for -> (B, M, out).
+
+    One learned vector stands at each asked place; all know where they are. Norms come before layers.
+    """
+
+    places: Float[Tensor, "L W"]
+
+    def __init__(self, inside: int, out: int, grid: tuple[int, int], *, width: int, depth: int, heads: int) -> None:
+        super().__init__()
+        if width % 4 or width % heads:
+            raise RecipeError(f"{width} cannot be shared out to {heads} heads and four kinds of waves; use multiples")
+        self.enter = nn.Linear(inside, width)
+        self.token = nn.Parameter(normal_(torch.empty(width), std=0.02))
+        self.register_buffer("places", waves(grid, width))
+        layer = partial(nn.TransformerEncoderLayer, width, heads, 4 * width, dropout=0.0, activation="gelu")
+        self.layers = nn.Sequential(*(layer(batch_first=True, norm_first=True) for _ in range(depth)))
+        self.norm, self.leave = nn.LayerNorm(width), nn.Linear(width, out)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                xavier_uniform_(module.weight)
+                zeros_(module.bias)
+
+    def forward(
+        self, vectors: Float[Tensor, "B K D"], where: Int[Tensor, "B K"], asked: Int[Tensor, "B M"]
+    ) -> Float[Tensor, "B M Q"]:
+        """Enter, join the asked places, look around, leave with what is at these."""
+        known = self.enter(vectors) + self.places[where]
+        tokens = torch.cat([known, self.token + self.places[asked]], dim=1)
+        told: Tensor = self.leave(self.norm(self.layers(tokens)[:, where.shape[1] :]))
+        return told
