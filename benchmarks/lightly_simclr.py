@@ -59,9 +59,9 @@ class SimCLR(nn.Module):
         return projections
 
 
-def loader(folder: Path, *, size: int, batch: int, workers: int) -> DataLoader[object]:
+def loader(folder: Path, *, size: int, batch: int, workers: int, transform: object = None) -> DataLoader[object]:
     """Pairs of views of the pictures below `folder`, shuffled, full batches only."""
-    dataset = LightlyDataset(str(folder), transform=SimCLRTransform(input_size=size))
+    dataset = LightlyDataset(str(folder), transform=transform or SimCLRTransform(input_size=size))
     return DataLoader(dataset, batch_size=batch, shuffle=True, drop_last=True, num_workers=workers)
 
 

@@ -3,8 +3,8 @@
     python benchmarks/second_epoch.py [--pictures 5000] [--size 64] [--batch 128] [--rounds 3] [--json FILE]
 
 SimCLR with a ResNet-18 on JPEGs of 500 x 375 pixels, `selfsight train` as users run it, for two epochs with an empty
-cache of decoded pictures. Images/s of each epoch come from the looks in the run's own timing.jsonl, beginning with the
-second look of each, so that start-up is left out of both. In turns with it the bare step of end_to_end.py.
+cache of decoded pictures. Images/s of each epoch come from the looks in the run's own timing.jsonl, from the first look
+of each on, so that start-up is left out of both. In turns with it the bare step of end_to_end.py.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         )
         share = asked.pictures // asked.batch // LOOKS  # steps between two looks; an epoch in whole looks
         steps = 2 * LOOKS * share
-        bench = Bench(str(folder), scratch, asked.size, asked.batch, steps, share, asked.precision, asked.threads, "1h")
+        sizes = {"size": asked.size, "batch": asked.batch, "steps": steps, "short": share}
+        fixed = {"precision": asked.precision, "threads": asked.threads, "save_every": "1h"}
+        bench = Bench(folder=str(folder), scratch=scratch, encoder="resnet18", **sizes, **fixed)
         alone(plan, bench)
         for _ in range(asked.rounds):
             first, second, kept = epochs(bench)

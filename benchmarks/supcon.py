@@ -23,6 +23,7 @@ import csv
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -119,21 +120,39 @@ def cross_entropy(run: Any) -> tuple[Any, Any]:
     import torch
     from torch.nn.functional import cross_entropy as loss_of
 
+    from selfsight.data.manifest import Manifest
+    from selfsight.training.build import method_of
+
+    recipe, manifest = run.recipe, Manifest.load(run.folder / "manifest.parquet")
+    method = method_of(recipe)
+    torch.manual_seed(recipe.seed)
+    model = torch.nn.Sequential(method.encoder, torch.nn.Linear(method.encoder.width, len(manifest.classes))).train()
+
+    def loss(batch: Any, progress: float) -> Any:
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
+            logits = model(batch["views"].flatten(0, 1))
+        return loss_of(logits.float(), batch["label"].repeat_interleave(batch["views"].shape[1]))
+
+    learn(run, method, model, loss)
+    return model[0].eval(), model[1].eval()
+
+
+def learn(run: Any, method: Any, model: Any, loss: Callable[[Any, float], Any]) -> None:
+    """Train `model` by a loss of batch and progress on the batches of the run of `method`, with its optimizer."""
+    import torch
+
     from selfsight.data.loader import Loader
     from selfsight.data.manifest import Manifest
     from selfsight.data.order import permuted
     from selfsight.data.pictures import pictures_of
     from selfsight.methods.base import Group, Training
     from selfsight.training import optimizers, schedule, session
-    from selfsight.training.build import method_of
 
     recipe, manifest = run.recipe, Manifest.load(run.folder / "manifest.parquet")
     torch.set_num_threads(recipe.threads)
-    method = method_of(recipe)
-    torch.manual_seed(recipe.seed)
-    model = torch.nn.Sequential(method.encoder, torch.nn.Linear(method.encoder.width, len(manifest.classes))).train()
     training = Training(recipe.optimizer, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
-    optimizer = optimizers.build([Group([*model.parameters()])], training, recipe.lr)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = optimizers.build([Group(parameters)], training, recipe.lr)
     rows = manifest.train_rows()
     known, labels = pictures_of(recipe, manifest), torch.from_numpy(manifest.labels[rows])
     loader = Loader(known, rows, labels, method.views(recipe.size), seed=recipe.seed, workers=session.WORKERS)
@@ -143,34 +162,43 @@ def cross_entropy(run: Any) -> tuple[Any, Any]:
         progress = step / recipe.steps
         optimizers.set_rate(optimizer, recipe.lr * schedule.rate(progress, recipe.warmup), progress)
         optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
-            logits = model(batch["views"].flatten(0, 1))
-        loss_of(logits.float(), batch["label"].repeat_interleave(batch["views"].shape[1])).backward()
+        loss(batch, progress).backward()
         optimizer.step()
     loader.close()
-    return model[0].eval(), model[1].eval()
 
 
 def scored(run: Any, encoder: Any, classifier: Any = None) -> dict[str, Any]:
     """Which test pictures the linear probe of `selfsight evaluate` names rightly, and which the classifier does."""
-    import numpy as np
     import torch
 
-    from selfsight.data.manifest import Manifest
-    from selfsight.data.pictures import pictures_of
-    from selfsight.embedding.embed import embed
     from selfsight.evaluation import linear
-    from selfsight.evaluation.task import pose
 
-    recipe, manifest = run.recipe, Manifest.load(run.folder / "manifest.parquet")
-    features, rows = embed(encoder, pictures_of(recipe, manifest), manifest.every_row(), size=recipe.size)
-    task = pose(manifest.labels[rows], manifest.groups[rows], manifest.test[rows], manifest.classes)
+    features, task = posed(run, encoder)
     test = features[task.test]
     found = linear.measure(features[task.train], task.train_labels, task.train_groups, test, task.test_labels)
     right = {"probe": found.correct}
     if classifier is not None:
         with torch.no_grad():
             right["classifier"] = classifier(torch.from_numpy(test)).argmax(dim=1).numpy() == task.test_labels
+    return noted(task, right)
+
+
+def posed(run: Any, encoder: Any) -> tuple[Any, Any]:
+    """Vectors of the run's pictures, and what is asked of them."""
+    from selfsight.data.manifest import Manifest
+    from selfsight.data.pictures import pictures_of
+    from selfsight.embedding.embed import embed
+    from selfsight.evaluation.task import pose
+
+    recipe, manifest = run.recipe, Manifest.load(run.folder / "manifest.parquet")
+    features, rows = embed(encoder, pictures_of(recipe, manifest), manifest.every_row(), size=recipe.size)
+    return features, pose(manifest.labels[rows], manifest.groups[rows], manifest.test[rows], manifest.classes)
+
+
+def noted(task: Any, right: dict[str, Any]) -> dict[str, Any]:
+    """Which test pictures were named rightly, in few letters."""
+    import numpy as np
+
     return {
         "labelled": len(task.train),
         "test": len(task.test),

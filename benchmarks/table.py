@@ -13,21 +13,28 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import beside_lightly
+import browse
 import cards
 import collapse
+import dcl
 import embed
 import end_to_end
 import evaluation
 import gradcache
 import interval_coverage
 import killsweep
+import listing
 import monitors
 import neighbours
 import nt_xent
 import onnx_runtime
 import postgres
 import quality
+import ranks
 import search
+import second_epoch
+import serve
 import start_up
 import supcon
 import time_to_quality
@@ -57,6 +64,8 @@ TABLES = {
     "embed": embed.table,
     "evaluation": evaluation.table,
     "killsweep": killsweep.table,
+    "listing": listing.table,
+    "browse": browse.table,
     "cards": cards.table,
     "interval_coverage": interval_coverage.table,
     "gradcache": gradcache.table,
@@ -68,10 +77,15 @@ TABLES = {
     "monitors": monitors.table,
     "postgres": postgres.table,
     "quality": quality.table,
+    "ranks": ranks.table,
+    "second_epoch": second_epoch.table,
     "search": search.table,
+    "serve": serve.table,
     "start_up": start_up.table,
     "vdvs": vdvs.table,
     "supcon": supcon.table,
+    "beside_lightly": beside_lightly.table,
+    "dcl": dcl.table,
     "views": views,
 }
 

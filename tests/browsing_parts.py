@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import threading
 import time
@@ -34,12 +35,14 @@ TINY = {"encoder": "test_resnet", "size": 32, "batch": 16, "precision": "fp32", 
 
 @pytest.fixture(scope="session")
 def browsed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two steps on 64 pictures, five of them with awkward names; its index is in RUN/embeddings."""
+    """A run of two steps on 64 pictures, five of them with awkward names, with its index and a classifier."""
     home = tmp_path_factory.mktemp("browse")
     photos = write_pictures(home / "photos")
     for number, name in enumerate(NASTY):
         (photos / "china" / f"{number:03d}.png").rename(photos / "china" / name)
+    shutil.copy(photos / "flower" / "031.png", photos / "flower" / "030.png")  # a duplicate
     selfsight.train(str(photos), method="simclr", length="2steps", out=home / "run", **TINY)
+    selfsight.classify(home / "run", str(photos / "flower"), out=home / "named.csv")  # leaves a classifier in the run
     Index.open(home / "run")
     return home / "run"
 

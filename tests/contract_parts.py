@@ -37,6 +37,7 @@ SIZE, BATCH = 32, 8  # 64 pictures make 8 steps an epoch
 STEPS, CUT = 20, 11  # two and a half epochs, cut in the middle of the second
 FILES = ("method.safetensors", "optimizer.safetensors")
 OFTEN = {"reassign": 1}  # where a hook would wait for several epochs, so that a short run meets it
+NARROW = {"hidden": 64, "width": 64, "predictor_hidden": 16}  # heads that may be thousands wide, as `hidden` tells
 
 
 @cache
@@ -63,14 +64,15 @@ def recipe_of(name: str, folder: Path, manifest: Manifest, **changes: Any) -> Re
         precision="fp32",
         device="cpu",
         use_all=True,
-        settings=often(name),
+        settings=short(name),
     )
     return replace(plan(asked, manifest)[0], **changes)
 
 
-def often(name: str) -> dict[str, Any]:
-    """Those of `OFTEN` that the method has."""
-    return {key: value for key, value in OFTEN.items() if key in methods.settings(methods.get(name))}
+def short(name: str) -> dict[str, Any]:
+    """Those settings of the method that a short run of a tiny encoder needs to be others."""
+    own = methods.settings(methods.get(name))
+    return {key: value for key, value in (OFTEN | (NARROW if "hidden" in own else {})).items() if key in own}
 
 
 def trainer_of(recipe: Recipe, manifest: Manifest, folder: Path, *, workers: int = 0, save: float = 0.0) -> Trainer:
@@ -92,7 +94,7 @@ def made(name: str, *, encoder: str | None = None, batch: int = BATCH, count: in
     """A method with its automatic settings on a tiny encoder, in train mode."""
     kind: Any = methods.get(name)
     encoder = encoder or tiny(name)
-    settings = {key: p.default for key, p in methods.settings(kind).items()} | own
+    settings = {key: p.default for key, p in methods.settings(kind).items()} | short(name) | own
     found = kind.resolve(settings, Facts(count, batch, SIZE, 3, 0))
     settings |= {key: value for key, (value, _) in found.items() if settings[key] is None}
     first = kind.first(settings)

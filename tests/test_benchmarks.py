@@ -166,6 +166,49 @@ def test_labels_are_compared_on_the_same_seeds(started: Callable[..., dict[str, 
     assert shown.endswith("one of the tasks: reached.")
 
 
+def knn_row(seed: int, hits: list[int], **own: Any) -> dict[str, Any]:
+    """A row as beside_lightly.py and dcl.py keep it."""
+    right = {"kNN": np.packbits(hits).tobytes().hex()}
+    facts = {"task": "fashion_mnist", "seed": seed, "test": 10, "groups": "0 1 2 3 4 5 6 7 8 9", "steps": 100}
+    return facts | {"right": right, "accuracy": {"kNN": float(np.mean(hits))}} | own
+
+
+def test_ours_and_lightlys_are_compared_on_the_same_seeds(started: Callable[..., dict[str, Any]]) -> None:
+    names = started("beside_lightly.py")
+    shared = {"method": "byol", "encoder": "x", "size": 32, "images": 10, "precision": "fp32", "images_per_second": 9.0}
+    rows = [knn_row(seed, [1] * 9 + [0], side="selfsight", **shared) for seed in (0, 1)]
+    rows += [knn_row(0, [0] * 9 + [1], side="lightly", own_views=4.0, **shared)]
+    shown = names["table"]({"rows": rows})
+    assert "| fashion_mnist | `byol` | 0.900 (0.900 to 0.900) | 0.100 (0.100 to 0.100) | +0.800 (" in shown
+    assert "| 9 | 9 | 4 |" in shown
+    assert shown.endswith("beyond the interval: none.")
+    swapped = [one | {"side": "selfsight" if one["side"] == "lightly" else "lightly", "own_views": 4.0} for one in rows]
+    assert names["table"]({"rows": swapped}).endswith("beyond the interval: byol on fashion_mnist.")
+
+
+def test_a_line_for_each_batch(started: Callable[..., dict[str, Any]]) -> None:
+    names = started("dcl.py")
+    rows = [knn_row(0, [1] * 9 + [0], criterion="dcl", batch=32), knn_row(0, [1, 0] * 5, criterion="nt-xent", batch=32)]
+    rows += [knn_row(0, [1] * 10, criterion="dcl", batch=128)]
+    shown = names["table"]({"rows": rows})
+    assert "| fashion_mnist | 32 | 100 (1) | 0.900 (0.900 to 0.900) | 0.500 (0.500 to 0.500) | +0.400 (" in shown
+    assert "| 128 |" not in shown
+
+
+def test_lightlys_methods_learn_around_our_encoder(started: Callable[..., dict[str, Any]]) -> None:
+    names = started("lightly_methods.py")
+    views = torch.randint(0, 256, (2, 4, 32, 32, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    assert set(names["RIVALS"]) == set(started("beside_lightly.py")["OURS"])
+    for name, make in names["RIVALS"].items():
+        encoder = Encoder("test_resnet", size=32)
+        rival = make(encoder, **({"support": 8} if name == "nnclr" else {}))
+        rival.before(0.5)
+        loss = rival.loss(*views)
+        loss.backward()
+        assert torch.isfinite(loss), name
+        assert all(p.grad is not None for p in encoder.parameters()), name
+
+
 def test_intervals_hold_the_truth_in_a_few_worlds(started: Callable[..., dict[str, Any]]) -> None:
     """The quick version of benchmarks/interval_coverage.py: of 100 intervals of 95 %, 88 or more with chance 0.998."""
     names = started("interval_coverage.py")
@@ -173,3 +216,20 @@ def test_intervals_hold_the_truth_in_a_few_worlds(started: Callable[..., dict[st
         found = names["covered"](names["World"](*world), 100)
         assert found["share"]["held"] >= 0.88, world
         assert found["difference"]["held"] >= 0.88, world
+
+
+def test_what_the_tables_of_large_sets_call_reached(started: Callable[..., dict[str, Any]]) -> None:
+    listed = {"listing": {"files": 1000, "seconds": 0.05}, "opening": {"rows": 1000, "seconds": 0.002}}
+    listed["digests"] = {"files": 5000, "megabytes_per_second": 160.0}
+    listed["speeds"] = {"1000": {"opened": 0.1, "images_per_second": 500.0}}
+    listed["speeds"]["10000"] = {"opened": 0.9, "images_per_second": 440.0}
+    lines = started("listing.py")["table"]({"listing": listed}).splitlines()
+    assert [line.endswith("| yes |") for line in lines[2:5]] == [True, True, False]
+    assert lines[-1] == "| 10,000 | 0.9 | 440 | 0.88 | no |"
+    speeds = {name: {"median": m, "least": m, "most": m} for name, m in (("second epoch", 97.0), ("bare step", 100.0))}
+    had = {"size": 64, "batch": 128, "precision": "fp32", "threads": 2, "pictures": 5000, "kept": 2.8e9, "rounds": 1}
+    text = started("second_epoch.py")["table"]({"settings": had, "images_per_second": speeds})
+    assert "| second epoch | 97.0 (97.0 to 97.0) | 0.97 | 0.95 | yes |" in text
+    sides = {name: {"median": m, "least": m, "most": m} for name, m in (("1 rank, 1 thread", 10.0), ("2 ranks", 18.0))}
+    found = {"settings": had, "images_per_second": sides, "communication": {"share": 0.04}}
+    assert "| 2 ranks | 18.0 (18.0 to 18.0) | 1.80 | 4.0 % |" in started("ranks.py")["table"](found)

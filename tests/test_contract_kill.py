@@ -17,7 +17,7 @@ from pathlib import Path
 
 import contract_driver
 import pytest
-from contract_parts import NAMES, often, taught, tiny
+from contract_parts import NAMES, short, taught, tiny
 
 from selfsight import checkpoints
 
@@ -32,7 +32,7 @@ SHORT = ["0s", "0a", "5", "8s", "8a", "16", "20s"]
 def arguments(photos: Path, name: str, out: Path, workers: int) -> list[str]:
     text = f"--method {name} --encoder {tiny(name)} --size 32 --batch 8 --for {STEPS}steps --precision fp32"
     rest = f"--threads 1 --device cpu --use-all --save-every 0.001s --workers {workers} --quiet --out"
-    settings = [part for key, value in often(name).items() for part in ("--set", f"{key}={value}")]
+    settings = [part for key, value in short(name).items() for part in ("--set", f"{key}={value}")]
     return ["train", str(photos), *text.split(), *settings, *rest.split(), str(out)]
 
 

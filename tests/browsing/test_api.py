@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,11 @@ def test_a_picture_in_and_what_the_encoder_says_out(client: TestClient, collecti
     np.testing.assert_allclose(answer["embedding"], collection.sides[0].index.embed(path), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(answer["embedding"], collection.sides[0].vectors[40], rtol=1e-3, atol=1e-4)
     assert answer["neighbours"][0] == {"id": 40, "score": 1.0}
+    model = collection.sides[0].classifier
+    assert model is not None
+    chances = model.probabilities(collection.sides[0].vectors[40:41])[0]
+    told = {one["class"]: one["confidence"] for one in answer["classes"]}
+    assert told == pytest.approx(dict(zip(model.classes, chances, strict=True)), abs=1e-3)
     scores, rows = collection.sides[0].index.nearest(np.float32([answer["embedding"]]), 3)
     assert [one["id"] for one in answer["neighbours"]] == rows[0].tolist()
     assert [one["score"] for one in answer["neighbours"]] == pytest.approx(scores[0].tolist(), abs=1e-3)
@@ -123,5 +129,6 @@ def test_labels_make_a_table_that_can_be_learned_from(
     assert set(read_columns(file)) == {"path", "label", "split"}
     again = server_of(collection, tmp_path)
     assert again.payloads.labels.given[:5] == [label, label, label, None, "china"]
-    selfsight.classify(browsed, str(Path(collection.paths[0]).parent), labels=str(file), out=tmp_path / "named.csv")
+    run = shutil.copytree(browsed, tmp_path / "run")  # its classifier is another one afterwards
+    selfsight.classify(run, str(Path(collection.paths[0]).parent), labels=str(file), out=tmp_path / "named.csv")
     assert set(read_columns(tmp_path / "named.csv")["prediction"]) <= {label, "china", "flower", None}

@@ -122,7 +122,7 @@ def test_hover_and_click_show_a_picture_with_its_neighbours(visit: Open) -> None
     panel = page.locator("#panel-picture")
     expect(panel.locator(".tile")).to_have_count(12)
     assert panel.locator("h2").inner_text().endswith(name)
-    assert panel.locator("dt").all_inner_texts() == ["Label", "Split"]
+    assert panel.locator("dt").all_inner_texts() == ["Label", "Split", "Prediction", "Confidence"]
     natural = panel.locator(".large img").evaluate("image => image.decode().then(() => image.naturalWidth)")
     assert natural == 40
     first = panel.locator(".tile").first
@@ -179,7 +179,7 @@ def test_a_dropped_picture_is_searched(visit: Open, running: Running) -> None:
     expect(panel.locator("h2")).to_have_text("Your picture")
     expect(panel.locator(".tile")).to_have_count(12)
     assert panel.locator(".tile").first.get_attribute("data-id") == "40"
-    assert panel.locator(".tile span").first.inner_text() == "1.00"
+    assert panel.locator(".tile span").first.inner_text() == "1.000"
     page.set_input_files("#file", files=[{"name": "no.png", "mimeType": "image/png", "buffer": b"no picture"}])
     expect(panel).to_contain_text("no picture that can be read")
 

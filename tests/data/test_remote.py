@@ -88,6 +88,15 @@ def test_a_server_gives_the_same_pictures_by_a_few_ranges_and_only_once(server: 
     assert whole < sum(file.stat().st_size for file in (server.folder / "set").glob("*.tar"))
 
 
+def test_pictures_that_are_read_in_order_are_fetched_together(server: Server) -> None:
+    manifest = scan(source.find(f"{server.address}/set"))
+    pictures = Pictures(manifest, PixelFormat())
+    assert all(pictures.read(row)[1] == row for row in range(0, 64, 3))
+    assert len(server.ranges) <= 1 + len(list((server.folder / "set").glob("*.tar")))
+    assert all(pictures.read(row)[1] == row for row in range(64))
+    assert len(server.ranges) <= 2 + len(list((server.folder / "set").glob("*.tar")))
+
+
 def test_an_object_store_and_memory_do_as_well(store: str, home: Path, photos: Path) -> None:
     here = scan(source.find(photos))
     for address in (store, f"{store}/packed.parquet", in_memory(home)):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from selfsight.methods.base import Batch, Method
+from selfsight.methods.base import Batch, Facts, Method
 from selfsight.views.draw import Views
 
 
@@ -50,6 +50,18 @@ def one_step(method: Method, batch: Batch, optimizer: torch.optim.Optimizer | No
         optimizer.step()
     method.on_step_end({name: tensor.detach() for name, tensor in projections.items()}, batch)
     return loss.item()
+
+
+def counted(part: nn.Module) -> int:
+    """How many numbers of it are trained."""
+    return sum(p.numel() for p in part.parameters() if p.requires_grad)
+
+
+def resolved(kind: type[Method], size: int, count: int = 10**6, batch: int = 128, **given: object) -> dict[str, object]:
+    """The settings that are automatic for views of `size`, each of which has a reason."""
+    found = kind.resolve(given, Facts(count=count, batch=batch, size=size, channels=3, classes=0))
+    assert all(reason for _, reason in found.values())
+    return {name: value for name, (value, _) in found.items()}
 
 
 def batch_from(views: Views, pictures: Iterable[np.ndarray], generator: np.random.Generator) -> Batch:

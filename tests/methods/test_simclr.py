@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from functools import partial
 from math import log
 
 import numpy as np
@@ -13,6 +14,7 @@ from method_parts import TinyEncoder, batch_of, one_step
 
 from selfsight import methods
 from selfsight.errors import RecipeError
+from selfsight.losses.decoupled import decoupled
 from selfsight.losses.nt_xent import nt_xent
 from selfsight.methods.base import Facts
 from selfsight.methods.simclr import SimCLR
@@ -29,7 +31,7 @@ def facts(size: int) -> Facts:
 
 def test_is_in_the_registry_with_its_settings() -> None:
     assert methods.get("simclr") is SimCLR
-    assert set(methods.settings(SimCLR)) == {"temperature", "width", "head", "augmentation"}
+    assert set(methods.settings(SimCLR)) == {"temperature", "width", "head", "criterion", "augmentation"}
 
 
 @pytest.mark.parametrize(("size", "temperature", "optimizer"), [(32, 0.5, "sgd"), (96, 0.5, "sgd"), (224, 0.1, "lars")])
@@ -39,10 +41,13 @@ def test_size_decides_the_recipe(size: int, temperature: float, optimizer: str) 
     assert SimCLR.defaults(size).optimizer == optimizer
     assert all(reason for _, reason in resolved.values())
     assert "temperature" not in SimCLR.resolve({"temperature": 0.3}, facts(size))
+    assert SimCLR.resolve({"criterion": "dcl"}, facts(size))["temperature"][0] == 0.1
 
 
 @pytest.mark.parametrize(
-    "settings", [{"temperature": None}, {"augmentation": None}, {"head": "papers"}], ids=lambda s: next(iter(s))
+    "settings",
+    [{"temperature": None}, {"augmentation": None}, {"head": "papers"}, {"criterion": "dlc"}],
+    ids=lambda s: next(iter(s)),
 )
 def test_impossible_settings_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(RecipeError):
@@ -61,12 +66,20 @@ def test_views_are_light_and_feed_the_loss(size: int) -> None:
     assert torch.isfinite(method.loss(method.project(batch), batch)["loss"])
 
 
-def test_loss_is_nt_xent_of_the_two_views() -> None:
-    method = made().eval()
+CRITERIA = {
+    "nt-xent": partial(nt_xent, temperature=0.5),
+    "dcl": partial(decoupled, temperature=0.5),
+    "dclw": partial(decoupled, temperature=0.5, sigma=0.5),
+}
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_loss_is_of_the_two_views(criterion: str) -> None:
+    method = made(criterion=criterion).eval()
     batch = batch_of(6)
     rows = [torch.nn.functional.normalize(method.projector(method.encoder(batch["views"][:, v]))) for v in (0, 1)]
     terms = method.loss(method.project(batch), batch)
-    torch.testing.assert_close(terms["loss"], nt_xent(*rows, temperature=0.5))
+    torch.testing.assert_close(terms["loss"], CRITERIA[criterion](*rows))
     torch.testing.assert_close(terms["alignment"], (rows[0] - rows[1]).square().sum(dim=1).mean())
 
 
@@ -104,18 +117,20 @@ def test_autocast_projects_unit_rows_in_float32() -> None:
     torch.testing.assert_close(rows.norm(dim=-1), torch.ones(4, 2))
 
 
-def test_chance_and_floor_are_the_loss_of_what_they_say() -> None:
-    method = made()
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_chance_and_floor_are_the_loss_of_what_they_say(criterion: str) -> None:
+    method = made(criterion=criterion)
     same = torch.nn.functional.normalize(torch.ones(8, 2, 16, dtype=torch.float64), dim=-1)
     assert method.loss({"views": same}, {})["loss"].item() == pytest.approx(method.chance(8))
     corners = torch.eye(8, dtype=torch.float64) - 1 / 8
     simplex = torch.nn.functional.normalize(corners, dim=-1)[:, None].expand(-1, 2, -1)
     assert method.loss({"views": simplex}, {})["loss"].item() == pytest.approx(method.floor(8))
-    assert method.chance(8) == pytest.approx(log(15))
+    assert method.chance(8) == pytest.approx(log(15 if criterion == "nt-xent" else 14))
 
 
-def test_eight_pictures_reach_nine_tenths_of_the_gap() -> None:
-    method = made()
+@pytest.mark.parametrize("criterion", ["nt-xent", "dcl"])
+def test_eight_pictures_reach_nine_tenths_of_the_gap(criterion: str) -> None:
+    method = made(criterion=criterion)
     optimizer = torch.optim.SGD(method.parameters(), lr=0.1, momentum=0.9)
     losses = [one_step(method, batch_of(8), optimizer) for _ in range(200)]
     gap = (method.chance(8) - losses[-1]) / (method.chance(8) - method.floor(8))

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from selfsight.nn.teacher import Still, follow, frozen_copy
+from selfsight.nn.teacher import Still, follow, frozen_copy, momentum
 
-EMA = json.loads((Path(__file__).parents[1] / "check_values.json").read_text())["moco_infonce"]["ema"]
+CHECKS = json.loads((Path(__file__).parents[1] / "check_values.json").read_text())
+EMA = CHECKS["moco_infonce"]["ema"]
 
 
 def test_check_values() -> None:
@@ -58,3 +59,12 @@ def test_the_ends_of_the_momentum() -> None:
     torch.testing.assert_close(teacher.weight, student.weight.detach())
     with pytest.raises(ValueError, match=r"1\.5"):
         follow(teacher, student, 1.5)
+
+
+def test_momentum_grows_to_its_end() -> None:
+    for start in (0.996, 0.99):
+        expected = CHECKS["byol"]["tau_schedule"][f"tau0={start}"]
+        for share, value in expected.items():
+            assert momentum(int(share.removeprefix("k=")) / 100, start) == pytest.approx(value, rel=1e-12)
+    assert momentum(1, 0.99, 0.999) == pytest.approx(0.999)
+    assert momentum(0.3, 0.99, 0.99) == pytest.approx(0.99)

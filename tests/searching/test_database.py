@@ -25,6 +25,7 @@ from selfsight.searching.database import Database, distance, shown
 from selfsight.searching.fill import fill
 from selfsight.searching.index import Index
 from selfsight.searching.narrow import Narrow
+from selfsight.searching.story import Wanted, search
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 from cluster import Cluster, cluster
@@ -110,6 +111,9 @@ def test_answers_are_those_of_the_exact_search(address: str) -> None:
     assert [hit["row"] for hit in narrowed] == right.tolist()
     assert database.row_of("00009.png") == database.row_of("/nowhere/00009.png") == 9
     np.testing.assert_array_equal(database.vector(9), vectors[9])
+    questions = {"like": ["7"]}, {"outliers": True}, {"like": ["7"], "narrow": Narrow(["dog"])}
+    recalls = [search(address, Wanted(**question), None, drawn=False)["recall"] for question in questions]
+    assert recalls == [database.recall, None, None]  # the others look at every row
     with pytest.raises(DataError, match="no row 9999"):
         database.vector(9999)
 

@@ -17,6 +17,7 @@ from test_main_job import TINY
 
 from selfsight import cli
 from selfsight.embedding import store
+from selfsight.embedding.upkeep import is_there
 from selfsight.errors import RunError
 
 Said = Callable[..., str]
@@ -95,6 +96,15 @@ def test_pictures_that_are_gone_leave(embed: Said) -> None:
     assert "is a disk not mounted?" in embed("--prune", code=2)
     assert len(held()) == 32
     assert embed("photos", "--append", "--prune") == "32 added, 0 kept, 32 gone and left out."
+
+
+def test_what_is_in_a_shard_or_elsewhere_is_there_while_the_shard_is(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").touch()
+    place = "#512+100:" + "0" * 32
+    assert is_there(f"{tmp_path}/a.tar{place}")
+    assert not is_there(f"{tmp_path}/b.tar{place}")
+    assert not is_there(f"{tmp_path}/b.png")
+    assert is_there(f"s3://bucket/b.tar{place}")
 
 
 def test_another_encoder_or_shape_adds_nothing(embed: Said, home: Path) -> None:

@@ -98,6 +98,13 @@ def test_what_stands_still_beside_a_network_that_does_too_is_no_fault() -> None:
     assert told(moved=0.0, **{"teacher.teacher": 0.0}) == []
 
 
+def test_a_teacher_that_has_followed_may_come_to_rest() -> None:
+    """A momentum that grows to 1 ends with steps that are less than a bit."""
+    watching = Guard(0.1, lambda: None)
+    lines = [{"step": step, **marked(HEALTHY | {"teacher.t": float(step < 150)})} for step in range(50, 500, 50)]
+    assert [alarm for line in lines for alarm in watching.note(line)] == []
+
+
 def test_every_cause_has_a_remedy() -> None:
     watching = Guard(0.1, lambda: None, {"std": 0.7})
     flat = {"finite": 1, "alike": 1, "std": 0, "size": 1, "directions": 1, "still": 1, "moved": 1, "head.a": 0}

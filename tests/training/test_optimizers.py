@@ -121,6 +121,17 @@ def test_groups_keep_their_multipliers_and_wait_for_their_start() -> None:
     assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.08, 0.08, 0.4, 0.4])
 
 
+def test_a_constant_group_keeps_its_peak() -> None:
+    follows, stays = nn.Linear(2, 2), nn.Linear(2, 2)
+    groups = [Group(list(follows.parameters())), Group(list(stays.parameters()), lr=0.5, constant=True, start=0.1)]
+    optimizer = build(groups, Training(), lr=1.0)
+    seen = []
+    for progress, rate in ((0.0, 0.0), (0.5, 0.7), (1.0, 0.01)):
+        set_rate(optimizer, rate, progress)
+        seen.append([g["lr"] for g in optimizer.param_groups])
+    assert seen == [[0.0, 0.0, 0.0, 0.0], [0.7, 0.7, 0.5, 0.5], [0.01, 0.01, 0.5, 0.5]]
+
+
 def test_unknown_optimizer() -> None:
     with pytest.raises(RecipeError, match="Did you mean 'adamw'"):
         build([], Training(optimizer="adam"), lr=1.0)

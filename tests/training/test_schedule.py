@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from selfsight.training.schedule import cosine, momentum, rate
+from selfsight.training.schedule import cosine, rate
 
-CHECKS = json.loads((Path(__file__).parents[1] / "check_values.json").read_text())
-CHECK = CHECKS["schedule"]
+CHECK = json.loads((Path(__file__).parents[1] / "check_values.json").read_text())["schedule"]
 
 
 @pytest.mark.parametrize(("step", "expected"), CHECK["expected"].items())
@@ -29,11 +28,3 @@ def test_ends() -> None:
     assert rate(1, 0, floor=0.001) == pytest.approx(0.001)
     assert rate(1, 1) == 1
     assert rate(0.5, 1) == 0.5
-
-
-def test_momentum_grows_to_its_end() -> None:
-    for start in (0.996, 0.99):
-        expected = CHECKS["byol"]["tau_schedule"][f"tau0={start}"]
-        for share, value in expected.items():
-            assert momentum(int(share.removeprefix("k=")) / 100, start) == pytest.approx(value, rel=1e-12)
-    assert momentum(1, 0.99, 0.999) == pytest.approx(0.999)

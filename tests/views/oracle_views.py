@@ -50,4 +50,6 @@ def rendering(image: np.ndarray, draw: Draw, size: int) -> np.ndarray:
         view = ADJUST[name](view, amount)
     if draw.sigma:
         view = F.gaussian_blur(view, [KERNEL, KERNEL], [draw.sigma, draw.sigma])
+    if draw.solarise:
+        view = F.solarize(view, 128)
     return np.asarray(view)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from selfsight.errors import RecipeError
+from selfsight.views import draw as drawing
 from selfsight.views import recipes
 
 
@@ -39,6 +40,33 @@ def test_small_views_have_the_rows_of_small_pictures() -> None:
     assert recipes.get("simclr", 97).jitter == (0.8, 0.8, 0.8, 0.2)
     assert recipes.get("simclr", 224).blur == 0.5
     assert (recipes.get("moco", 32).area, recipes.get("moco", 224).area) == ((0.08, 1.0), (0.2, 1.0))
+
+
+def test_two_recipes_of_one_name_take_turns() -> None:
+    for size, (first, second) in ((32, (0.0, 0.0)), (224, (1.0, 0.1))):
+        views = recipes.multi_view("byol", size, 3).recipes
+        assert [one.blur for one in views] == [first, second, first]
+        assert [one.solarise for one in views] == [0.0, 0.2, 0.0]
+        assert recipes.get("byol", size) == views[0]
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_solarised_is_inverted_above_half_of_full_scale(channels: int, kind: type) -> None:
+    always = recipes.Recipe((1.0, 1.0), aspect=(1.0, 1.0), flip=0.0, solarise=1.0)
+    full = np.iinfo(kind).max
+    image = np.random.default_rng(0).integers(0, full, (20, 20, channels), dtype=kind, endpoint=True)
+    view = recipes.MultiView((always,), 20)(image, np.random.default_rng(0))["views"][0]
+    assert view.dtype == image.dtype
+    assert (view == np.where(image > full // 2, full - image, image)).all()
+
+
+def test_solarising_is_a_choice_of_its_own() -> None:
+    recipe, generator = recipes.rows("lejepa", 224)[0], np.random.default_rng(0)
+    drawn = [recipe.draw((90, 80, 3), generator.random(drawing.length(3)).tolist()) for _ in range(4000)]
+    chosen = np.array([(one.solarise, one.flip, one.sigma > 0, one.left > 9) for one in drawn], float)
+    assert abs(chosen[:, 0].mean() - 0.2) < 4 * (0.16 / 4000) ** 0.5
+    assert (np.abs(np.corrcoef(chosen.T)[0, 1:]) < 4 / 4000**0.5).all()
 
 
 def test_keeping_colour_keeps_everything_else() -> None:

@@ -28,7 +28,6 @@ class Side:
 
     title: str
     index: Index
-    run: Path  # whose encoder made the vectors; it need not be there
     rows: Int[np.ndarray, "N"]
 
     @cached_property
@@ -52,14 +51,14 @@ class Side:
     def classifier(self) -> Classifier | None:
         """What `classify` left in the run; None where it did not, or for another encoder."""
         try:
-            return classifier.kept(self.run / "classifier", str(self.index.facts["encoder"]))
+            return classifier.kept(self.index.eye.folder / "classifier", str(self.index.facts["encoder"]))
         except RunError:
             return None
 
     def nearest(self, vectors: Float[np.ndarray, "Q D"], k: int) -> list[Found]:
         """The k pictures nearest to each vector."""
         scores, rows = self.index.nearest(vectors, k, self._own)
-        places = self._place[rows]
+        places = self.place[rows]
         return [[*zip(row.tolist(), map(float, near), strict=True)] for row, near in zip(places, scores, strict=True)]
 
     def neighbours(self, ids: Int[np.ndarray, "Q"], k: int) -> list[Found]:
@@ -68,7 +67,7 @@ class Side:
         return [[one for one in near if one[0] != own][:k] for own, near in zip(ids, found, strict=True)]
 
     @cached_property
-    def _place(self) -> Int[np.ndarray, "M"]:
+    def place(self) -> Int[np.ndarray, "M"]:
         """The picture of each row of the index; -1 for none."""
         place = np.full(len(self.index), -1, np.int64)
         place[self.rows] = np.arange(len(self.rows))
@@ -76,7 +75,7 @@ class Side:
 
     @cached_property
     def _own(self) -> Bool[np.ndarray, "M"] | None:
-        own: Bool[np.ndarray, "M"] = self._place >= 0
+        own: Bool[np.ndarray, "M"] = self.place >= 0
         return None if own.all() else own
 
 
@@ -100,14 +99,17 @@ class Collection:
         return blake2b("".join(side.key for side in self.sides).encode(), digest_size=6).hexdigest()
 
 
-def gather(indexes: Sequence[Index], encoder: Path | None = None) -> Collection:
-    """The pictures that all indexes hold, in the order of the first. RunError when there is none in common.
+def gather(indexes: Sequence[Index]) -> Collection:
+    """The pictures that all indexes hold, in the order of the first.
 
-    `encoder` is the run that made the vectors, where it is not where the index says.
+    RunError when there is none in common, or when they are of documents.
     """
+    for index in indexes:
+        if index.facts.get("kind", "pictures") != "pictures":
+            raise RunError(f"{index.where!r} is of {index.facts['kind']}, and browse shows pictures")
     first = indexes[0]
     if len(indexes) == 1:
-        return _collection(first, first.rows, [Side(_title(first), first, _run(first, encoder), first.rows)])
+        return _collection(first, first.rows, [Side(_title(first), first, first.rows)])
     places = [dict(zip(index.paths, range(len(index)), strict=True)) for index in indexes]
     common = [path for path in places[0] if all(path in place for place in places)]
     if not common:
@@ -119,14 +121,13 @@ def gather(indexes: Sequence[Index], encoder: Path | None = None) -> Collection:
     titles = [_title(index) for index in indexes]
     if len(set(titles)) < len(titles):
         titles = [index.where for index in indexes]
-    runs = [_run(index, encoder) for index in indexes]
-    sides = [Side(*one) for one in zip(titles, indexes, runs, rows, strict=True)]
+    sides = [Side(*one) for one in zip(titles, indexes, rows, strict=True)]
     return _collection(first, rows[0], sides)
 
 
 def _collection(index: Index, rows: Int[np.ndarray, "N"], sides: list[Side]) -> Collection:
     names, paths, labels = index.names, index.paths, index.labels
-    split = _splits(sides[0].run)
+    split = _splits(index.eye.folder)
     return Collection(
         " and ".join(side.title for side in sides),
         [names[row] for row in rows],
@@ -139,11 +140,6 @@ def _collection(index: Index, rows: Int[np.ndarray, "N"], sides: list[Side]) -> 
 
 def _title(index: Index) -> str:
     return Path(index.where).resolve().name or "pictures"
-
-
-def _run(index: Index, encoder: Path | None) -> Path:
-    own = (Path(index.where) / "recipe.yaml").is_file()
-    return encoder or Path(index.where if own else str(index.facts["run"]))
 
 
 def _splits(run: Path) -> dict[str, str]:

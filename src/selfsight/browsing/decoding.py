@@ -10,6 +10,7 @@ import asyncio
 import json
 import multiprocessing
 import queue
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 
@@ -74,7 +75,9 @@ class _Child:
         spawning = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
         self._pipe, there = spawning.Pipe()
         self._process = spawning.Process(target=_work, args=(there, form, size), daemon=True)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C goes to all; the parent decides
         self._process.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         there.close()
         self._patience = READY
         self.alive = True
@@ -106,14 +109,11 @@ class _Child:
 
 def _work(pipe: Connection, form: PixelFormat, size: int) -> None:
     """The child: bytes in, a head and a body out, until the other end is closed. It loads no torch."""
-    import signal
-
     from selfsight.data.decode import Refused, opened
     from selfsight.data.ranges import conform
     from selfsight.errors import DataError
     from selfsight.views.render import whole
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent decides
     bound()
     while True:
         try:

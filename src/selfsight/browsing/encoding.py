@@ -14,7 +14,6 @@ from selfsight.browsing.collection import Collection, Side
 from selfsight.browsing.decoding import Decoders
 from selfsight.data.ranges import format_of
 from selfsight.embedding.embed import vectors_of
-from selfsight.runs import RunFolder
 
 __all__ = ["MOST_NEIGHBOURS", "WAITING", "Busy", "Encoders"]
 
@@ -63,7 +62,7 @@ class Encoders:
 class _Lane:
     def __init__(self, side: Side, decoders: int) -> None:
         self.side, self.encoder = side, side.index.encoder
-        form = format_of(RunFolder(side.run).recipe)
+        form = format_of(side.index.eye.run.recipe)
         self.decoders = Decoders(form, int(side.index.facts["size"]), decoders)
         self.batcher: Batcher[tuple[np.ndarray, int], dict[str, Any]] = Batcher(self._answers)
 

@@ -29,6 +29,7 @@ class Labels:
             table = tables.read_columns(file)
             known = dict(zip(table.get("path", []), table.get("label", []), strict=False))
             self.given = [known.get(path, label) for path, label in zip(collection.paths, self.given, strict=True)]
+        self.values = sorted({label for label in self.given if label is not None})  # new ones come behind them
 
     def give(self, numbers: Sequence[int], label: str) -> int:
         """Label pictures ("": none) and write the file; how many pictures have a label then.
@@ -49,6 +50,8 @@ class Labels:
             except OSError as error:
                 raise DiskError(f"labels.csv cannot be written: {error.strerror}") from error
             self.given = changed
+            if label and label not in self.values:
+                self.values.append(label)
             return sum(one is not None for one in changed)
 
     def table(self) -> bytes:

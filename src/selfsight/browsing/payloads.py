@@ -7,17 +7,20 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from selfsight.browsing import groups, maps
 from selfsight.browsing.collection import Collection, Side
 from selfsight.browsing.labels import Labels
 from selfsight.browsing.late import Late, kept
+from selfsight.searching.duplicates import duplicates
+from selfsight.searching.outliers import outliers
 
 __all__ = ["NAMES", "NEAR", "NEIGHBOURS", "Payload", "Payloads"]
 
 NAMES, NEAR = 4096, 256  # names, and lists of neighbours, that come together (source.js)
 NEIGHBOURS = 12
+ODD = 60  # outliers that are shown
 KEY = re.compile(
     r"collection|names-(?P<chunk>[0-9]{1,7})|"
     r"(?P<what>points|column|clusters|duplicates|outliers|near)-(?P<side>[01])(?:-(?P<which>[a-z0-9]{1,12}))?"
@@ -99,7 +102,7 @@ class Payloads:
     def _columns(self, number: int) -> list[dict[str, Any]]:
         """Name, title, kind and values of what is known of each picture; `late` is computed when it is asked for."""
         side = self.collection.sides[number]
-        found = [_category("label", sorted({label for label in self.labels.given if label is not None}))]
+        found = [_category("label", list(self.labels.values))]
         if splits := sorted({split for split in self.collection.splits if split is not None}):
             found.append(_category("split", splits))
         if side.classifier is not None:
@@ -115,7 +118,7 @@ class Payloads:
         if name == "cluster":
             return self._cluster(number).astype("<i4").tobytes()
         if name == "likeness":
-            return groups.likeness(self._graph(number)).astype("<f4").tobytes()
+            return self._likeness(number).astype("<f4").tobytes()
         chances = self.late.now(f"chances-{number}", partial(_chances, self.collection.sides[number]))
         best = chances.argmax(axis=1) if chances.size else np.zeros(0, int)
         values = best.astype("<i4") if name == "prediction" else chances.max(axis=1, initial=0).astype("<f4")
@@ -133,17 +136,20 @@ class Payloads:
         own = self._cluster(number)
         return groups.told(self.collection.sides[number].vectors, own, self.collection.labels)
 
-    def _graph(self, number: int) -> np.ndarray:
+    def _likeness(self, number: int) -> Float[np.ndarray, "N"]:
         side = self.collection.sides[number]
-        make = partial(groups.near, side.vectors)
-        found: np.ndarray = self.late.now(f"graph-{number}", partial(kept, side.kept, "near", side.key, make))
+        make = partial(_alike, side)
+        found: np.ndarray = self.late.now(f"likeness-{number}", partial(kept, side.kept, "likeness", side.key, make))
         return found
 
-    def _duplicates(self, number: int) -> list[dict[str, Any]]:
-        return groups.duplicates(self._graph(number))
-
     def _outliers(self, number: int) -> list[dict[str, Any]]:
-        return groups.outliers(self._graph(number))
+        alike = self._likeness(number)
+        order = np.argsort(alike, kind="stable")[:ODD].tolist()
+        return [{"id": one, "score": round(float(alike[one]), 4)} for one in order if not np.isnan(alike[one])]
+
+    def _duplicates(self, number: int) -> list[list[int]]:
+        side = self.collection.sides[number]
+        return [side.place[group].tolist() for group in duplicates(side.index, np.sort(side.rows))]
 
     def _near(self, side: Side, chunk: int) -> list[Any] | None:
         ids = np.arange(NEAR * chunk, min(NEAR * (chunk + 1), len(self.collection)))
@@ -161,6 +167,14 @@ def _category(name: str, values: list[str] | None) -> dict[str, Any]:
 
 def _number(name: str) -> dict[str, Any]:
     return {"name": name, "title": TITLES[name], "kind": "number"}
+
+
+def _alike(side: Side) -> Float[np.ndarray, "N"]:
+    """How like each picture is to its nearest; NaN for one that is alone."""
+    rows, alike = outliers(side.index, np.sort(side.rows), len(side.rows))
+    found = np.full(len(side.rows), np.nan, np.float32)
+    found[side.place[rows]] = alike
+    return found
 
 
 def _chances(side: Side) -> np.ndarray:

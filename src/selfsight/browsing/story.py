@@ -36,7 +36,7 @@ def browse(
     MissingError when the map's package is not installed.
     """
     maps.check(layout)
-    collection = gather([Index.open(place, encoder=encoder) for place in places], encoder)
+    collection = gather([Index.open(place, encoder=encoder) for place in places])
     labels = Labels(collection, collection.sides[0].kept / "labels.csv")
     encoders = None if export else found(collection, tell)
     payloads = Payloads(collection, labels, layout=layout, searchable=encoders is not None)

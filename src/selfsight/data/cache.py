@@ -23,8 +23,8 @@ PAUSE = 60.0  # seconds until it is looked for again, where there was none
 
 def folder() -> Path:
     """$SELFSIGHT_CACHE, or selfsight/ where caches of this user are."""
-    usual = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("SELFSIGHT_CACHE") or Path(usual) / "selfsight")
+    usual = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(os.environ.get("SELFSIGHT_CACHE") or f"{usual}/selfsight")
 
 
 def room(needed: int) -> int:

@@ -8,6 +8,7 @@ full disk would end the process.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import zlib
@@ -33,8 +34,7 @@ class Canvases:
     """Pictures by row. Safe to use from several threads and processes."""
 
     def __init__(self, manifest: Manifest, format: PixelFormat) -> None:
-        self._shapes = list(zip(manifest.heights, manifest.widths, [format.channels] * len(manifest), strict=True))
-        self._format = np.dtype(format.dtype)
+        self._manifest, self._channels, self._format = manifest, format.channels, np.dtype(format.dtype)
         self._starts = _starts(manifest, format)
         self._known: set[int] = set()  # rows whose checksum was right
         self._end, self._handle = 0, -1
@@ -51,7 +51,7 @@ class Canvases:
         if os.fstat(self._handle).st_size < whole:
             os.ftruncate(self._handle, whole)
         self._bytes = np.frombuffer(mmap.mmap(self._handle, whole, prot=mmap.PROT_READ), np.uint8)
-        self._marks = self._bytes[: MARK.itemsize * len(self._shapes)].view(MARK)
+        self._marks = self._bytes[: MARK.itemsize * len(self._manifest)].view(MARK)
 
     def __del__(self) -> None:
         if self._handle >= 0:
@@ -61,17 +61,17 @@ class Canvases:
         """The picture of a row, if it is here. Nobody can write to it."""
         if self._handle < 0:
             return None
-        start, stop = self._starts[row], self._starts[row] + self._size(row)
-        pixels = self._bytes[start:stop]
+        start, shape = self._starts[row], self._shape(row)
+        pixels = self._bytes[start : start + math.prod(shape) * self._format.itemsize]
         if row not in self._known:
             if (mark := self._marks[row]) == 0 or mark != _mark(pixels):
                 return None
             self._known.add(row)
-        return pixels.view(self._format).reshape(self._shapes[row])
+        return pixels.view(self._format).reshape(shape)
 
     def keep(self, row: int, picture: np.ndarray) -> None:
         """Keep it where there is room. Raises OSError when the disk is full after all, and then keeps nothing more."""
-        fits = picture.shape == self._shapes[row] and picture.dtype == self._format
+        fits = picture.shape == self._shape(row) and picture.dtype == self._format
         if self._handle < 0 or not fits or self._starts[row + 1] > self._end:
             return
         pixels = np.ascontiguousarray(picture)
@@ -82,8 +82,8 @@ class Canvases:
             self._end = 0
             raise
 
-    def _size(self, row: int) -> int:
-        return int(np.prod(self._shapes[row])) * self._format.itemsize
+    def _shape(self, row: int) -> tuple[int, int, int]:
+        return int(self._manifest.heights[row]), int(self._manifest.widths[row]), self._channels
 
 
 def planned(manifest: Manifest, format: PixelFormat) -> str:

@@ -170,7 +170,8 @@ def scan(listing: Listing, *, seed: int = 0, use_all: bool = False, holdout: flo
 def described(listing: Listing) -> tuple[list[Described], tuple[BadFile, ...]]:
     """What each file of a listing holds, and the files that cannot be read. DataError when none can."""
     with ThreadPoolExecutor(READERS, thread_name_prefix="scan") as pool:
-        results = list(pool.map(partial(_see, KINDS[listing.kind]), listing.rows))
+        read = pool.map(partial(_see, KINDS[listing.kind]), [row for row in listing.rows if row.seen is None])
+        results = [next(read) if row.seen is None else Described(row, *row.seen) for row in listing.rows]
     seen = [one for one in results if isinstance(one, Described)]
     bad = (*listing.refused, *(one for one in results if isinstance(one, BadFile)))
     if not seen:
@@ -182,8 +183,6 @@ def described(listing: Listing) -> tuple[list[Described], tuple[BadFile, ...]]:
 
 
 def _see(kind: Kind, row: Row) -> Described | BadFile:
-    if row.seen is not None:
-        return Described(row, *row.seen)
     try:
         data = kind.read(row.path)
         return Described(row, len(data), content_digest(data), kind.describe(data))

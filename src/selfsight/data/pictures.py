@@ -10,7 +10,7 @@ from threading import Lock
 import numpy as np
 from jaxtyping import Int
 
-from selfsight.data import shards
+from selfsight.data import remote, shards
 from selfsight.data.bad import BadFile, add_bad_files, first_bytes, write_bad_files
 from selfsight.data.canvases import Canvases
 from selfsight.data.decode import Refused
@@ -24,6 +24,8 @@ from selfsight.recipe import Recipe
 
 __all__ = ["BadFile", "Pictures", "add_bad_files", "pictures_of", "write_bad_files"]
 
+STRIDE = 16  # rows between two pictures that are still read in order: a part of them may be asked for
+CHUNK = 256  # rows that are then fetched together
 TRIES = 100  # replacements that are tried for one row; with a tenth of them bad, 100 in a row have chance 1e-100
 
 
@@ -49,6 +51,8 @@ class Pictures:
         self.say: Callable[[str], None] = lambda sentence: None  # where a sentence for the user goes
         self._bad: dict[int, BadFile] = {}
         self._lock = Lock()
+        self._far = any(map(remote.is_address, manifest.paths))
+        self._last, self._fetched = -STRIDE - 1, 0  # the row that was read last, and up to where rows were fetched
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -64,12 +68,14 @@ class Pictures:
         A bad file is recorded once and replaced by a row of `among` (default: training rows) that a generator keyed by
         the row picks: another process, or a resumed one, picks the same. Raises TrainingError above the allowed share.
         """
+        if self._far:
+            self._follow(row)
         candidates = self.train if among is None else among
-        generator = keyed(0, row, Purpose.REPLACEMENT)
-        used = row
+        generator, used = None, row
         for _ in range(TRIES):
             if (picture := self._try(used)) is not None:
                 return picture, used
+            generator = generator or keyed(0, row, Purpose.REPLACEMENT)
             used = int(candidates[generator.integers(len(candidates))])
         self._note()
         raise TrainingError(
@@ -78,8 +84,17 @@ class Pictures:
 
     def ahead(self, rows: Int[np.ndarray, "M"]) -> None:
         """Fetch together what `read` will soon ask for one by one; nothing where pictures are files."""
-        kept = self.canvases
-        shards.ahead(self.manifest.paths[row] for row in rows if not kept or kept.get(int(row)) is None)
+        if self._far:
+            kept = self.canvases
+            shards.ahead(self.manifest.paths[row] for row in rows if not kept or kept.get(int(row)) is None)
+
+    def _follow(self, row: int) -> None:
+        """Where rows are read in their order, fetch some of the next together."""
+        self._fetched *= row > self._last
+        if 0 < row - self._last <= STRIDE and row >= self._fetched:
+            self._fetched = min(row + CHUNK, len(self))
+            self.ahead(np.arange(row, self._fetched))
+        self._last = row
 
     def _try(self, row: int) -> np.ndarray | None:
         if row in self._bad:

@@ -85,11 +85,18 @@ def ahead(paths: Iterable[str]) -> None:
     What is missing or broken is left for `read` to say. Raises AddressError when nothing answers.
     """
     there = {place for path in paths if remote.is_address(path) and (place := at(path))}
-    wanted = sorted(place for place in there if place not in _waiting and _kept(place) is None)
+    wanted = sorted(place for place in there if place not in _waiting and not _comes_from_here(place))
     if wanted:
         parts = list(_parts(wanted))
         with ThreadPoolExecutor(min(REQUESTS, len(parts)), thread_name_prefix="shards") as pool:
             list(pool.map(_fetch, parts))
+
+
+def _comes_from_here(place: Place) -> bool:
+    if (data := _kept(place)) is None:
+        return False
+    _waiting.put(place, data)
+    return True
 
 
 def _parts(wanted: list[Place]) -> Iterator[list[Place]]:

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from selfsight.data import remote, shards
 from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import Pictures
 from selfsight.embedding import store
 from selfsight.errors import RunError
 
-__all__ = ["Change", "change", "same_encoder", "update"]
+__all__ = ["Change", "change", "is_there", "same_encoder", "update"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,7 @@ def change(files: Sequence[str], digests: Sequence[str], manifest: Manifest | No
     today = {} if manifest is None else dict(zip(manifest.paths, manifest.digests, strict=True))
     broken = set() if manifest is None else {bad.path for bad in manifest.bad}
     changed = np.array([file in broken or today.get(file, digest) != digest for file, digest in there], bool)
-    gone = np.array([prune and not os.path.lexists(file) for file in files], bool)
+    gone = np.array([prune and not is_there(file) for file in files], bool)
     known = dict(there)
     new = [row for row, (file, digest) in enumerate(today.items()) if known.get(file) != digest]
     if there and gone.all() and not new:
@@ -58,6 +59,13 @@ def change(files: Sequence[str], digests: Sequence[str], manifest: Manifest | No
         )
     kept = np.flatnonzero(~changed & ~gone)
     return Change(np.array(new, np.int64), kept, int((changed & ~gone).sum()), int(gone.sum()))
+
+
+def is_there(file: str) -> bool:
+    """Whether a picture's file, or the shard that it is in, is still there; what is elsewhere counts as there."""
+    place = shards.at(file)
+    held = file if place is None else place.shard
+    return remote.is_address(held) or os.path.lexists(held)
 
 
 def same_encoder(there: Mapping[str, Any], facts: Mapping[str, Any], where: str, instead: str) -> None:

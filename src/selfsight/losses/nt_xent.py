@@ -7,13 +7,13 @@ is twice this value.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from selfsight.losses import tiles
 from selfsight.losses.precision import full, no_autocast
 
-__all__ = ["nt_xent"]
+__all__ = ["arranged", "nt_xent"]
 
 
 def nt_xent(
@@ -30,11 +30,7 @@ def nt_xent(
     are the anchors themselves. Then the mean of the ranks' losses is the loss of the whole batch on one rank.
     """
     with no_autocast(first):
-        anchors = full(torch.cat([first, second]))  # (2B, P)
-        pool = anchors if candidates is None else full(torch.cat(candidates))  # (2N, P)
-        images = len(pool) // 2
-        row = offset + torch.arange(len(first), device=first.device)  # (B,) of each anchor in its view's half
-        itself, partner = torch.cat([row, images + row]), torch.cat([images + row, row])  # (2B,)
+        anchors, pool, itself, partner = arranged(first, second, candidates, offset)
 
         def cost(logits: Tensor, strip: slice) -> tuple[Tensor, Tensor]:
             at = torch.arange(len(logits), device=logits.device)
@@ -46,3 +42,15 @@ def nt_xent(
             return loss, slope
 
         return tiles.total(cost, anchors / temperature, pool) / len(anchors)
+
+
+def arranged(
+    first: Tensor, second: Tensor, candidates: tuple[Tensor, Tensor] | None, offset: int
+) -> tuple[Float[Tensor, "A P"], Float[Tensor, "C P"], Int[Tensor, "A"], Int[Tensor, "A"]]:
+    """The 2B anchors and all 2N candidates; which of these is an anchor itself, and which its partner. Arguments as in
+    `nt_xent`."""
+    anchors = full(torch.cat([first, second]))  # (2B, P)
+    pool = anchors if candidates is None else full(torch.cat(candidates))  # (2N, P)
+    images = len(pool) // 2
+    row = offset + torch.arange(len(first), device=first.device)  # (B,) of each anchor in its view's half
+    return anchors, pool, torch.cat([row, images + row]), torch.cat([images + row, row])

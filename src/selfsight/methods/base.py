@@ -124,6 +124,7 @@ class Group:
     decay: float = 1.0  # multiplies the weight decay (tensors with one axis never decay)
     momentum: float | None = None  # None: the optimizer's
     start: float = 0.0  # progress in [0, 1]
+    constant: bool = False  # the rate stays at its peak: neither warmed up nor lowered
 
 
 class Method(nn.Module, ABC):

@@ -2,12 +2,14 @@
 
 Chen, Kornblith, Norouzi & Hinton 2020, "A Simple Framework for Contrastive Learning of Visual Representations",
 arXiv 2002.05709, and the released code google-research/simclr. It needs large batches and strong views: where colour
-is what tells your pictures apart, `augmentation="simclr-keep-colour"` leaves it alone.
+is what tells your pictures apart, `augmentation="simclr-keep-colour"` leaves it alone. For batches of 32 or so there is
+`criterion=dcl`, without the pair in the denominator (Yeh et al. 2021, arXiv 2110.06848); its sign means nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from math import exp, log
 from typing import Any, final
 
@@ -15,6 +17,7 @@ import torch
 
 from selfsight import distributed
 from selfsight.errors import RecipeError, unknown
+from selfsight.losses.decoupled import decoupled
 from selfsight.losses.nt_xent import nt_xent
 from selfsight.losses.precision import unit
 from selfsight.methods.base import Batch, Count, Facts, Method, Positive, Projections, Terms, Training
@@ -25,6 +28,11 @@ from selfsight.views.recipes import multi_view
 
 SMALL = 96  # pixels: up to here the published CIFAR-10 recipes, above the ImageNet ones
 HEADS = ("paper", "lightly")
+CRITERIA: dict[str, Callable[..., torch.Tensor]] = {
+    "nt-xent": nt_xent,
+    "dcl": decoupled,
+    "dclw": partial(decoupled, sigma=0.5),  # code
+}
 
 
 @final
@@ -38,6 +46,7 @@ class SimCLR(Method):
         temperature: Positive | None = None,  # tau; README: 0.5 on CIFAR-10, 0.1 on ImageNet
         width: Count = 128,  # of the projection, paper section 3
         head: str = "paper",  # or "lightly": 512 wide, a full batch norm at its end
+        criterion: str = "nt-xent",  # or "dcl", "dclw": without the pair in the denominator; w weighs hard pairs more
         augmentation: str | None = None,  # name of a view recipe
     ) -> None:
         super().__init__(encoder)
@@ -45,7 +54,10 @@ class SimCLR(Method):
             raise RecipeError("simclr: temperature and augmentation are not set; pass them or take SimCLR.resolve's")
         if head not in HEADS:
             raise RecipeError(unknown("simclr head", head, HEADS))
+        if criterion not in CRITERIA:
+            raise RecipeError(unknown("simclr criterion", criterion, CRITERIA))
         self.temperature, self.width, self.head, self.augmentation = temperature, width, head, augmentation
+        self.criterion = criterion
         if head == "paper":  # the code's "bias" of a layer is the shift of its batch norm
             self.projector = mlp([encoder.width, encoder.width, width], norm=True, last="scale")
         else:
@@ -55,34 +67,19 @@ class SimCLR(Method):
     def defaults(cls, size: int) -> Training:
         """Up to 96 px lightly's CIFAR-10 benchmark (200 epochs: kNN 84.7 %), above the README's ImageNet recipe."""
         if size <= SMALL:
-            return Training(
-                optimizer="sgd",
-                lr=0.06,  # lightly: 0.06 * B / 128
-                lr_batch=128,
-                momentum=0.9,
-                weight_decay=5e-4,
-                batch=128,  # lightly: 128 or 512, equally good
-                epochs=200,  # lightly: 200 or 800
-                warmup=0.0,
-            )
-        return Training(
-            optimizer="lars",
-            lr=1.2,  # README: 0.075 * sqrt(B); the paper's 0.3 * B / 256 is the same at 4096
-            lr_batch=256,
-            lr_rule="sqrt",
-            momentum=0.9,
-            weight_decay=1e-4,  # README; paper 1e-6
-            batch=256,  # paper: 4096, and 256 as the smallest studied; here one device
-            epochs=100,
-            warmup=10.0,
-        )
+            # batch: lightly 128 or 512, equally good; epochs: lightly 200 or 800
+            return Training("sgd", lr=0.06, lr_batch=128, weight_decay=5e-4, batch=128, epochs=200)
+        # rate: README 0.075 * sqrt(B), which at 4096 is the paper's 0.3 * B / 256; decay: README, paper 1e-6
+        # batch: paper 4096, and 256 as the smallest studied; here one device
+        return Training("lars", lr=1.2, lr_rule="sqrt", weight_decay=1e-4, batch=256, epochs=100, warmup=10.0)
 
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
-        """Temperature and views by the size of the views."""
-        small = facts.size <= SMALL
+        """Temperature and views by the size of the views, the temperature of DCL at any size."""
+        small, coupled = facts.size <= SMALL, settings.get("criterion", "nt-xent") == "nt-xent"
+        usual = (0.5, "SimCLR README, CIFAR-10") if small else (0.1, "SimCLR README, ImageNet")
         automatic: dict[str, tuple[Any, str]] = {
-            "temperature": (0.5, "SimCLR README, CIFAR-10") if small else (0.1, "SimCLR README, ImageNet"),
+            "temperature": usual if coupled else (0.1, "DCL's code"),
             "augmentation": ("simclr", "the paper's views, without blur" if small else "the paper's views"),
         }
         return {name: value for name, value in automatic.items() if settings.get(name) is None}
@@ -98,19 +95,25 @@ class SimCLR(Method):
         return {"views": rows.view(len(views), 2, -1)}
 
     def loss(self, projections: Projections, batch: Batch) -> Terms:
-        """NT-Xent of this rank's anchors against all ranks' views."""
+        """The loss of this rank's anchors against all ranks' views."""
         own = projections["views"]
         everyone = distributed.gather(own)
         first, second = own.unbind(dim=1)
         candidates = (everyone[:, 0], everyone[:, 1])
         offset = distributed.rank() * len(own)
-        loss = nt_xent(first, second, temperature=self.temperature, candidates=candidates, offset=offset)
+        loss = CRITERIA[self.criterion](
+            first, second, temperature=self.temperature, candidates=candidates, offset=offset
+        )
         return {"loss": loss, "alignment": torch.square(first - second).sum(dim=-1).mean().detach()}
 
     def chance(self, batch: int) -> float:
-        """The loss of a network that gives every picture the same vector: log(2B - 1)."""
-        return log(2 * batch - 1)
+        """The loss of a network that gives every picture the same vector: log(2B - 1), or that of DCL."""
+        return self._of(2 * batch - 2, 0.0)
 
     def floor(self, batch: int) -> float:
         """The least loss there is: partners equal, pictures at the corners of a simplex (cosine -1 / (B - 1))."""
-        return log(1 + (2 * batch - 2) * exp(-(1 + 1 / (batch - 1)) / self.temperature))
+        return self._of(2 * batch - 2, (1 + 1 / (batch - 1)) / self.temperature)
+
+    def _of(self, negatives: int, ahead: float) -> float:
+        """The loss where every pair's logit is `ahead` of all its negatives'."""
+        return log(1 + negatives * exp(-ahead)) if self.criterion == "nt-xent" else log(negatives) - ahead

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -34,12 +34,16 @@ class Queue(nn.Module):
         """
         size, count = len(self.keys), len(keys)
         if count > size:
-            raise RecipeError(f"{count} keys do not fit into a queue of {size}: use a smaller batch or more negatives")
+            raise RecipeError(f"{count} keys do not fit into a queue of {size}: use a smaller batch or a longer queue")
         start = int(self.pointer)
         fits = min(count, size - start)
         self.keys[start : start + fits] = keys[:fits].to(self.keys.dtype)
         self.keys[: count - fits] = keys[fits:].to(self.keys.dtype)
         self.pointer.fill_((start + count) % size)
+
+    def nearest(self, rows: Float[Tensor, "B P"]) -> Int[Tensor, "B"]:
+        """Which key is most alike each unit row, without gradient."""
+        return (rows.detach().to(self.keys.dtype) @ self.keys.T).argmax(dim=1)
 
 
 def affordable(published: int, count: int, batch: int, wanted: int | None = None) -> tuple[int, str]:
@@ -53,7 +57,7 @@ def affordable(published: int, count: int, batch: int, wanted: int | None = None
         most = min(published // 4, count // 8) if wanted is None else wanted // 4
         remedy = f"use a batch of at most {most}" if most > 1 else "add pictures or choose a method without a queue"
         raise RecipeError(
-            f"{negatives} negatives for a batch of {batch} are fewer than the 4 batches that a queue needs "
+            f"{negatives} keys for a batch of {batch} are fewer than the 4 batches that a queue needs "
             f"(it may hold half of the {count} training pictures); {remedy}"
         )
     if wanted is not None:

@@ -7,12 +7,13 @@ code of every paper that has one (He et al. 2020, Grill et al. 2020, Caron et al
 from __future__ import annotations
 
 from copy import deepcopy
+from math import cos, pi
 from typing import Generic, TypeVar
 
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-__all__ = ["Still", "follow", "frozen_copy"]
+__all__ = ["Still", "follow", "frozen_copy", "momentum"]
 
 Part = TypeVar("Part", bound=nn.Module)
 
@@ -35,6 +36,11 @@ class Still(nn.Module, Generic[Part]):
         """Stay in eval mode."""
         super().train(False)
         return self
+
+
+def momentum(progress: float, start: float, end: float = 1.0) -> float:
+    """A teacher's momentum: 1 - (1 - start)(1 + cos(pi t)) / 2 (Grill et al. 2020, section 3.3), for any `end`."""
+    return end - (end - start) * (1 + cos(pi * progress)) / 2
 
 
 def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:

@@ -141,7 +141,7 @@ class Index:
 
     def told(self, rows: Int[np.ndarray, "K"], cosines: Float[np.ndarray, "K"]) -> list[dict[str, Any]]:
         """Rows for people and programs: row, path, label, file, similarity."""
-        shown = self.table.take(rows).select(["row", "path", "label", "file"]).to_pylist()
+        shown = self.table.select(["row", "path", "label", "file"]).take(rows).to_pylist()
         numbers = zip(shown, cosines.tolist(), strict=True)
         return [{**one, "file": os.fsdecode(one["file"]), "similarity": round(cosine, 6)} for one, cosine in numbers]
 

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Int
 
 from selfsight import checkpoints
+from selfsight.embedding.upkeep import is_there
 from selfsight.errors import DiskError, RecipeError
 from selfsight.searching.database import Database, is_address
 from selfsight.searching.diverse import diverse
@@ -69,8 +70,10 @@ def search(place: str, wanted: Wanted, encoder: Path | None, *, drawn: bool) -> 
         hits = index.find(query.vector, wanted.k, wanted.narrow, query.own)
     else:
         hits = [] if wanted.like else _told(index if isinstance(index, Index) else index.fetched(), wanted)
+    partly = bool(wanted.like) or (wanted.approximate and wanted.diverse is None)
+    recall = index.recall if partly and not wanted.narrow else None
     found = {"place": index.where, "pictures": len(index), "asked": _asked(wanted), "hits": hits}
-    return {**found, "recall": index.recall, "notes": _notes(index, wanted, hits)}
+    return {**found, "recall": recall, "notes": _notes(index, wanted, hits, recall)}
 
 
 def _told(index: Index, wanted: Wanted) -> list[dict[str, Any]]:
@@ -105,18 +108,18 @@ def _asked(wanted: Wanted) -> str:
     return f"pictures like {', '.join(wanted.like)}{unlike}"
 
 
-def _notes(index: Index | Database, wanted: Wanted, hits: list[dict[str, Any]]) -> list[str]:
+def _notes(index: Index | Database, wanted: Wanted, hits: list[dict[str, Any]], recall: float | None) -> list[str]:
     notes = [] if len(index) else ["The index holds no picture."]
     if not hits and len(index):
         left = "that the filter leaves " if wanted.narrow else ""
         notes.append(f"No picture {left}is an answer.")
-    if index.recall is not None and not wanted.narrow:
-        notes.append(f"Not every row was looked at: recall@10 {index.recall:.3f} against the exact search.")
+    if recall is not None:
+        notes.append(f"Not every row was looked at: recall@10 {recall:.3f} against the exact search.")
     elif wanted.approximate:
         notes.append("Every row was looked at: with so few, or with a filter, that is fast enough.")
     elif isinstance(index, Index) and len(index) >= MANY:
         notes.append("--approximate looks at a part of the rows only, and says how much that finds.")
-    gone = sum(not Path(hit["file"]).exists() for hit in hits)
+    gone = sum(not is_there(hit["file"]) for hit in hits)
     if gone:
         notes.append(f"{gone} of these files are gone; `selfsight embed RUN --prune` takes them out of the index.")
     return notes
@@ -136,7 +139,7 @@ def keep(found: dict[str, Any], json_file: Path | None, csv_file: Path | None, s
                 checkpoints.replace_file(file, content.encode("utf-8", "backslashreplace"))
     if sheet is not None:
         hits = found["hits"][:DRAWN]
-        captions = [f"{hit['similarity']:.3f} {hit['label'] or hit['path']}" for hit in hits]
+        captions = [f"{hit['row']}: {hit['similarity']:.3f} {hit['label'] or hit['path']}" for hit in hits]
         with _room(sheet):
             sheet.parent.mkdir(parents=True, exist_ok=True)
             contact_sheet_of([hit["file"] for hit in hits], captions, sheet, DRAWN)

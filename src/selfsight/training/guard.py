@@ -49,6 +49,7 @@ class Guard:
     chance_of: Callable[[], float | None]  # what it is may follow from what `prepare` found
     untrained: dict[str, float] = field(default_factory=dict)
     directions: float = 0.0  # most so far
+    followers: set[str] = field(default_factory=set)  # teachers that have moved: one may come to rest at the end
     losses: deque[float] = field(default_factory=lambda: deque(maxlen=STEPS))
     streaks: Counter[str] = field(default_factory=Counter)
     told: set[str] = field(default_factory=set)
@@ -64,6 +65,7 @@ class Guard:
             self.untrained = signs
         found = self.found(signs)
         self.directions = max(self.directions, signs.get("directions", 0.0))
+        self.followers |= {name for name, value in signs.items() if name.startswith("teacher.") and value > 0}
         self.streaks = Counter({cause: self.streaks[cause] + 1 for cause in found})
         alarms = [
             Alarm(cause, sentence)
@@ -147,8 +149,8 @@ def constant_head(guard: Guard, signs: Signs) -> str | None:
 
 
 def frozen_teacher(guard: Guard, signs: Signs) -> str | None:
-    """It should follow."""
-    still = _still("teacher.", signs)
+    """It should follow, until the end of training at least."""
+    still = _still("teacher.", {name: value for name, value in signs.items() if name not in guard.followers})
     if not still:
         return None
     return (

@@ -94,7 +94,8 @@ def _trust(parameters: list[Tensor], gradients: list[Tensor], eta: float) -> lis
 def build(groups: Sequence[Group], training: Training, lr: float) -> Optimizer:
     """The optimizer that `training` names, over `groups`, at the rate `lr` (already scaled to the batch).
 
-    Each parameter group keeps `lr_scale` and `start`, which `set_rate` applies. Raises RecipeError for an unknown name.
+    Each parameter group keeps `lr_scale`, `start` and `constant`, which `set_rate` applies. RecipeError for an unknown
+    name.
     """
     options = [part for group in groups for part in _parts(group, training, lr)]
     if training.optimizer == "sgd":
@@ -110,6 +111,7 @@ def _parts(group: Group, training: Training, lr: float) -> Options:
     decaying = [p for p in group.parameters if _decays(p)]
     steady = [p for p in group.parameters if not _decays(p)]
     shared: dict[str, Any] = {"lr": lr * group.lr, "lr_scale": group.lr, "start": group.start}
+    shared["constant"] = lr * group.lr if group.constant else None
     if group.momentum is not None:  # betas: what AdamW calls it
         shared |= {"momentum": group.momentum, "betas": (group.momentum, training.beta2)}
     parts = [(decaying, training.weight_decay * group.decay), (steady, 0.0)]
@@ -122,6 +124,7 @@ def _decays(parameter: Tensor) -> bool:
 
 
 def set_rate(optimizer: Optimizer, lr: float, progress: float) -> None:
-    """Give every group its share of `lr`; a group whose `start` lies ahead gets 0 and so stays as it is."""
+    """Give every group its share of `lr`, or its own constant rate; one whose `start` lies ahead gets 0 and waits."""
     for group in optimizer.param_groups:
-        group["lr"] = lr * group["lr_scale"] if progress >= group["start"] else 0.0
+        own = lr * group["lr_scale"] if group["constant"] is None else group["constant"]
+        group["lr"] = own if progress >= group["start"] else 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import cos, pi
 
-__all__ = ["cosine", "momentum", "rate"]
+__all__ = ["cosine", "rate"]
 
 
 def cosine(progress: float, start: float, end: float) -> float:
@@ -19,8 +19,3 @@ def rate(progress: float, warmup_share: float, *, floor: float = 0.0) -> float:
     if warmup_share >= 1:
         return 1.0
     return cosine((progress - warmup_share) / (1 - warmup_share), 1.0, floor)
-
-
-def momentum(progress: float, start: float, end: float = 1.0) -> float:
-    """A teacher's momentum: 1 - (1 - start)(1 + cos(pi t)) / 2 (Grill et al. 2020, section 3.3), for any `end`."""
-    return cosine(progress, start, end)

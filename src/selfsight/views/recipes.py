@@ -7,6 +7,7 @@ both. `multi_view` turns a name into the callable that a method hands to the loa
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import cycle, islice
 
 import numpy as np
 
@@ -31,6 +32,7 @@ class Recipe:
     grey_first: bool = False  # grey before the jitter instead of after it
     blur: float = 0.0  # chance
     sigma: tuple[float, float] = (0.1, 2.0)  # of the blur, pixels of the view
+    solarise: float = 0.0  # chance
 
     def draw(self, shape: tuple[int, ...], numbers: list[float]) -> Draw:
         """One view's choices for a picture of `shape` (H, W, C) from `draw.length(C)` uniform numbers."""
@@ -40,7 +42,8 @@ class Recipe:
         low, high = self.sigma
         blurred = numbers[drawing.BLUR] < self.blur
         sigma = low + numbers[drawing.SIGMA] * (high - low) if blurred else 0.0
-        return Draw(*box, numbers[drawing.FLIP] < self.flip, colour, gains, sigma)
+        solarised = numbers[drawing.SOLARISE] < self.solarise
+        return Draw(*box, numbers[drawing.FLIP] < self.flip, colour, gains, sigma, solarised)
 
     def _colour(self, numbers: list[float], channels: int) -> tuple[tuple[Step, ...], tuple[float, ...]]:
         steps: tuple[Step, ...] = ()
@@ -75,7 +78,8 @@ class MultiView:
 
 # Sources: SimCLR, google-research/simclr data_util.py, and its README for CIFAR-10 (strength 0.5, no blur); MoCo,
 # facebookresearch/moco main_moco.py (v1, v2) and its CIFAR-10 notebook; SupCon, HobbitLong/SupContrast (the paper's
-# AutoAugment for large pictures is not here).
+# AutoAugment for large pictures is not here); BYOL, whose views Barlow Twins, VICReg and MoCo v3 share, solo-learn's
+# asymmetric.yaml for small pictures; VICReg, solo-learn's vicreg.yaml for small pictures; LeJEPA, rbalestr-lab/lejepa.
 _SIMCLR_SMALL = Recipe((0.08, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), jitter_chance=0.8, grey=0.2)
 _SIMCLR = Recipe((0.08, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), jitter_chance=0.8, grey=0.2, blur=0.5)
 _MOCO_SMALL = _SIMCLR_SMALL  # the notebook's row is the same
@@ -89,13 +93,22 @@ _WHOLE = Recipe((1.0, 1.0), (1.0, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), jitter_chan
 _VDVS_REPO = Recipe((0.8, 1.0), flip=0.0)  # evrimozmermer/vectorsum_vectordifference, after its rotation
 _WEAK = Recipe((0.5, 1.0), jitter=(0.2, 0.2, 0.2, 0.05), jitter_chance=0.8)  # ours: most of the picture, mild colour
 
+_BYOL_FIRST = Recipe((0.08, 1.0), jitter=(0.4, 0.4, 0.2, 0.1), jitter_chance=0.8, grey=0.2, blur=1.0)
+_BYOL = (_BYOL_FIRST, replace(_BYOL_FIRST, blur=0.1, solarise=0.2))
+_BYOL_SMALL = (replace(_BYOL_FIRST, blur=0.0), replace(_BYOL_FIRST, blur=0.0, solarise=0.2))
+_VICREG_SMALL = replace(_BYOL_FIRST, area=(0.2, 1.0), blur=0.0, solarise=0.1)
+_LEJEPA = replace(_BYOL_FIRST, area=(0.3, 1.0), blur=0.5, solarise=0.2)
+_LEJEPA_LOCAL = replace(_LEJEPA, area=(0.05, 0.3))
+
 
 def _keep_colour(recipe: Recipe) -> Recipe:
     """The same without jitter and grey, for pictures whose colour is what tells them apart."""
     return replace(recipe, jitter=(0.0,) * 4, jitter_chance=0.0, grey=0.0)
 
 
-RECIPES: dict[str, tuple[Recipe, Recipe]] = {  # name: (up to SMALL pixels, larger)
+Rows = Recipe | tuple[Recipe, ...]
+"""One recipe for all views of a picture, or several that take turns."""
+RECIPES: dict[str, tuple[Rows, Rows]] = {  # name: (up to SMALL pixels, larger)
     "simclr": (_SIMCLR_SMALL, _SIMCLR),
     "simclr-keep-colour": (_keep_colour(_SIMCLR_SMALL), _keep_colour(_SIMCLR)),
     "moco": (_MOCO_SMALL, _MOCO2),
@@ -107,6 +120,10 @@ RECIPES: dict[str, tuple[Recipe, Recipe]] = {  # name: (up to SMALL pixels, larg
     "weak": (_WEAK, _WEAK),
     "whole": (_WHOLE, _WHOLE),
     "vdvs-repo": (_VDVS_REPO, _VDVS_REPO),
+    "byol": (_BYOL_SMALL, _BYOL),
+    "vicreg": (_VICREG_SMALL, _BYOL),
+    "lejepa": (_LEJEPA, _LEJEPA),
+    "lejepa-local": (_LEJEPA_LOCAL, _LEJEPA_LOCAL),
 }
 
 
@@ -115,13 +132,19 @@ def names() -> list[str]:
     return list(RECIPES)
 
 
-def get(name: str, size: int) -> Recipe:
-    """The recipe of that name for views of `size` pixels. Raises RecipeError on an unknown name."""
+def rows(name: str, size: int) -> tuple[Recipe, ...]:
+    """The recipes of that name for views of `size` pixels, which take turns. Raises RecipeError on an unknown name."""
     if name not in RECIPES:
         raise RecipeError(unknown("view recipe", name, RECIPES))
-    return RECIPES[name][size > SMALL]
+    found = RECIPES[name][size > SMALL]
+    return found if isinstance(found, tuple) else (found,)
+
+
+def get(name: str, size: int) -> Recipe:
+    """The first of `rows`: where one view is enough."""
+    return rows(name, size)[0]
 
 
 def multi_view(name: str, size: int, views: int = 2) -> MultiView:
-    """`views` independent draws from one recipe, `size` pixels a side. Raises RecipeError on an unknown name."""
-    return MultiView((get(name, size),) * views, size)
+    """`views` independent draws by the recipe of that name, `size` pixels a side. RecipeError on an unknown name."""
+    return MultiView(tuple(islice(cycle(rows(name, size)), views)), size)

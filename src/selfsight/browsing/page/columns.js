@@ -23,8 +23,9 @@ async function load(side, name) {
   if (told.kind !== "number") {
     let most = -1;
     for (const place of data) if (place > most) most = place;
-    const values = told.values ?? Array.from({ length: most + 1 }, (_, place) => `${told.title} ${place + 1}`);
-    return { ...told, values: [...values], data };
+    const values = [...(told.values ?? [])]; // of clusters there are none, of labels those that were there at first
+    while (values.length <= most) values.push(`${told.title} ${values.length + 1}`);
+    return { ...told, values, data };
   }
   let [low, high] = [Infinity, -Infinity];
   for (const value of data) {

@@ -21,6 +21,7 @@ export function handle(map, tools) {
     [moved, apart] = [0, spread(down)];
     map.lasso = down.size === 1 && (tools.lasso || event.shiftKey) && event.button === 0 ? [place(event)] : null;
     store.turn(map.side);
+    store.point(-1);
   });
   paper.addEventListener("pointermove", (event) => {
     const now = place(event);

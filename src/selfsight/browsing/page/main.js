@@ -137,6 +137,8 @@ function listen() {
     recolour();
     at("chosen").textContent = store.chosen ? store.chosen.toLocaleString("en") : "";
     if (current() === "selection") tab("selection");
+    const toggle = document.querySelector(".toggle");
+    if (toggle) toggle.textContent = panels.chosen(store.shown);
   });
   store.addEventListener("labels", () => {
     at("colour").value = "label";

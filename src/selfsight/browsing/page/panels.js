@@ -8,16 +8,13 @@ import { source } from "./source.js";
 import { store } from "./store.js";
 
 const SHOWN = 60; // tiles of a selection
+const GROUPS = 100; // of duplicates
 
 /** One picture: itself, what is known of it, and its neighbours in each run. */
 export async function picture(place, id, { open, go }) {
   const name = await source.name(id);
   const sides = store.facts.sides;
-  const chosen = () => (store.selected[id] ? "Take out of the selection" : "Add to the selection");
-  const select = button(chosen(), () => {
-    store.select([id], store.selected[id] ? "remove" : "add");
-    select.textContent = chosen();
-  });
+  const select = button(chosen(id), () => store.select([id], store.selected[id] ? "remove" : "add"), "toggle");
   const near = sides.map(() => h("div", {}, waiting("Looking for its neighbours …")));
   const known = await facts(store.side, id);
   if (store.shown !== id) return; // another one was opened meanwhile
@@ -41,6 +38,9 @@ export async function picture(place, id, { open, go }) {
     }
   });
 }
+
+/** What the button does that changes whether a picture is selected. */
+export const chosen = (id) => (store.selected[id] ? "Take out of the selection" : "Add to the selection");
 
 export function neighbours(found, open) {
   const ids = found.map((one) => one.id);
@@ -133,19 +133,20 @@ export async function clusters(place, side, { open, select, dark }) {
 /** Pictures that are the same, or nearly. */
 export async function duplicates(place, side, { open }) {
   const groups = await source.json(`duplicates-${side}`);
-  const cards = groups.map(({ ids, score }) =>
+  const cards = groups.slice(0, GROUPS).map((ids) =>
     h(
       "section",
       { className: "card" },
-      h("header", {}, h("h3", {}, counted(ids.length)), h("small", {}, `cosine from ${similarity(score)}`), button("Select", () => store.select(ids))),
+      h("header", {}, h("h3", {}, counted(ids.length)), button("Select", () => store.select(ids))),
       tiles(ids.slice(0, 12), open),
     ),
   );
-  const all = groups.flatMap((group) => group.ids.slice(1));
+  const all = groups.flatMap((ids) => ids.slice(1));
   fill(place, 
-    h("p", { className: "empty" }, groups.length ? `${counted(groups.length, "group")} of pictures whose vectors are nearly the same.` : "No two pictures are nearly the same."),
+    h("p", { className: "empty" }, groups.length ? `${counted(groups.length, "group")} of pictures that show the same: one file twice, or alike cell by cell.` : "No two pictures show the same."),
     all.length ? h("div", { className: "row" }, button(`Select all but the first of each (${all.length})`, () => store.select(all))) : null,
     ...cards,
+    groups.length > GROUPS ? h("p", { className: "empty" }, `and ${groups.length - GROUPS} more groups`) : null,
   );
 }
 

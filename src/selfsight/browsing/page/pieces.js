@@ -21,7 +21,7 @@ export function tile(id, open, note) {
 
 export const tiles = (ids, open, notes = []) => h("div", { className: "tiles" }, ...ids.map((id, i) => tile(id, open, notes[i])));
 
-export const similarity = (score) => score.toFixed(2);
+export const similarity = (score) => score.toFixed(3);
 
 /** The class that a classifier names, and the next two, as bars. */
 export function chances(list) {

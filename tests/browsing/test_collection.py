@@ -1,0 +1,105 @@
+"""Pictures by number: of one index, of what two have in common, of an index without pictures; clusters and odd ones."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from selfsight.browsing import groups
+from selfsight.browsing.collection import Collection, gather
+from selfsight.browsing.labels import Labels
+from selfsight.browsing.payloads import KEY, Payloads
+from selfsight.data.manifest import Manifest
+from selfsight.errors import RunError
+from selfsight.searching.index import Index
+
+
+def payloads_of(collection: Collection, folder: Path) -> Payloads:
+    return Payloads(collection, Labels(collection, folder / "labels.csv"))
+
+
+@pytest.fixture
+def part(browsed: Path) -> Index:
+    """Every other picture of the index, in another order."""
+    index = Index.open(browsed)
+    rows = np.arange(63, 0, -2)
+    index.vectors, index.table = np.asarray(index.vectors[rows]), index.table.take(rows)
+    return index
+
+
+def test_two_indexes_share_what_both_hold(browsed: Path, part: Index) -> None:
+    both = gather([Index.open(browsed), part])
+    assert len(both) == 32
+    for side in both.sides:
+        np.testing.assert_array_equal(side.vectors, both.sides[0].vectors)
+        near = side.neighbours(np.array([3, 7]), 5)
+        assert [len(found) for found in near] == [5, 5]
+        assert all(0 <= one < 32 and one != own for own, found in zip((3, 7), near, strict=True) for one, _ in found)
+    assert [side.title for side in both.sides] == [str(browsed)] * 2  # of one name: told by their places
+
+
+def test_indexes_without_a_common_picture_are_refused(browsed: Path, part: Index) -> None:
+    part.paths[:] = [f"/elsewhere{path}" for path in part.paths]
+    with pytest.raises(RunError, match="have no picture in common; embed the same pictures with both"):
+        gather([Index.open(browsed), part])
+
+
+def test_splits_are_those_of_the_run(browsed: Path, collection: Collection) -> None:
+    manifest = Manifest.load(browsed / "manifest.parquet")
+    known = dict(zip(manifest.paths, manifest.test, strict=True))
+    assert [part == "test" for part in collection.splits] == [known[path] for path in collection.paths]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_few_pictures_have_a_page_as_well(browsed: Path, tmp_path: Path, count: int) -> None:
+    index = Index.open(browsed)
+    index.vectors, index.table = np.asarray(index.vectors[:count]), index.table.slice(0, count)
+    index.where = str(tmp_path)
+    payloads = payloads_of(gather([index]), tmp_path)
+    for key in payloads.wanted():
+        if not key.startswith("points-0-umap"):
+            assert payloads.read(key) is not None, key
+    assert payloads.facts()["count"] == count
+
+
+def test_keys_that_are_none_give_nothing(collection: Collection, tmp_path: Path) -> None:
+    payloads = payloads_of(collection, tmp_path)
+    for key in [
+        "names",
+        "names--1",
+        "points-0",
+        "points-1-pca",
+        "points-0-evil",
+        "column-0-_x",
+        "clusters-0-x",
+        "near-0",
+    ]:
+        assert payloads.read(key) is None, key
+    assert all(KEY.fullmatch(key) for key in payloads.wanted())
+
+
+def test_a_run_that_is_gone_still_shows_its_pictures(browsed: Path, tmp_path: Path) -> None:
+    shutil.copytree(browsed / "embeddings", tmp_path / "index", ignore=shutil.ignore_patterns("browse"))
+    index = Index.open(tmp_path / "index")
+    index.eye.folder = tmp_path / "gone"
+    collection = gather([index])
+    assert set(collection.splits) == {None}
+    assert collection.sides[0].classifier is None
+    assert payloads_of(collection, tmp_path).read("points-0-pca")
+
+
+def test_clusters_are_told_with_their_commonest_label() -> None:
+    generator = np.random.default_rng(0)
+    vectors = np.concatenate([generator.normal(centre, 0.1, (n, 8)) for centre, n in ((1, 30), (-1, 10))])
+    vectors[:, 4:] *= np.where(np.arange(40) < 30, 1, -1)[:, None]
+    own = groups.clusters(vectors.astype(np.float32), 2)
+    assert own.tolist() == [0] * 30 + [1] * 10  # the largest first
+    told = groups.told(vectors.astype(np.float32), own, ["a"] * 20 + ["b"] * 10 + [None] * 10)
+    assert [one["size"] for one in told] == [30, 10]
+    assert told[0]["most"] == {"label": "a", "share": 2 / 3}
+    assert told[1]["most"] is None
+    sets = ((0, 0), (2, 0), (200, 0), (10**6, 0), (100, 9))
+    assert [groups.count(pictures, classes) for pictures, classes in sets] == [1, 1, 10, 24, 9]
