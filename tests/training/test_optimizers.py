@@ -13,6 +13,7 @@ from torch import nn
 from selfsight.errors import RecipeError
 from selfsight.methods.base import Group, Training
 from selfsight.nn.encoder import Encoder
+from selfsight.training import state
 from selfsight.training.optimizers import LARS, build, set_rate
 
 CHECK = json.loads((Path(__file__).parents[1] / "check_values.json").read_text())["lars"]
@@ -150,3 +151,29 @@ def test_a_group_may_have_a_momentum_of_its_own(name: str) -> None:
         optimizer.step()
         moved.append([not torch.equal(a, b.weight) for a, b in zip(before, (plain, other), strict=True)])
     assert moved == [[True, True], [False, True]]
+
+
+@pytest.mark.parametrize(("name", "usual"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
+def test_one_pass_is_what_torch_does_in_several(name: str, usual: type[torch.optim.Optimizer]) -> None:
+    """Also where a tensor gets its first gradient late, and where one is forgotten between two steps."""
+    generator = torch.Generator().manual_seed(0)
+    layers = [nn.ModuleList([nn.Linear(5, 4), nn.Linear(4, 3)]) for _ in range(2)]
+    layers[1].load_state_dict(layers[0].state_dict())
+    training = Training(optimizer=name, momentum=0.9, weight_decay=0.01)
+    given = {"momentum": 0.9} if name == "sgd" else {"betas": (0.9, training.beta2)}
+    plain = [
+        {"params": [p for p in layers[1].parameters() if p.ndim > 1], "weight_decay": 0.01},
+        {"params": [p for p in layers[1].parameters() if p.ndim == 1], "weight_decay": 0.0},
+    ]
+    both = [build([Group(list(layers[0].parameters()))], training, 0.1), usual(plain, lr=0.1, foreach=False, **given)]
+    for step in range(6):
+        for pair in zip(layers[0].parameters(), layers[1].parameters(), strict=True):
+            gradient = torch.randn(pair[0].shape, generator=generator)
+            late = step < 2 and pair[0].shape[0] == 3
+            pair[0].grad, pair[1].grad = (None, None) if late else (gradient, gradient.clone())
+        for optimizer, own in zip(both, layers, strict=True):
+            if step == 4:
+                state.forget(optimizer, own[0])
+            optimizer.step()
+    for one, other in zip(layers[0].parameters(), layers[1].parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)

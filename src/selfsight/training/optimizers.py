@@ -68,6 +68,23 @@ class LARS(Optimizer):
         return moment
 
 
+class OnePass(SGD):
+    """torch's momentum SGD, each tensor in one pass over memory: a fifth of the time of its several (`foreach`).
+
+    The fused kernel needs a moment for every tensor or for none; one that it has not met, or was told to forget, starts
+    from zero, which is the same.
+    """
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One update of every parameter that has a gradient."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                known = "momentum_buffer" in self.state[parameter]
+                if group["momentum"] and parameter.grad is not None and not known:
+                    self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return super().step(closure)
+
+
 def _trust(parameters: list[Tensor], gradients: list[Tensor], eta: float) -> list[Tensor]:
     """eta * |p| / |g|, or 1 where either is zero; stays on the device."""
     p, g = torch.stack(torch._foreach_norm(parameters)), torch.stack(torch._foreach_norm(gradients))
@@ -82,11 +99,11 @@ def build(groups: Sequence[Group], training: Training, lr: float) -> Optimizer:
     """
     options = [part for group in groups for part in _parts(group, training, lr)]
     if training.optimizer == "sgd":
-        return SGD(options, lr=lr, momentum=training.momentum, foreach=True)
+        return OnePass(options, lr=lr, momentum=training.momentum, fused=True)
     if training.optimizer == "lars":
         return LARS(options, lr=lr, momentum=training.momentum)
     if training.optimizer == "adamw":
-        return AdamW(options, lr=lr, betas=(training.momentum, training.beta2), foreach=True)
+        return AdamW(options, lr=lr, betas=(training.momentum, training.beta2), fused=True)
     raise RecipeError(unknown("optimizer", training.optimizer, ("sgd", "lars", "adamw")))
 
 
