@@ -54,10 +54,9 @@ class Trainer:
 
     def fit(self) -> Method:
         """Train to the recipe's last step, from the newest whole checkpoint if there is one."""
-        step = self.restore()
-        raw_optimizer = self.optimizer
-        self.wrapped, self.optimizer = self.fabric.setup(self.method, raw_optimizer)
+        self.wrapped, self.optimizer = self.fabric.setup(self.method, self.optimizer)
         self.wrapped.mark_forward_method("project")
+        step = self.restore()  # after the weights are on their device, where the optimizer's memory must be too
         main = distributed.rank() == 0  # the other ranks write nothing
         self.journal = Journal(self.folder if main else None, step - (step == 0), self.events)
         self.saved_at, self.started_at, self.failures = time.monotonic(), time.monotonic(), 0
@@ -99,7 +98,7 @@ class Trainer:
         facts, files = checkpoints.read(newest)
         if distributed.rank() == 0:
             checkpoints.drop_after(self.folder / "checkpoints", int(facts["step"]))
-        state.unpack(files, self.method, self.optimizer)
+        state.unpack(files, self.method, self.raw_optimizer)
         self.best.unpack(files)
         return int(facts["step"])
 
