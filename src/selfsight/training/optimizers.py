@@ -82,7 +82,8 @@ class OnePass(SGD):
                 known = "momentum_buffer" in self.state[parameter]
                 if group["momentum"] and parameter.grad is not None and not known:
                     self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        return super().step(closure)
+        done: float | None = super().step(closure)
+        return done
 
 
 def _trust(parameters: list[Tensor], gradients: list[Tensor], eta: float) -> list[Tensor]:
