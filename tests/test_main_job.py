@@ -114,7 +114,7 @@ def test_embed_writes_vectors_that_can_be_mapped(trained: Path, photos: Path) ->
     table = parquet.read_table(trained.parent / "vectors" / "embeddings.parquet")
     assert vectors.shape == (64, selfsight.Run(trained).encoder().width)
     assert vectors.dtype == np.float32
-    assert table.column_names == ["path", "label", "row"]
+    assert table.column_names == ["path", "label", "file", "digest", "length", "row"]
     assert table["label"].to_pylist()[0] == "china"
     command("embed", "run", photos, "--out", "patches", "--patches", cwd=trained.parent)
     assert np.load(trained.parent / "patches" / "embeddings.npy").ndim == 3

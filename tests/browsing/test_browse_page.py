@@ -85,7 +85,8 @@ def place(page: Page, name: str) -> tuple[float, float]:
         for row in range(4, 32):
             x, y = box["x"] + box["width"] * column / 44, box["y"] + box["height"] * row / 36
             page.mouse.move(x, y)
-            if page.locator("#card").is_visible():
+            page.wait_for_timeout(20)  # a frame: the card follows the hand
+            if page.locator("#card").is_visible() and page.locator("#card-name").inner_text():
                 return x, y
     raise AssertionError(f"no picture was found on the map, not even {name}")
 
