@@ -60,6 +60,13 @@ def test_scores_are_judged_by_the_looks_of_a_run() -> None:
     )
 
 
+def test_no_score_may_be_a_guide() -> None:
+    noise = [
+        {"step": line["step"], "quality": line["quality"], "std": line["std"]} for line in looks(31) if "std" in line
+    ]
+    assert of_looks(noise, TWO)["sentence"].startswith("Over 30 looks of this run no score without labels is shown")
+
+
 def test_few_looks_say_so() -> None:
     assert "is not known: 4 looks, and 10 are needed" in of_looks(looks(5), TWO)["sentence"]
     assert of_looks([{"step": 1, "loss": 2.0}], TWO) == {}

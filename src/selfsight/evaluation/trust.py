@@ -88,6 +88,8 @@ def _sentence(found: Mapping[str, Mapping[str, Any]]) -> str:
         )
     right = [CALLED.get(name, name) for name, (low, _) in told.items() if low > 0]
     wrong = [CALLED.get(name, name) for name, (_, high) in told.items() if high < 0]
+    if not right and not wrong:
+        return f"Over {count} looks of this run no score without labels is shown to rank them as the labels do."
     parts = [f"ranked them as the labels do: {', '.join(right) or 'none'}"]
     parts += [f"the other way round: {', '.join(wrong)}"] if wrong else []
     return f"Of the scores without labels, over {count} looks of this run, {'; '.join(parts)}; the rest cannot be told."
