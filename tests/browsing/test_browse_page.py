@@ -245,7 +245,7 @@ def test_names_are_shown_and_never_run(visit: Open) -> None:
         expect(page.locator("#panel-selection .tile").first).to_be_visible()
         page.locator("#panel-selection .tile").first.click()
         expect(page.locator("#panel-picture h2")).to_contain_text(start)
-    assert page.locator("#panel-picture img").count() == 13  # one picture and its neighbours; none from a name
+    expect(page.locator("#panel-picture img")).to_have_count(13)  # one picture and its neighbours; none from a name
 
 
 def test_an_export_works_from_a_disk(visit: Open, running: Running, tmp_path: Path) -> None:
