@@ -200,11 +200,8 @@ def options() -> argparse.Namespace:
 def main() -> None:
     """Make the rows that are missing, keep each pair at once, and print the table."""
     asked = options()
-    results = json.loads(asked.json.read_text()) if asked.json.exists() else {"rows": []}
+    results = quality.begun(asked)
     if not asked.table:
-        asked.data = asked.data.absolute()
-        if "fashion_mnist" in asked.tasks:
-            quality.export_fashion(asked.data)
         for seed in range(asked.seeds):
             for task, name in ((task, name) for task in asked.tasks for name in asked.methods):
                 key = {"task": task, "method": name, "seed": seed, "encoder": asked.encoder, "images": asked.images}

@@ -159,20 +159,17 @@ def options() -> argparse.Namespace:
 def main() -> None:
     """Make the rows that are missing, keep each at once, and print all."""
     asked = options()
-    results = json.loads(asked.json.read_text()) if asked.json.exists() else {"rows": []}
+    results = quality.begun(asked)
     if not asked.table:
         from selfsight import methods
 
-        data = asked.data.absolute()
-        if "fashion_mnist" in asked.tasks:
-            quality.export_fashion(data)
         chosen = asked.methods or [name for name in methods.names() if methods.get(name).kind == "pictures"]
         made = {(one["task"], one["method"], one["length"], one["seed"]) for one in results["rows"]}
         for seed, length, task, method in product(asked.seeds, asked.lengths, asked.tasks, chosen):
             key = (task, method, length, seed)
             if key not in made:
                 print(*key, file=sys.stderr, flush=True)
-                results = {"rows": [*results["rows"], row(data, *key, asked.size)]}
+                results = {"rows": [*results["rows"], row(asked.data, *key, asked.size)]}
                 machine.keep(asked.json, results)
     print(table(results))
 

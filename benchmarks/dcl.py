@@ -15,7 +15,6 @@ that of quality.py.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import Any
 
@@ -76,11 +75,8 @@ def options() -> argparse.Namespace:
 def main() -> None:
     """Make the rows that are missing, keep each at once, and print the table."""
     asked = options()
-    results = json.loads(asked.json.read_text()) if asked.json.exists() else {"rows": []}
+    results = quality.begun(asked)
     if not asked.table:
-        asked.data = asked.data.absolute()
-        if "fashion_mnist" in asked.tasks:
-            quality.export_fashion(asked.data)
         shared = {"encoder": asked.encoder, "length": asked.length}
         for seed, task in ((seed, task) for seed in range(asked.seeds) for task in asked.tasks):
             for batch, criterion in ((batch, criterion) for batch in asked.batches for criterion in CRITERIA):

@@ -192,21 +192,28 @@ def options() -> argparse.Namespace:
     return machine.answered(parser, "data")
 
 
+def begun(asked: argparse.Namespace) -> dict[str, Any]:
+    """What was measured before; and before more is, `asked.data` is absolute and its garments are pictures."""
+    if not asked.table:
+        asked.data = asked.data.absolute()
+        if "fashion_mnist" in asked.tasks:
+            export_fashion(asked.data)
+    found: dict[str, Any] = json.loads(asked.json.read_text()) if asked.json.exists() else {"rows": []}
+    return found
+
+
 def main() -> None:
     """Make the rows that are missing, keep each at once, and print all."""
     asked = options()
-    results = json.loads(asked.json.read_text()) if asked.json.exists() else {"rows": []}
+    results = begun(asked)
     if not asked.table:
-        data = asked.data.absolute()
-        if "fashion_mnist" in asked.tasks:
-            export_fashion(data)
         for name in asked.tasks:
             for method in asked.methods:
                 key = {"task": name, "method": method, "length": asked.length, "seed": asked.seed}
                 if any(key.items() <= one.items() for one in results["rows"]):
                     continue
                 others = [one for one in results["rows"] if (one["task"], one["method"]) != (name, method)]
-                results = {"rows": [*others, row(data, name, method, asked)]}
+                results = {"rows": [*others, row(asked.data, name, method, asked)]}
                 machine.keep(asked.json, results)
     print(table(results))
 

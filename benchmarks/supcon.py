@@ -301,11 +301,8 @@ def options() -> argparse.Namespace:
 def main() -> None:
     """Make the rows that are missing, keep each at once, and print the tables."""
     asked = options()
-    results = json.loads(asked.json.read_text()) if asked.json.exists() else {"rows": []}
+    results = quality.begun(asked)
     if not asked.table:
-        asked.data = asked.data.absolute()
-        if "fashion_mnist" in asked.tasks:
-            quality.export_fashion(asked.data)
         for key in wanted(asked):
             if any(key.items() <= one.items() for one in results["rows"]):
                 continue

@@ -15,6 +15,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 import selfsight.methods
+from selfsight.data import cache as decoded
+from selfsight.data import remote, shards
 
 pytest_plugins = ["browsing_parts"]
 
@@ -73,3 +75,12 @@ def photos(samples: Path) -> Path:
 def documents(samples: Path) -> Path:
     """64 documents of 48 words, punctuation not counted, in two classes."""
     return samples / "documents"
+
+
+@pytest.fixture
+def impatient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of its own for the test, and an address that fails is not asked again for long."""
+    monkeypatch.setenv("SELFSIGHT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(remote, "WAITS", (0.01, 0.02))
+    monkeypatch.setattr(shards, "_waiting", shards._Waiting())
+    monkeypatch.setattr(decoded, "_grant", decoded._Grant())

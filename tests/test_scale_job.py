@@ -17,7 +17,7 @@ from pyarrow import parquet
 from ranged_server import Server, serving
 
 from selfsight import checkpoints, cli
-from selfsight.data import cache, pack, remote, shards
+from selfsight.data import pack
 from selfsight.data.manifest import Manifest
 
 TINY = ["--encoder", "test_resnet", "--size", "32", "--batch", "16", "--precision", "fp32", "--threads", "1"]
@@ -25,12 +25,8 @@ TINY += ["--for", "12steps", "--quiet"]
 
 
 @pytest.fixture(autouse=True)
-def afresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is known from another test, a shard holds a few pictures, and nobody waits long."""
-    monkeypatch.setenv("SELFSIGHT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(remote, "WAITS", (0.01, 0.02))
-    monkeypatch.setattr(shards, "_waiting", shards._Waiting())
-    monkeypatch.setattr(cache, "_grant", cache._Grant())
+def afresh(impatient: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is known from another test, and nobody waits long."""
     monkeypatch.chdir(tmp_path)
 
 

@@ -14,21 +14,14 @@ from moto.server import ThreadedMotoServer
 from ranged_server import Server, serving
 
 from selfsight import cli
-from selfsight.data import cache, remote, shards, source
 from selfsight.data import pack as packing
+from selfsight.data import remote, shards, source
 from selfsight.data.manifest import scan
 from selfsight.data.pictures import Pictures
 from selfsight.data.ranges import PixelFormat
 from selfsight.errors import AddressError, DataError, MissingError
 
-
-@pytest.fixture(autouse=True)
-def afresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache of its own for each test, and no patience."""
-    monkeypatch.setenv("SELFSIGHT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(remote, "WAITS", (0.01, 0.02))
-    monkeypatch.setattr(shards, "_waiting", shards._Waiting())
-    monkeypatch.setattr(cache, "_grant", cache._Grant())
+pytestmark = pytest.mark.usefixtures("impatient")
 
 
 @pytest.fixture(scope="module")

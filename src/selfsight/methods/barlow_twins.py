@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, final
 
-import torch
-
 from selfsight import distributed
 from selfsight.errors import RecipeError
 from selfsight.losses.cross_correlation import cross_correlation
 from selfsight.methods.base import Batch, Count, Facts, Group, Method, Positive, Projections, Several, Terms, Training
+from selfsight.nn.crops import apart
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
 from selfsight.views.draw import Views
@@ -70,8 +69,7 @@ class BarlowTwins(Method):
 
     def project(self, batch: Batch) -> Projections:
         """Projections of each view, in a batch of its own as in the code."""
-        rows = [self.projector(self.encoder(view)) for view in batch["views"].unbind(dim=1)]
-        return {"views": torch.stack(rows, dim=1)}  # (B, 2, P)
+        return {"views": apart(batch["views"], self.encoder, self.projector)}  # (B, 2, P)
 
     def loss(self, projections: Projections, batch: Batch) -> Terms:
         """Over the views of all ranks: correlations are of the whole batch."""

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, final
 
-import torch
 from torch import nn
 
 from selfsight.errors import RecipeError
 from selfsight.losses.cross_view import cross_view_cosine
 from selfsight.losses.precision import unit
 from selfsight.methods.base import Batch, Count, Facts, Method, Portion, Projections, Terms, Training
+from selfsight.nn.crops import apart
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
 from selfsight.nn.teacher import follow, frozen_copy, momentum
@@ -73,13 +73,11 @@ class BYOL(Method):
 
     def project(self, batch: Batch) -> Projections:
         """Predictions from each view, in a batch of its own as in the code; rows are unit vectors."""
-        views = batch["views"].unbind(dim=1)  # (B, h, w, C) each
-        rows = [unit(self.predictor(self.projector(self.encoder(view)))) for view in views]
-        return {"prediction": torch.stack(rows, dim=1)}  # (B, 2, P)
+        return {"prediction": unit(apart(batch["views"], self.encoder, self.projector, self.predictor))}  # (B, 2, P)
 
     def targets(self, batch: Batch) -> Projections:
         """The teacher's projections of each view."""
-        return {"target": torch.stack([unit(self.teacher(view)) for view in batch["views"].unbind(dim=1)], dim=1)}
+        return {"target": unit(apart(batch["views"], self.teacher))}
 
     def loss(self, projections: Projections, batch: Batch) -> Terms:
         """Squared distances in both directions, added as in the paper: 4 - 4 cosines, from 0 to 8."""

@@ -20,6 +20,7 @@ from selfsight.losses.matching import matching
 from selfsight.losses.nt_xent import nt_xent
 from selfsight.losses.precision import unit
 from selfsight.methods.base import Batch, Count, Facts, Method, Positive, Projections, Terms, Training
+from selfsight.nn.crops import apart
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
 from selfsight.nn.queue import Queue, affordable
@@ -78,9 +79,8 @@ class NNCLR(Method):
 
     def project(self, batch: Batch) -> Projections:
         """Projections of each view, in a batch of its own, and predictions; rows are unit vectors."""
-        rows = torch.stack([self.projector(self.encoder(view)) for view in batch["views"].unbind(dim=1)], dim=1)
-        predicted = torch.stack([self.predictor(view) for view in rows.unbind(dim=1)], dim=1)
-        return {"projection": unit(rows), "prediction": unit(predicted)}  # (B, 2, P) each
+        rows = apart(batch["views"], self.encoder, self.projector)
+        return {"projection": unit(rows), "prediction": unit(apart(rows, self.predictor))}  # (B, 2, P) each
 
     def loss(self, projections: Projections, batch: Batch) -> Terms:
         """Each view's neighbour, from the queue as it was before this batch, finds the other view's prediction."""

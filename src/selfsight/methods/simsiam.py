@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, final
 
-import torch
-
 from selfsight.errors import RecipeError
 from selfsight.losses.cross_view import cross_view_cosine
 from selfsight.losses.precision import unit
 from selfsight.methods.base import Batch, Count, Facts, Group, Method, Projections, Several, Terms, Training
+from selfsight.nn.crops import apart
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
 from selfsight.views.draw import Views
@@ -72,9 +71,8 @@ class SimSiam(Method):
 
     def project(self, batch: Batch) -> Projections:
         """Projections of each view, in a batch of its own as in the code, and predictions; rows are unit vectors."""
-        rows = torch.stack([self.projector(self.encoder(view)) for view in batch["views"].unbind(dim=1)], dim=1)
-        predicted = torch.stack([self.predictor(view) for view in rows.unbind(dim=1)], dim=1)
-        return {"projection": unit(rows), "prediction": unit(predicted)}  # (B, 2, P) each
+        rows = apart(batch["views"], self.encoder, self.projector)
+        return {"projection": unit(rows), "prediction": unit(apart(rows, self.predictor))}  # (B, 2, P) each
 
     def loss(self, projections: Projections, batch: Batch) -> Terms:
         """Minus the mean cosine of predictions and projections, from -1 to 1."""
