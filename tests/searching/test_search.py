@@ -157,7 +157,10 @@ def test_gone_pictures_are_answers_that_say_so(home: Path, search: Said, tmp_pat
         ("vectors --outliers --unlike 3", "--unlike needs a QUERY"),
         ("vectors 3 -k 0", "from 1 on"),
         ("vectors 99", "there is no row 99 in 'vectors': its 71 rows count from 0"),
-        ("vectors nothing.png", "'nothing.png' is neither a file, nor a row of 'vectors', nor the name"),
+        (
+            "vectors nothing.png",
+            "'nothing.png' is neither a file, nor a row of 'vectors', nor a picture's name in it; give",
+        ),
         ("vectors vectors/embeddings.json", "not_an_image"),
         ("nowhere 3", "does not exist"),
         ("photos 3", "holds no embeddings"),

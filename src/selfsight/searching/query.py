@@ -63,5 +63,7 @@ def _vector(index: Searchable, word: str) -> tuple[Float[np.ndarray, "D"], int |
         return index.embed(word), None
     row = index.row_of(word)
     if row is None:
-        raise DataError(f"{word!r} is neither a file, nor a row of {index.where!r}, nor the name of a picture in it")
+        raise DataError(
+            f"{word!r} is neither a file, nor a row of {index.where!r}, nor a picture's name in it; give one of these"
+        )
     return index.vector(row), row

@@ -139,7 +139,7 @@ def keep(found: dict[str, Any], json_file: Path | None, csv_file: Path | None, s
                 checkpoints.replace_file(file, content.encode("utf-8", "backslashreplace"))
     if sheet is not None:
         hits = found["hits"][:DRAWN]
-        captions = [f"{hit['row']}: {hit['similarity']:.3f} {hit['label'] or hit['path']}" for hit in hits]
+        captions = [f"{hit['row']}: {hit['similarity']:.3f}" for hit in hits]  # more would not fit
         with _room(sheet):
             sheet.parent.mkdir(parents=True, exist_ok=True)
             contact_sheet_of([hit["file"] for hit in hits], captions, sheet, DRAWN)
