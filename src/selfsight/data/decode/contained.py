@@ -19,8 +19,9 @@ import sys
 from collections import deque
 from contextlib import suppress
 from dataclasses import asdict
+from io import BufferedRWPair
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import cv2
 import numpy as np
@@ -97,7 +98,9 @@ class _Child:
                 [sys.executable, "-P", "-c", code],
                 pass_fds=[there.fileno()],
                 env={**os.environ, **MALLOC, "PYTHONPATH": os.pathsep.join(filter(None, places))},
-                **dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -142,7 +145,7 @@ def _idle() -> _Child:
         return _Child()
 
 
-def _say(line: BinaryIO, head: dict[str, Any], body: bytes | memoryview) -> None:
+def _say(line: BufferedRWPair[Any, Any], head: dict[str, Any], body: bytes | memoryview) -> None:
     line.write(json.dumps(head).encode() + b"\n")
     line.write(body)
     line.flush()
