@@ -20,6 +20,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib.util import find_spec
 
+LONGEST = 300  # letters of what a library says
+
 
 class SelfsightError(Exception):
     """Everything that Selfsight raises on purpose."""
@@ -78,6 +80,12 @@ class Interrupted(TrainingError):  # noqa: N818 - it is no fault
 
 class MissingError(SelfsightError):
     """An optional part, a weights file or a network that is not there."""
+
+
+def brief(error: BaseException) -> str:
+    """What a library says, on one line and not too long."""
+    said = " ".join(str(error).split())
+    return said if len(said) <= LONGEST else f"{said[:LONGEST]} ..."
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from selfsight import checkpoints
-from selfsight.errors import DiskError, MissingError
+from selfsight.errors import DiskError, MissingError, brief
 from selfsight.neighbours import nearest, unit
 
 __all__ = ["Quick", "best", "sample", "speedy", "without_self"]
@@ -74,7 +74,9 @@ def speedy(
         partial.replace(file)
         checkpoints.replace_file(note, json.dumps({"owner": owner, "probes": probes, "recall": recall}).encode())
     except (OSError, RuntimeError) as error:
-        raise DiskError(f"{str(file)!r} cannot be written ({error}); free some space, or search exactly") from error
+        raise DiskError(
+            f"{str(file)!r} cannot be written ({brief(error)}); free some space, or search exactly"
+        ) from error
     return Quick(index, probes, recall)
 
 
