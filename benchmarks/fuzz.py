@@ -4,8 +4,8 @@
     python benchmarks/fuzz.py --case READER:SEED          read one again, with its traceback
 
 Allowed is that a file is accepted, or refused by one of our own errors in a sentence. Findings are: another exception,
-a process that ends, more than SECONDS of the processor, more than MEMORY above what the process had. A case follows from
-its reader and its number, so a start after a stop goes on with the next; findings that are gone count as mended.
+a process that ends, more than SECONDS of the processor, more than MEMORY above what it had. A case follows from its
+reader and its number, so a start after a stop goes on with the next; findings that are gone count as mended.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from mutations import Mutate, in_bytes, in_json, in_safetensors, in_text
 RESULTS = Path(__file__).with_name("results") / "fuzz.json"
 HOME = Path(tempfile.gettempdir()) / "selfsight-fuzz"
 SECONDS, MEMORY = 5.0, 200  # of the processor, for a file; MiB
-PATIENCE = 90.0  # seconds by the clock
+PATIENCE, START = 90.0, 600.0  # seconds by the clock: for a file, and to make the corpus
 ROUND = 20  # cases of a reader before the next reader's turn
 LONGEST = 2000  # letters of a refusal
 TINY = {"method": "simclr", "encoder": "test_resnet", "size": 32, "batch": 8, "length": "1steps", "threads": 1}
@@ -61,12 +61,17 @@ class Reader(NamedTuple):
 
 def begun() -> dict[str, Reader]:
     """The readers of a corpus made anew, always in the same place: paths are in some of its files."""
-    warnings.simplefilter("ignore")
-    shutil.rmtree(HOME, ignore_errors=True)
-    HOME.mkdir()
-    os.environ["SELFSIGHT_CACHE"] = str(HOME / "cache")
-    corpus(HOME)
+    fresh(HOME)
     return readers(HOME)
+
+
+def fresh(home: Path) -> None:
+    """An empty folder, filled."""
+    warnings.simplefilter("ignore")
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir()
+    os.environ["SELFSIGHT_CACHE"] = str(home / "cache")
+    corpus(home)
 
 
 def corpus(home: Path) -> None:
@@ -126,8 +131,8 @@ def requests(picture: bytes) -> list[bytes]:
     ]
 
 
-def server(index: Path) -> Callable[[Path], None]:
-    """Sends a file's bytes to a server of the index: any answer is right that is no fault and gives nothing away."""
+def serving(index: Path) -> int:
+    """The port of a server of the index, in a thread that never ends."""
     import threading
 
     import uvicorn
@@ -144,10 +149,15 @@ def server(index: Path) -> Callable[[Path], None]:
     app = Server(Payloads(collection, Labels(collection, index / "given.csv")), Encoders(collection)).app()
     engine = uvicorn.Server(config(app))
     threading.Thread(target=engine.run, kwargs={"sockets": [listening]}, daemon=True).start()
-    place, secrets = listening.getsockname(), (str(index).encode(), b"Traceback", b"root:", b"site-packages")
+    return int(listening.getsockname()[1])
+
+
+def server(index: Path) -> Callable[[Path], None]:
+    """Sends a file's bytes to a server of the index: any answer is right that is no fault and gives nothing away."""
+    port, secrets = serving(index), (str(index).encode(), b"Traceback", b"root:", b"site-packages")
 
     def send(file: Path) -> None:
-        with socket.create_connection(place, timeout=60) as line, suppress(ConnectionError):
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as line, suppress(ConnectionError):
             line.sendall(file.read_bytes())
             line.shutdown(socket.SHUT_WR)
             answer = b"".join(iter(lambda: line.recv(65536), b""))
@@ -215,8 +225,8 @@ def readers(home: Path) -> dict[str, Reader]:
             pictures.read(row)
 
     def told(file: Path) -> None:
-        RunFolder(run).metrics
         report.write(run)
+        assert len(RunFolder(run).metrics)
 
     return {
         "pictures": Reader(sorted((home / "pictures").iterdir()), in_bytes, picture),
@@ -313,11 +323,13 @@ class Child:
         seeds = {name: row["next"] for name, row in found.items()}
         command = [sys.executable, __file__, "--seeds", json.dumps(seeds), *(["--only", *only] if only else [])]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.begun = False
 
     def line(self) -> dict[str, Any] | None:
         """The next; None when it has ended or says nothing."""
         assert self.process.stdout is not None
-        ready = select.select([self.process.stdout], [], [], PATIENCE)[0]
+        ready = select.select([self.process.stdout], [], [], PATIENCE if self.begun else START)[0]
+        self.begun = True
         line = self.process.stdout.readline() if ready else b""
         return json.loads(line) if line else None
 

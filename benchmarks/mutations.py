@@ -1,4 +1,4 @@
-"""Damaged and hostile variants of a valid file, each the same for the same seed: of bytes, of text, of JSON, of safetensors."""
+"""Damaged and hostile variants of a valid file: of bytes, text, JSON, safetensors. The same for the same seed."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ Mutate = Callable[[random.Random, bytes], bytes]
 
 
 def in_bytes(draw: random.Random, data: bytes) -> bytes:
-    """One to eight of: a flipped bit, a random or extreme number, a part lost, doubled, moved or zeroed, the end lost."""
+    """One to eight of: a flipped bit, a random or extreme number, a part lost, doubled, moved or zeroed, no end."""
     found = bytearray(data)
     for _ in range(draw.choice((1, 1, 1, 2, 4, 8))):
         at = draw.randrange(len(found) + 1) if draw.random() < 0.5 else draw.randrange(min(len(found), 512) + 1)

@@ -107,11 +107,12 @@ def _open(checkpoint: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
                 raise CheckpointError(f"checkpoint {str(checkpoint)!r} is damaged: {name} does not match its digest")
             files[name] = content
         facts: dict[str, Any] = manifest["facts"]
+        named = f"step-{facts.get('step', -1):08d}"
     except FileNotFoundError as error:
         raise CheckpointError(f"checkpoint {str(checkpoint)!r} is incomplete: {error.filename} is missing") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"checkpoint {str(checkpoint)!r} is damaged: its manifest cannot be read") from error
-    if f"step-{facts.get('step', -1):08d}" != checkpoint.name.split(".")[0]:
+    if named != checkpoint.name.split(".")[0]:
         raise CheckpointError(f"checkpoint {str(checkpoint)!r} is damaged: it holds another step than its name says")
     return facts, files
 

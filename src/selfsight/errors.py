@@ -82,10 +82,10 @@ class MissingError(SelfsightError):
     """An optional part, a weights file or a network that is not there."""
 
 
-def brief(error: BaseException) -> str:
-    """What a library says, on one line and not too long."""
-    said = " ".join(str(error).split())
-    return said if len(said) <= LONGEST else f"{said[:LONGEST]} ..."
+def brief(said: object) -> str:
+    """What a library says, or a name, on one line and not too long."""
+    line = " ".join(str(said).split())
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
@@ -93,7 +93,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = get_close_matches(name, names, n=1)
     guess = f" Did you mean {near[0]!r}?" if near else ""
-    return f"there is no {kind} {name!r}. There are: {', '.join(names)}.{guess}"
+    return f"there is no {kind} {brief(name)!r}. There are: {', '.join(names)}.{guess}"
 
 
 def must_have(what: str, extra: str, *modules: str) -> None:
