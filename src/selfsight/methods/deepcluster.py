@@ -15,6 +15,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from selfsight import distributed
 from selfsight.clusters.kmeans import kmeans, start
 from selfsight.clusters.partition import Partition, automatic
 from selfsight.clusters.whitening import whitened
@@ -79,13 +80,12 @@ class DeepCluster(Method):
         if epoch.number % self.reassign:
             return
         generator = torch.Generator().manual_seed(epoch.seed + epoch.number)
-        rows = unit(whitened(epoch.features(), min(self.components, self.encoder.width // 2)))
-        rows = rows.to(self.head.weight.device)
-        first = start(rows, self.clusters, generator)
-        _, found = kmeans(rows, first, iterations=ITERATIONS, generator=generator)
+        rows = unit(whitened(epoch.features(), min(self.components, self.encoder.width // 2))).to(self.head.weight.device)
+        _, found = kmeans(rows, start(rows, self.clusters, generator), iterations=ITERATIONS, generator=generator)
         self.partition.replace(found[None])
         with torch.no_grad():
             self.head.weight.normal_(0, 0.01, generator=generator)
+            distributed.copy_first(self.head.weight)  # k-means may have drawn more on another machine
             self.head.bias.zero_()
         epoch.forget(self.head)
 
