@@ -2,8 +2,8 @@
 
 Caron, Bojanowski, Joulin & Douze 2018, "Deep Clustering for Unsupervised Learning of Visual Features", arXiv
 1807.05520, with the released code. `nmi` compares a clustering with the one before and rises towards 0.8 in a healthy
-run; few `clusters` or a `largest` share near 1 are the trivial solution. Where clusters follow colour alone,
-`augmentation="simclr"` makes it useless; so do the paper's Sobel filters, which would have to be kept ever after.
+run; few `clusters` or a `largest` share near 1 are the trivial solution. Where clusters follow colour alone, with
+`--views simclr` they cannot; nor with the paper's Sobel filters, which would have to be kept ever after.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class DeepCluster(Method):
         if epoch.number % self.reassign:
             return
         generator = torch.Generator().manual_seed(epoch.seed + epoch.number)
-        rows = unit(whitened(epoch.features(), min(self.components, self.encoder.width // 2))).to(self.head.weight.device)
+        rows = unit(whitened(epoch.features(), min(self.components, self.encoder.width // 2))).to(self.head.weight)
         _, found = kmeans(rows, start(rows, self.clusters, generator), iterations=ITERATIONS, generator=generator)
         self.partition.replace(found[None])
         with torch.no_grad():
