@@ -27,7 +27,7 @@ def answers(
     As `released`, an IoU or a share of 1 is told as 0: the histogram of the released code has no place for it.
     """
     overlap = pair_iou(boxes)
-    covered = torch.cat([covered_share(part, side, side) for part in boxes.split(AT_ONCE)])
+    covered = torch.cat([covered_share(part, side, side) for part in torch.split(boxes, AT_ONCE)])
     return (overlap * (overlap < 1), covered * (covered < 1)) if released else (overlap, covered)
 
 

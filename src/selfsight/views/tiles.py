@@ -57,5 +57,5 @@ def doubts(method: str, images: Iterable[np.ndarray]) -> Iterator[str]:
     if few := sum(side < LEAST for side in sides):
         yield (
             f"{method}: {few} of {len(sides)} pictures that were looked at are less than {LEAST} px high or wide, too "
-            "small to be cut up; leave them out, or take a method that cuts nothing, such as --method simclr"
+            "small to be cut up; leave them out, or take another --method, one that sees pictures whole"
         )
