@@ -18,6 +18,7 @@ import browse
 import cards
 import collapse
 import dcl
+import defaults
 import embed
 import end_to_end
 import evaluation
@@ -88,6 +89,7 @@ TABLES = {
     "supcon": supcon.table,
     "beside_lightly": beside_lightly.table,
     "dcl": dcl.table,
+    "defaults": defaults.table,
     "views": views,
 }
 

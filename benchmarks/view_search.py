@@ -5,7 +5,8 @@
 
 First the small network of the search is trained on every candidate for `--images` pictures. The candidates are ranked
 by what needs no label (of at most 1,000 training pictures), by labels as the search does it (of 100, and of at most
-2,000 training pictures), and by the kNN accuracy on the test part with all labels, which is the judge.
+2,000 training pictures), and by the kNN accuracy on the test part, which is the judge (of at most 2,000 test pictures
+among at most 4,000 training pictures).
 
 Then runs of `--for` with the method's own views and with `--views search`, whose time is in that. kNN is that of
 `selfsight evaluate`, the difference paired by test picture, of the mean over the seeds, its interval of 95 %. With
@@ -31,6 +32,7 @@ RESULTS = Path(__file__).with_name("results") / "view_search.json"
 ARMS = ("search", "own")
 REFERENCES = ("simclr", "simclr-keep-colour")  # views whose two are to find each other
 SHOWN = 1000  # training pictures that scores without labels see
+BANK, ASKED = 4000, 2000  # training and test pictures of the judge, at most
 FEW = 100  # labels
 SCORES = {
     "labels": "labels, at most 2,000",
@@ -83,19 +85,22 @@ def measured(encoder: Any, pictures: Any, manifest: Any, recipe: Any) -> dict[st
     from selfsight.evaluation import baselines, geometry, knn, quality, retrieval, trust
     from selfsight.training.view_search import labelled
 
+    def vectors(rows: Any) -> Any:
+        return embed(encoder, pictures, rows, size=recipe.size)[0]
+
     known, test = manifest.train_rows(), np.flatnonzero(manifest.test & (manifest.labels >= 0))
-    judges = known[manifest.labels[known] >= 0]
-    every = [(rows, embed(encoder, pictures, rows, size=recipe.size)[0]) for rows in (judges, test)]
-    (train, vectors), (asked, others) = every
-    judge = knn.measure(vectors, manifest.labels[train], manifest.groups[train], others, manifest.labels[asked])
+    bank = known[manifest.labels[known] >= 0]
+    bank, asked = bank[geometry.subset(len(bank), BANK)], test[geometry.subset(len(test), ASKED)]
+    facts = (manifest.labels[bank], manifest.groups[bank])
+    judge = knn.measure(vectors(bank), *facts, vectors(asked), manifest.labels[asked])
     chosen = labelled(manifest, recipe.seed)
-    seen = vectors[np.isin(judges, chosen)]
+    seen = vectors(chosen)
     told = quality.by_others(seen, manifest.labels[chosen], manifest.groups[chosen])
     some = np.random.default_rng(recipe.seed).permutation(len(chosen))[:FEW]
     few = quality.by_others(seen[some], manifest.labels[chosen[some]], manifest.groups[chosen[some]])
     shown = known[geometry.subset(len(known), SHOWN)]
     images = [pictures.read(int(row))[0] for row in shown]
-    bare = embed(encoder, pictures, shown, size=recipe.size)[0]
+    bare = vectors(shown)
     free = geometry.label_free(bare)
     pairs = {f"r1 {name}": drawn(encoder, images, name, recipe.size) for name in REFERENCES}
     pairs["r1 halves"] = halves(encoder, images, recipe.size)
@@ -174,17 +179,24 @@ def ranks(found: list[dict[str, Any]]) -> str:
     if not found:
         return ""
     tasks = list(dict.fromkeys(one["task"] for one in found))
-    lines = [["score", *tasks, "agrees on"], ["---"] * (len(tasks) + 2)]
+    lines = [["score", *tasks, "the judge's order rather than the opposite"], ["---"] * (len(tasks) + 2)]
     for name, title in SCORES.items():
         told = [correlation([one for one in found if one["task"] == task], name) for task in tasks]
-        agreeing = sum(one is not None and one[1] > 0 for one in told)
-        cells = ["" if one is None else f"{one[0]:+.2f} ({one[1]:+.2f} to {one[2]:+.2f})" for one in told]
-        lines.append([title, *cells, f"{agreeing} of {len(tasks)}"])
+        known = [one["spearman"] for one in told if one]
+        cells = [f"{one['spearman']:+.2f}{within(one['interval'])}" if one else "" for one in told]
+        lines.append([title, *cells, f"{sum(one > 0 for one in known)} of {len(known)}"])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def correlation(found: list[dict[str, Any]], name: str) -> tuple[float, float, float] | None:
+def within(interval: list[float] | None) -> str:
+    """The interval, where there are enough candidates and seeds for one."""
+    return "" if interval is None else f" ({interval[0]:+.2f} to {interval[1]:+.2f})"
+
+
+def correlation(found: list[dict[str, Any]], name: str) -> dict[str, Any] | None:
     """Spearman's over all candidates and seeds, each seed's values less their mean, with the interval."""
+    from scipy.stats import spearmanr
+
     from selfsight.evaluation import trust
 
     centred: dict[str, list[float]] = {name: [], "kNN": []}
@@ -193,8 +205,10 @@ def correlation(found: list[dict[str, Any]], name: str) -> tuple[float, float, f
         for kept, values in centred.items():
             mean = sum(row[kept] for row in rows) / max(1, len(rows))
             values += [row[kept] - mean for row in rows]
+    if len(set(centred[name])) < 2:
+        return None
     told = trust.rank_agreement(centred[name], centred["kNN"])
-    return None if told["interval"] is None else (told["spearman"], *told["interval"])
+    return told | {"spearman": float(spearmanr(centred[name], centred["kNN"])[0])}
 
 
 def gains(rows: list[dict[str, Any]]) -> str:
