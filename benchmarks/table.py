@@ -18,6 +18,7 @@ import browse
 import cards
 import collapse
 import dcl
+import defaults
 import embed
 import end_to_end
 import evaluation
@@ -39,10 +40,11 @@ import start_up
 import supcon
 import time_to_quality
 import vdvs
+import view_search
 
 RESULTS = Path(__file__).with_name("results")
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGES = (DOCS / "benchmarks.md", DOCS / "which-method.md", DOCS / "guard.md")
+PAGES = (DOCS / "benchmarks.md", DOCS / "which-method.md", DOCS / "guard.md", DOCS / "views.md")
 PLACE = re.compile(r"(<!-- figures of (\w+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 
@@ -83,9 +85,11 @@ TABLES = {
     "serve": serve.table,
     "start_up": start_up.table,
     "vdvs": vdvs.table,
+    "view_search": view_search.table,
     "supcon": supcon.table,
     "beside_lightly": beside_lightly.table,
     "dcl": dcl.table,
+    "defaults": defaults.table,
     "views": views,
 }
 

@@ -132,12 +132,18 @@ def recipes(name: str) -> str:
 
 ROWS = {
     "encoder": lambda t: f"`{t.encoder}`",
-    "optimizer": lambda t: f"{t.optimizer}, {moments(t)}, weight decay {t.weight_decay:g}",
+    "optimizer": lambda t: f"{t.optimizer}, {moments(t)}, weight decay {decay(t)}",
     "learning rate": lambda t: f"{t.lr:g} at a batch of {t.lr_batch}, grows {by(t)}{least(t)}",
     "batch": lambda t: f"{t.batch}",
     "length": lambda t: f"{t.epochs} epochs{f', {t.warmup:g} of them warm-up' if t.warmup else ''}",
     "largest gradient": lambda t: "no limit" if t.clip is None else f"{t.clip:g}",
 }
+
+
+def decay(training: Training) -> str:
+    """Weight decay, from the start to the end where it grows."""
+    last = training.weight_decay * training.decay_growth
+    return f"{training.weight_decay:g}" + (f" to {last:g}" if training.decay_growth != 1 else "")
 
 
 def by(training: Training) -> str:
