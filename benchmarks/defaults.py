@@ -48,6 +48,8 @@ VARIANTS: dict[str, list[str]] = {
     "resnet10t": ["--encoder", "resnet10t"],
     "resnet34": ["--encoder", "resnet34"],
     "vit_tiny": ["--encoder", "vit_tiny_patch16_224"],
+    "32 px": ["--size", "32"],
+    "96 px": ["--size", "96"],
 }
 FACTS = {"size": 64, "batch": 128, "channels": 3, "classes": 2, "count": 5000}  # what usual views are asked by
 

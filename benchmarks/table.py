@@ -17,6 +17,7 @@ import beside_lightly
 import browse
 import cards
 import collapse
+import cookbook
 import dcl
 import defaults
 import embed
@@ -44,7 +45,7 @@ import view_search
 
 RESULTS = Path(__file__).with_name("results")
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGES = (DOCS / "benchmarks.md", DOCS / "which-method.md", DOCS / "guard.md", DOCS / "views.md")
+PAGES = (DOCS / "benchmarks.md", DOCS / "which-method.md", DOCS / "guard.md", DOCS / "views.md", DOCS / "cookbook.md")
 PLACE = re.compile(r"(<!-- figures of (\w+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 
@@ -91,12 +92,16 @@ TABLES = {
     "dcl": dcl.table,
     "defaults": defaults.table,
     "views": views,
+    "cookbook_worth": cookbook.worth,
+    "cookbook_few": cookbook.few,
+    "cookbook_seen": cookbook.seen,
 }
+FILES = {"cookbook_worth": "quality", "cookbook_few": "quality", "cookbook_seen": "end_to_end"}  # whose figures
 
 
 def figures(name: str) -> str:
     """One benchmark's table and what it was measured on; a sentence where nothing was measured yet."""
-    file = RESULTS / f"{name}.json"
+    file = RESULTS / f"{FILES.get(name, name)}.json"
     if not file.exists():
         return "Not measured yet.\n"
     results = json.loads(file.read_text(encoding="utf-8"))

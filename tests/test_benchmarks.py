@@ -264,3 +264,22 @@ def test_scores_that_rank_views_as_labels_do_and_those_that_do_not(started: Call
     assert "| labels, at most 2,000 | +1.00 (+1.00 to +1.00) | 1 of 1 |" in shown
     assert "| RankMe | -1.00 (-1.00 to -1.00) | 0 of 1 |" in shown
     assert "| elpv | simclr | 10m | `weak` | 0.900 (0.900 to 0.900) | 0.500 (0.500 to 0.500) | +0.400 (" in shown
+
+
+def test_the_cookbooks_lines_are_the_figures_of_others(started: Callable[..., dict[str, Any]]) -> None:
+    names = started("cookbook.py")
+    row = {"encoder": "x", "size": 64, "batch": 128, "threads": 2, "images_per_second": {"ours": {"median": 100.0}}}
+    assert "| 20,000 | 3.0 times | 18.0 times | 144.0 times |" in names["seen"]({"rows": [row]})
+
+    def run(method: str, knn: float, helped: bool) -> dict[str, Any]:
+        found = {"encoder": knn, "untrained": 0.2, "raw_pixels": 0.5, "simple_statistics": 0.4}
+        scores = {name: {"kNN": {"accuracy": value}} for name, value in found.items()}
+        few = {shots: {"interval": [knn - 0.55, 0.3]} for shots in ("1", "5", "10")}
+        facts = {"task": "elpv", "method": method, "sizes": {"train": 90}, "recipe": {"steps": 10, "batch": 9}}
+        return {**facts, "scores": scores, "verdict": {"helped": helped, "against": "raw_pixels", "few": few}}
+
+    results = {"rows": [run("moco", 0.5, False), run("simclr", 0.6, True)]}
+    shown = names["worth"](results)
+    assert "| 90 | 90 | 0.600 (`simclr`) | 0.500 (raw pixels) | 1 of 2 runs |" in shown
+    assert shown.endswith("Shown to help in 1 of 2 runs. The best without training: raw pixels in 2.")
+    assert names["few"](results).endswith("| 1 of 2 runs | 1 of 2 runs | 1 of 2 runs |")
