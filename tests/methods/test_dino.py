@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 from math import log
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from selfsight.methods.base import Facts
 from selfsight.methods.dino import DINO
 from selfsight.training import signs
 
+HEADS = json.loads((Path(__file__).parents[1] / "check_values.json").read_text())["head_parameter_counts"]["expected"]
 SETTINGS = {"prototypes": 16, "hidden": 32, "width": 8, "norm": False, "momentum": 0.9, "local_views": 0}
 
 
@@ -45,6 +48,7 @@ def test_the_size_decides_the_recipe() -> None:
     assert resolved(96) == small
     assert "prototypes" not in resolved(96, prototypes=9)
     assert (DINO.defaults(96).optimizer, DINO.defaults(224).optimizer) == ("sgd", "adamw")
+    assert (DINO.defaults(96).decay_growth, DINO.defaults(224).decay_growth) == (1.0, 10.0)
     with pytest.raises(RecipeError, match=r"DINO\.resolve"):
         made(norm=None)
 
@@ -53,6 +57,8 @@ def test_the_head_has_the_published_size() -> None:  # 384-2048-2048-256, and K 
     head = DINO(TinyEncoder(384), **{**SETTINGS, "hidden": 2048, "width": 256}, augmentation="dino").head
     layers = (384 + 1) * 2048 + (2048 + 1) * 2048 + (2048 + 1) * 256
     assert sum(p.numel() for p in head.parameters()) == layers + 16 * 256
+    known = HEADS["dino head 384-2048-2048-256 + 65536 weight-normed directions (gain frozen)"]
+    assert layers + 65536 * 256 == known
 
 
 def test_small_crops_go_through_the_student_only() -> None:
@@ -83,6 +89,16 @@ def test_the_loss_is_the_formula_with_the_centre_as_it_was() -> None:
     assert method.loss({**copied, "scores": copied["scores"].flip(1)}, batch)["loss"].item() == pytest.approx(
         terms["least"].item(), rel=1e-5
     )
+
+
+def test_the_teacher_grows_less_sure_while_training_is_young() -> None:
+    """The paper's temperatures: 0.04 at the start, 0.055 half-way through the warm-up, 0.07 from then on."""
+    method, batch = made(teacher_temperature=0.07).eval(), batch_of(4)
+    seen = {**method.project(batch), **method.targets(batch)}
+    for progress, temperature in ((0.0, 0.04), (0.15, 0.055), (0.3, 0.07), (1.0, 0.07)):
+        method.progress = progress
+        shares = sharpened(seen["teacher"], method.centre, temperature=temperature)
+        assert method.loss(seen, batch)["least"].item() == pytest.approx(entropy(shares).mean().item(), rel=1e-5)
 
 
 def test_teacher_and_centre_move_after_the_step() -> None:
