@@ -14,6 +14,7 @@ import re
 import shutil
 import warnings
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,11 @@ def write(folder: Path, step: int, files: Mapping[str, bytes], facts: Mapping[st
 def _write_all(partial: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    for name, content in files.items():
-        _write_synced(partial / name, content)
-    digests = {name: {"bytes": len(content), "sha256": _sha(content)} for name, content in files.items()}
-    manifest = {"facts": dict(facts), "files": digests}
+    with ThreadPoolExecutor(max(1, len(files))) as pool:  # a disk and a digest are waited for together
+        digests = pool.map(_sha, files.values())
+        list(pool.map(_write_synced, [partial / name for name in files], files.values()))
+    sealed = {name: {"bytes": len(files[name]), "sha256": sha} for name, sha in zip(files, digests, strict=True)}
+    manifest = {"facts": dict(facts), "files": sealed}
     _write_synced(partial / "manifest.json", _signed(manifest))
     _sync_folder(partial)
 
