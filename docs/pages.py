@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from selfsight import methods
-from selfsight.methods.base import Training
+from selfsight.methods.base import Facts, Training
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
 CARDS = HERE.parent / "benchmarks" / "results" / "cards.json"
 TABLE = re.compile(r"(<!-- methods -->\n).*?(<!-- end of methods -->)", re.DOTALL)
 SMALL, LARGE = 64, 224  # sizes whose recipes are shown
+MANY = 50_000  # pictures, without labels, for which automatic settings are shown
 PICTURES, SIDE = 4, 64  # in a drawn sheet
 
 
@@ -64,7 +65,7 @@ def page(name: str) -> str:
         *paragraphs,
         *seen(name),
         "## Settings",
-        settings(told["settings"]),
+        *settings(name, told["settings"]),
         "## How it is trained when nobody says otherwise",
         recipes(name),
         "## Measured",
@@ -80,31 +81,45 @@ def seen(name: str) -> list[str]:
     return ["## What the network sees", f"![pictures and what the method makes of them]({name}.png)"]
 
 
-def settings(rows: list[dict[str, Any]]) -> str:
+def settings(name: str, rows: list[dict[str, Any]]) -> list[str]:
     """A row for each setting: its default, and what its file says of it."""
-    lines = ["| `--set` | kind | default | |", "|---|---|---|---|"]
+    lines, found = ["| `--set` | kind | default | |", "|---|---|---|---|"], automatic(name, rows)
     for row in rows:
-        default = "automatic" if row["default"] is None else f"`{row['default']}`"
+        default = f"automatic: {found[row['name']]}" if row["default"] is None else f"`{row['default']}`"
         lines.append(f"| `{row['name']}` | {row['type']} | {default} | {row['note'].replace('|', '/')} |")
-    return "\n".join(lines)
+    told = (
+        f"Automatic values are those for {MANY:,} colour pictures without labels, at {SMALL} px and, where that is "
+        f"another, at {LARGE} px. The plan that `train` prints has yours, each with its reason."
+    )
+    return ["\n".join(lines), told] if found else ["\n".join(lines)]
+
+
+def automatic(name: str, rows: list[dict[str, Any]]) -> dict[str, str]:
+    """What those settings become that have no default."""
+    kind, given = methods.get(name), {row["name"]: row["default"] for row in rows}
+    sizes = [kind.resolve(given, Facts(MANY, kind.defaults(size).batch, size, 3, 0)) for size in (SMALL, LARGE)]
+    values = {key: dict.fromkeys(f"`{found[key][0]}`" for found in sizes) for key in sizes[0]}
+    return {key: ", ".join(both) for key, both in values.items()}
 
 
 def recipes(name: str) -> str:
-    """The published recipe for small and for large views."""
+    """The published recipe for small and for large views; of documents there is one."""
     kind = methods.get(name)
-    small, large = kind.defaults(SMALL), kind.defaults(LARGE)
-    lines = [f"| | views of {SMALL} px | views of {LARGE} px |", "|---|---|---|"]
+    shown = {f"views of {size} px": kind.defaults(size) for size in (SMALL, LARGE)}
+    if kind.kind != "pictures":
+        shown = {kind.kind: kind.defaults(LARGE)}
+    lines = [f"| | {' | '.join(shown)} |", f"|---|{'---|' * len(shown)}"]
     for word, tell in ROWS.items():
-        lines.append(f"| {word} | {tell(small)} | {tell(large)} |")
+        lines.append(f"| {word} | {' | '.join(tell(training) for training in shown.values())} |")
     return "\n".join(lines)
 
 
 ROWS = {
     "encoder": lambda t: f"`{t.encoder}`",
-    "optimizer": lambda t: f"{t.optimizer}, momentum {t.momentum:g}, weight decay {t.weight_decay:g}",
-    "learning rate": lambda t: f"{t.lr:g} at a batch of {t.lr_batch}, grows {by(t)}",
+    "optimizer": lambda t: f"{t.optimizer}, {moments(t)}, weight decay {t.weight_decay:g}",
+    "learning rate": lambda t: f"{t.lr:g} at a batch of {t.lr_batch}, grows {by(t)}{least(t)}",
     "batch": lambda t: f"{t.batch}",
-    "length": lambda t: f"{t.epochs} epochs, warm-up {t.warmup:g}",
+    "length": lambda t: f"{t.epochs} epochs{f', {t.warmup:g} of them warm-up' if t.warmup else ''}",
     "largest gradient": lambda t: "no limit" if t.clip is None else f"{t.clip:g}",
 }
 
@@ -112,6 +127,17 @@ ROWS = {
 def by(training: Training) -> str:
     """How the rate grows with the batch."""
     return "with the batch" if training.lr_rule == "linear" else "with its root"
+
+
+def moments(training: Training) -> str:
+    """How long the optimizer remembers."""
+    both = f"betas {training.momentum:g} and {training.beta2:g}"
+    return both if training.optimizer == "adamw" else f"momentum {training.momentum:g}"
+
+
+def least(training: Training) -> str:
+    """What the rate does not fall below in small batches."""
+    return f", {training.least:g} at least" if training.least else ""
 
 
 def card(name: str) -> str:

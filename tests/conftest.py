@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,6 +20,12 @@ from selfsight.data import cache as decoded
 from selfsight.data import remote, shards
 
 pytest_plugins = ["browsing_parts"]
+
+# Processes are forked from one that has imported everything and run nothing: seconds saved for each. pandas is what
+# pyarrow imports where it is installed.
+PRELOADED = "selfsight.cli selfsight.training.session selfsight.searching.collect selfsight.exporting.folder "
+PRELOADED += "selfsight.comparison.story selfsight.report pandas pyarrow.dataset PIL.PngImagePlugin"
+multiprocessing.set_forkserver_preload(PRELOADED.split())
 
 CONTRACT = str(Path(__file__).parent / "contract")
 if CONTRACT not in selfsight.methods.__path__:

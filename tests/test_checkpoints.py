@@ -151,6 +151,7 @@ def test_damaged_ones_ahead_do_not_crowd_out_whole_ones(tmp_path: Path) -> None:
     assert newest is not None
     checkpoints.drop_after(tmp_path, 19)
     assert checkpoints.steps(tmp_path) == [19]
+    assert (tmp_path / "LATEST").read_text() == "step-00000019\n"
     written(tmp_path, 20)
     assert checkpoints.steps(tmp_path) == [19, 20]
 

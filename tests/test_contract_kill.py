@@ -22,7 +22,6 @@ from contract_parts import NAMES, short, taught, tiny
 from selfsight import checkpoints
 
 FORKED = multiprocessing.get_context("forkserver")
-PRELOADED = ["contract_driver", "selfsight.cli", "selfsight.api", "selfsight.training.session", "selfsight.report"]
 STEPS = 20  # 8 an epoch; the stage before has 10
 EARLY = ["plan", "before:0s", "before:0a", "before:1", "before:4s", "before:8", "before:8a", "before:10s", "before:10a"]
 LATE = ["0s", "0a", "1", "3s", "4a", "7", "8s", "8", "8a", "12s", "15a", "16s", "16", "17a", "19", "20s", "20a"]
@@ -37,7 +36,6 @@ def arguments(photos: Path, name: str, out: Path, workers: int) -> list[str]:
 
 
 def forked(given: list[str], kill_at: str | None) -> int | None:
-    FORKED.set_forkserver_preload(PRELOADED)
     child = FORKED.Process(target=contract_driver.run, args=(given, kill_at))
     child.start()
     child.join(120)

@@ -32,7 +32,6 @@ def free_port() -> int:
 
 
 def trained(world: int, photos: Path, recipe_file: Path, folder: Path, micro: int) -> Path:
-    FORKED.set_forkserver_preload(["contract_ranks", "selfsight.cli", "selfsight.api", "selfsight.report"])
     port = free_port()
     ranks = [
         FORKED.Process(target=contract_ranks.run, args=(rank, world, port, photos, recipe_file, folder, micro))

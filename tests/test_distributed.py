@@ -27,7 +27,6 @@ def test_alone_everything_is_the_identity() -> None:
 def test_two_ranks(tmp_path: Path) -> None:
     """What the ranks check is in `distributed_ranks`: it runs in processes of their own."""
     forked = multiprocessing.get_context("forkserver")
-    forked.set_forkserver_preload(["distributed_ranks"])
     ranks = [forked.Process(target=distributed_ranks.check, args=(rank, str(tmp_path / "meet"))) for rank in (0, 1)]
     for rank in ranks:
         rank.start()

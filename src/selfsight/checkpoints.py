@@ -68,7 +68,11 @@ def into_place(partial: Path, final: Path) -> None:
     if final.exists():  # the same step again, after a fall-back to an older checkpoint
         aside = final.with_name(f"{final.name}.tmp-{os.getpid()}-old")
         final.rename(aside)
-        partial.rename(final)
+        try:
+            partial.rename(final)
+        except OSError:
+            aside.rename(final)
+            raise
         shutil.rmtree(aside, ignore_errors=True)
     else:
         partial.rename(final)
@@ -155,13 +159,19 @@ def latest(folder: Path) -> Path | None:
 
 
 def drop_after(folder: Path, step: int) -> None:
-    """Remove what lies after `step`, from where a run goes on: damaged ones, that would crowd out whole ones."""
+    """Remove what lies after `step`, from where a run goes on: damaged ones, that would crowd out whole ones.
+
+    LATEST names `step`, where a kill came before it did.
+    """
     _remove(folder, [later for later in steps(folder) if later > step])
+    name = f"step-{step:08d}\n".encode()
+    if not (folder / "LATEST").is_file() or (folder / "LATEST").read_bytes() != name:
+        replace_file(folder / "LATEST", name)
 
 
-def clean(folder: Path) -> None:
-    """Remove what processes that are gone left half-written."""
-    for path in folder.glob("*.tmp-*") if folder.is_dir() else ():
+def clean(folder: Path, name: str = "*") -> None:
+    """Remove what processes that are gone left half-written of files of this name, as a pattern."""
+    for path in folder.glob(f"{name}.tmp-*") if folder.is_dir() else ():
         owner = re.search(r"\.tmp-(\d+)", path.name)
         if owner and not _alive(int(owner[1])):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 import os
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -18,11 +19,24 @@ BATTERY = Path(__file__).parents[1] / "battery"
 
 
 @pytest.fixture(scope="module")
-def dirty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("battery") / "dirty"
-    command = [sys.executable, str(BATTERY / "make_dirty_images.py"), str(folder)]
-    subprocess.run(command, check=True, capture_output=True)
-    return folder
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
+    """The benchmark that makes the folder and judges what commands say of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for place in (BATTERY, BATTERY.parents[1] / "benchmarks"):
+            patch.syspath_prepend(place)
+        yield importlib.import_module("dirty")
+
+
+@pytest.fixture(scope="module")
+def home(judge: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("battery")
+    judge.made(place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def dirty(home: Path) -> Path:
+    return home / "dirty"
 
 
 @pytest.fixture(scope="module")
@@ -31,26 +45,12 @@ def entries(dirty: Path) -> dict[str, dict[str, str]]:
     return {os.fsdecode(base64.b64decode(entry["path_b64"])): entry for entry in listed}
 
 
-def test_every_file_is_right(dirty: Path, tmp_path: Path) -> None:
-    command = [sys.executable, str(BATTERY / "probe_dirty.py"), f"{dirty}.manifest.json", "--loader", "dirty:load"]
-    path = str(Path(__file__).parents[2] / "benchmarks")
-    outcome = subprocess.run(
-        [*command, "--timeout", "20", "--json", str(tmp_path / "outcome.json")],
-        check=True,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-    )
-    results = json.loads((tmp_path / "outcome.json").read_text())
-    assert len(results) > 200
-    assert [one["path"] for one in results if one["verdict"] != "pass"] == [], outcome.stdout
-    # A path handed to the opener has no root; what lies outside is refused by the scan.
-    wrong = [
-        (one["path"], one["want_reason"], one["reason"])
-        for one in results
-        if one["status"] == "raised" and one["want_reason"] not in (None, "outside_root", one["reason"])
-    ]
-    assert wrong == []
+def test_every_command_judges_every_file_right(judge: ModuleType, home: Path) -> None:
+    """Alike: the opener, inspect, train, embed, search and browse. benchmarks/dirty.py measures time and memory."""
+    judged = judge.judged(home / "dirty")
+    assert len(judged) >= 263
+    faults = {name: judge.wrong(judged, part(home / "dirty", home, judged)) for name, part in judge.PARTS.items()}
+    assert not any(faults.values()), faults
 
 
 def test_the_scan_lists_what_is_there_once(dirty: Path, entries: dict[str, dict[str, str]]) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from selfsight.losses.boxes import answers
-from selfsight.losses.exponential import REDUCTIONS
+from selfsight.losses.exponential import REDUCTIONS, exponential
 from selfsight.losses.vector_difference import vector_difference
 from selfsight.losses.vector_sum import vector_sum
 
@@ -54,6 +54,9 @@ def test_check_values(reduction: str) -> None:
     assert first.dtype == second.dtype == torch.float64
     assert first.item() == pytest.approx(EXPECTED["loss1"][reduction], rel=1e-9)
     assert second.item() == pytest.approx(EXPECTED["loss2"][reduction], rel=1e-9)
+    swapped = torch.from_numpy(np.array(EXPECTED["pair_cosine"]) - np.array(EXPECTED["pair_iou"]))
+    known = EXPECTED["loss1"]["literal_swapped_arguments" if reduction == "literal" else reduction]
+    assert exponential(swapped, reduction).item() == pytest.approx(known, rel=1e-9)
 
 
 def test_check_cosines() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from selfsight.methods.base import Batch, Facts, Method
+from selfsight.methods.base import Batch, Facts, Method, Prepared
 from selfsight.views.draw import Views
 
 
@@ -83,3 +83,12 @@ def accuracy_without_a_clue(
         batches = [batch_from(views, pictures(48, generator), generator) for _ in range(10)]
         found = [float(method.loss(method.project(batch), batch)["accuracy"]) for batch in batches]
     return float(np.mean(found))
+
+
+def said_before_training(method: Method, pictures: list[np.ndarray]) -> list[str]:
+    """What `prepare` says of pictures; it changes nothing."""
+    said: list[str] = []
+    before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
+    method.prepare(Prepared(0, torch.full((len(pictures),), -1), lambda k=1: iter(pictures[::k]), list, said.append))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in method.state_dict().items())
+    return said

@@ -13,7 +13,7 @@ from method_parts import TinyEncoder, batch_of, one_step
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from selfsight import methods
+from selfsight import distributed, methods
 from selfsight.errors import RecipeError
 from selfsight.methods.base import Epoch, Facts
 from selfsight.methods.deepcluster import DeepCluster
@@ -109,6 +109,15 @@ def test_each_epoch_has_a_seed_of_its_own_and_nothing_else_matters() -> None:
     assert not torch.equal(first.head.weight, second.head.weight)
     again.on_epoch_start(epoch_of(features, number=1))
     assert 0 < float(again.partition.terms()["nmi"]) < 1, "compared with the clusters of the epoch before"
+
+
+def test_every_rank_has_the_clusters_and_the_head_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """K-means on another machine may round another way, and then it draws other numbers for the head too."""
+    copied: set[int] = set()
+    monkeypatch.setattr(distributed, "copy_first", lambda buffer: copied.add(buffer.data_ptr()))
+    method = made()
+    method.on_epoch_start(epoch_of(separable(KINDS)))
+    assert {method.partition.assignments.data_ptr(), method.head.weight.data_ptr()} <= copied
 
 
 def test_clusters_may_stand_for_several_epochs() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 from math import log
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from selfsight.methods.base import Facts
 from selfsight.methods.dino import DINO
 from selfsight.training import signs
 
+HEADS = json.loads((Path(__file__).parents[1] / "check_values.json").read_text())["head_parameter_counts"]["expected"]
 SETTINGS = {"prototypes": 16, "hidden": 32, "width": 8, "norm": False, "momentum": 0.9, "local_views": 0}
 
 
@@ -53,6 +56,8 @@ def test_the_head_has_the_published_size() -> None:  # 384-2048-2048-256, and K 
     head = DINO(TinyEncoder(384), **{**SETTINGS, "hidden": 2048, "width": 256}, augmentation="dino").head
     layers = (384 + 1) * 2048 + (2048 + 1) * 2048 + (2048 + 1) * 256
     assert sum(p.numel() for p in head.parameters()) == layers + 16 * 256
+    known = HEADS["dino head 384-2048-2048-256 + 65536 weight-normed directions (gain frozen)"]
+    assert layers + 65536 * 256 == known
 
 
 def test_small_crops_go_through_the_student_only() -> None:

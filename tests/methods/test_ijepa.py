@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +19,7 @@ from selfsight.nn.encoder import Encoder
 from selfsight.views.masks import Regions
 from selfsight.views.recipes import multi_view
 
+LINE = json.loads((Path(__file__).parents[1] / "check_values.json").read_text())["ijepa"]["ema_linear"]
 PREDICTOR = {"predictor_width": 24, "predictor_depth": 1, "predictor_heads": 3}
 
 
@@ -88,13 +92,13 @@ def test_only_the_context_tells_and_blocks_do_not_see_each_other() -> None:
 
 
 def test_the_teacher_follows_along_a_line_and_is_what_is_kept() -> None:
-    method = made("ijepa", momentum=0.5, **PREDICTOR)
+    method = made("ijepa", **PREDICTOR)
     batch = batch_of(method, pictures(2))
     seen = everything(method, batch)
     assert not seen["vectors"].requires_grad
     assert method.product is method.teacher
     weight = "teacher.backbone.patch_embed.proj.weight"
-    for progress, kept in ((0.0, 0.5), (0.5, 0.75), (1.0, 1.0)):
+    for progress, kept in ((0.0, LINE["m0"]), (0.5, LINE["i/total=0.5"]), (1.0, LINE["m1"])):
         before = method.state_dict()[weight].clone()
         with torch.no_grad():
             method.encoder.backbone.patch_embed.proj.weight.add_(1.0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from method_parts import accuracy_without_a_clue, batch_from, one_step
+from method_parts import accuracy_without_a_clue, batch_from, one_step, said_before_training
 from torch import nn
 
 from selfsight import methods
@@ -72,6 +72,13 @@ def test_colour_is_dropped_where_there_is_colour() -> None:
 def test_what_cannot_be_is_refused_before_training(settings: dict[str, object], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         resolved(**settings)
+
+
+def test_pictures_too_small_to_be_cut_are_told_before_training() -> None:
+    generator = np.random.default_rng(0)
+    assert said_before_training(made(), noise(4, generator)) == []
+    (said,) = said_before_training(made(), noise(1, generator) + noise(3, generator, side=12))
+    assert said.startswith("relative_position: 3 of 4 pictures")
 
 
 def test_the_constructor_refuses_too() -> None:

@@ -161,6 +161,23 @@ def test_what_was_written_stays_and_the_same_command_goes_on(how: str, address: 
     np.testing.assert_array_equal(Database.open(address).fetched().vectors, vectors_of(there + 60))
 
 
+def test_a_write_that_ended_early_gets_its_index_later(address: str) -> None:
+    """It brought a finished table of few rows to many, so that the rows were there and the index was not."""
+    few, many = manifest(10), manifest(1000)
+    put(address, few)
+
+    def ends(database: Database) -> None:
+        raise RunError("ended")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("selfsight.searching.fill._finish", ends)
+        with pytest.raises(RunError, match="ended"):
+            put(address, many)
+    assert Database.open(address).recall is None
+    assert put(address, many) == "0 added, 1000 kept"
+    assert Database.open(address).recall is not None
+
+
 def test_wide_vectors_have_an_index_of_halves_and_wider_ones_none(address: str) -> None:
     vectors = vectors_of(1000, 2048)
     put(address, manifest(1000), vectors)

@@ -149,7 +149,6 @@ def test_one_rank_of_two(photos: Path, tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    FORKED.set_forkserver_preload(["contract_ranks", "selfsight.cli", "selfsight.api", "selfsight.report"])
     ranks = [FORKED.Process(target=fault_ranks.run, args=(rank, port, photos, tmp_path)) for rank in (0, 1)]
     for rank in ranks:
         rank.start()

@@ -26,7 +26,6 @@ def free_port() -> int:
 
 def ranks(home: Path, data: list[Path], kill: str | None = None) -> tuple[list[int | None], list[str], float]:
     """Exit codes, what was said, and the seconds between the end of rank 1 and that of rank 0."""
-    FORKED.set_forkserver_preload(["rank_processes", "selfsight.cli", "selfsight.training.session"])
     port, said = free_port(), [home / f"said-{rank}" for rank in (0, 1)]
     given = [["train", str(one), *TINY, "--out", str(home / "run")] for one in data]
     processes = [

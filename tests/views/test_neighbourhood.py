@@ -65,6 +65,7 @@ def test_lengths_at_32_pixels_are_the_specs() -> None:
     published = ENTRY["geometry"]["cifar_p8_gap2_jitter1"]
     every = drawn(SMALL, (32, 32), 2000)
     assert {one.side for one in every} == {8}
+    assert 2 * published["pitch"] + 8 == published["grid3x3_extent"]
     corners = np.array([one.corners for one in every]).reshape(-1, 3, 3, 2)
     assert corners.min() == 0
     assert corners.max() + 8 == 32  # origins 1 to 3 and a jitter of 1

@@ -7,7 +7,7 @@ import pytest
 
 from selfsight.errors import RecipeError
 from selfsight.views.render import resize
-from selfsight.views.tiles import LEAST, check_size, cut, grid, roomy
+from selfsight.views.tiles import LEAST, check_size, cut, doubts, grid, roomy
 
 
 def picture(height: int, width: int, channels: int = 3, dtype: type = np.uint8) -> np.ndarray:
@@ -60,3 +60,10 @@ def test_a_tile_larger_than_the_view_is_refused() -> None:
     check_size("a method", 24, 24)
     with pytest.raises(RecipeError, match="a method cuts tiles of 24 px, larger than views of 16 px; give --size 24"):
         check_size("a method", 24, 16)
+
+
+def test_pictures_that_hold_no_tiles_are_told() -> None:
+    assert list(doubts("a method", [picture(16, 90)])) == []
+    (said,) = doubts("a method", [picture(16, 90), picture(15, 90), picture(40, 3)])
+    assert said.startswith("a method: 2 of 3 pictures that were looked at are less than 16 px high or wide")
+    assert "--method" in said

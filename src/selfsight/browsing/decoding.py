@@ -109,7 +109,7 @@ class _Child:
 
 def _work(pipe: Connection, form: PixelFormat, size: int) -> None:
     """The child: bytes in, a head and a body out, until the other end is closed. It loads no torch."""
-    from selfsight.data.decode import Refused, opened
+    from selfsight.data.decode import Refused, unguarded
     from selfsight.data.ranges import conform
     from selfsight.errors import DataError
     from selfsight.views.render import whole
@@ -121,7 +121,7 @@ def _work(pipe: Connection, form: PixelFormat, size: int) -> None:
         except (EOFError, OSError):
             return
         try:
-            array = np.ascontiguousarray(whole(conform(opened(data), form), size))
+            array = np.ascontiguousarray(whole(conform(unguarded(data), form), size))
             head, body = {"dtype": array.dtype.str, "shape": array.shape}, array.tobytes()
         except Refused as refused:
             head, body = {"reason": refused.reason}, b""

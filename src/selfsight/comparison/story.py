@@ -141,11 +141,11 @@ class Comparison:
 
     def train(self, run: Path) -> None:
         """Train a run to its end as `selfsight train` does; one that is there already costs nothing."""
-        if finished(run):
-            return
-        session.train(Request(data=self.asked.data), run, workers=self.workers, quiet=self.quiet)
-        with session.room_in(run):
-            report.write(run)
+        if not finished(run):
+            session.train(Request(data=self.asked.data), run, workers=self.workers, quiet=self.quiet)
+        if not (run / "report.html").is_file():
+            with session.room_in(run):
+                report.write(run)
 
     def facts(self, name: str, share: Share) -> dict[str, Any]:
         """What is known of a method's training: equal for all its seeds but for the true seconds."""

@@ -25,6 +25,7 @@ class Kind:
     describe: Callable[[bytes], Header]  # raises Refused
     decode: Callable[[str], np.ndarray]  # (H, W, C); raises ImageError
     array: Callable[[bytes], np.ndarray]  # the same from the bytes of a file; raises Refused
+    again: Callable[[bytes], np.ndarray]  # the same, of bytes that `array` was given before
     named: str = ""  # endings that are taken up only to be refused
     size: int | None = None  # of an evaluation view, where the samples' own sizes do not decide it
     facts: Mapping[str, str] = field(default_factory=dict)  # what `inspect` calls a fact; "": not told
@@ -50,6 +51,7 @@ KINDS = {
             decode.describe,
             decode.decode,
             decode.opened,
+            decode.unguarded,
             named=REFUSED,
         ),
         Kind(
@@ -59,6 +61,7 @@ KINDS = {
             text.read,
             text.describe,
             text.decode,
+            text.opened,
             text.opened,
             size=512,  # words: most pages whole, at the cost of one small picture
             facts={"pictures": "documents", "widths": "words"}

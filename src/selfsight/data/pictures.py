@@ -51,6 +51,7 @@ class Pictures:
         self.train = trained if len(trained) else manifest.every_row()  # a set to evaluate may be all test
         self.say: Callable[[str], None] = lambda sentence: None  # where a sentence for the user goes
         self._bad: dict[int, BadFile] = {}
+        self._opened: set[int] = set()  # rows that were decoded once, and so can be in this process
         self._lock = Lock()
         self._far = any(map(remote.is_address, manifest.paths))
         self._last, self._fetched = -STRIDE - 1, 0  # the row that was read last, and up to where rows were fetched
@@ -105,9 +106,12 @@ class Pictures:
         path, kind = self.manifest.paths[row], KINDS[self.manifest.kind]
         try:
             data = kind.read(path)
-            picture = conform(kind.array(data), self.format)
-            if content_digest(data) != self.manifest.digests[row]:
+            same = content_digest(data) == self.manifest.digests[row]
+            array = kind.again(data) if same and row in self._opened else kind.array(data)
+            picture = conform(array, self.format)
+            if not same:
                 raise Refused("changed", "not the file that was listed")
+            self._opened.add(row)
             self._keep(row, picture)
             return picture
         except Refused as error:

@@ -132,8 +132,8 @@ def write(
             _settle(folder)
             if kept and (facts_of(folder) or {}).get("table") != kept[0].facts["table"]:
                 raise RunError(f"{str(folder)!r} was changed by another process; give the same command again")
-            for left in folder.glob("embeddings.*.tmp-*"):  # of a process that was killed
-                left.unlink()
+            for name in ("embeddings.*", "bad_files.csv"):
+                checkpoints.clean(folder, name)
             table, shape = _prepare(folder, parts, pictures, kept)
             if pictures is not None:
                 note(folder / "bad_files.csv", pictures.bad_files)

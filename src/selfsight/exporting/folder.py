@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,7 @@ def write(
     partial = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        for left in folder.parent.glob(f"{folder.name}.tmp-*"):  # of a process that was killed
-            shutil.rmtree(left)
+        checkpoints.clean(folder.parent, escape(folder.name))
         found = _filled(partial, run, encoder, pictures_of(run.recipe, manifest), facts, wanted)
         for file in partial.iterdir():
             _to_disk(file)

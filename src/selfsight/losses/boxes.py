@@ -11,6 +11,8 @@ from torch import Tensor
 
 __all__ = ["answers", "covered_share", "pair_iou", "pairs"]
 
+AT_ONCE = 512  # pictures whose pixels are counted at once
+
 
 def pairs(count: int, device: torch.device | None = None) -> Tensor:
     """(2, M): the M = K (K - 1) / 2 unordered pairs (0, 1), (0, 2), ... in the order of itertools.combinations."""
@@ -24,7 +26,8 @@ def answers(
 
     As `released`, an IoU or a share of 1 is told as 0: the histogram of the released code has no place for it.
     """
-    overlap, covered = pair_iou(boxes), covered_share(boxes, side, side)
+    overlap = pair_iou(boxes)
+    covered = torch.cat([covered_share(part, side, side) for part in torch.split(boxes, AT_ONCE)])
     return (overlap * (overlap < 1), covered * (covered < 1)) if released else (overlap, covered)
 
 

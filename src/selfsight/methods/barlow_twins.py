@@ -35,7 +35,7 @@ class BarlowTwins(Method):
         hidden: Count | None = None,  # width of its hidden layers; paper 8192, CIFAR 2048
         width: Count | None = None,  # of the projection; paper 8192, CIFAR 2048
         redundancy: Positive = 0.0051,  # lambda, the weight of correlations between dimensions, paper
-        steady_rate: Positive | None = None,  # of what has one axis, times that of the weights; code 0.0048 / 0.2
+        steady_rate: Positive | None = None,  # of biases and gains, as a share of the weights' rate; code 0.0048 / 0.2
         augmentation: str | None = None,  # name of a view recipe
     ) -> None:
         super().__init__(encoder)

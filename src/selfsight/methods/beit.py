@@ -38,7 +38,7 @@ class BEiT(Method):
         encoder: Encoder,
         *,
         before: Method | None = None,
-        tokenizer: str = "vq",  # vq, dvae (the paper's), vqkd: trained first; kmeans is not; docs/decisions.md says why
+        tokenizer: str = "vq",  # or dvae (the paper's), vqkd; kmeans needs no training. docs/decisions.md: why vq
         codes: Several | None = None,  # V; paper 8192, here 1024 for small views and fewer for few pictures
         share: Annotated[float, Within(0, 0.9, above=True)] = 0.4,  # hidden at most; paper 0.4, code 75 of 196
         block: Count | None = None,  # area of the smallest block, patches; released code 16, here 4 for small views

@@ -54,10 +54,10 @@ class Colorization(Method):
 
     @classmethod
     def defaults(cls, size: int) -> Training:
-        """Up to 96 px our own, above the paper's (train/readme; there beta2 is 0.99, and 14 epochs of ImageNet)."""
+        """Up to 96 px our own, above the paper's (train/readme; there it is 14 epochs of ImageNet)."""
         if size <= SMALL:
             return Training("adamw", lr=1e-3, lr_batch=256, weight_decay=1e-3, batch=256, epochs=100)
-        return Training("adamw", lr=3e-5, lr_batch=40, weight_decay=1e-3, batch=40, epochs=100)
+        return Training("adamw", lr=3e-5, lr_batch=40, beta2=0.99, weight_decay=1e-3, batch=40, epochs=100)
 
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:

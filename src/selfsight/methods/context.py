@@ -1,9 +1,9 @@
 """Context: three words of a document tell the word that follows.
 
-Next-word prediction with a sliding window, the text task of the founding document 001: X[n-2], X[n-1], X[n] tell
-X[n+1]. Its second relation, X[n-1], X[n], X[n+1] tell X[n+2], is the same one shifted by a word, with the true X[n+1]
-(`horizon=2`). It learns from documents (.txt); what is kept is the network of words, whose embedding of a document is
-a mean over its words. Perplexity is told beside that of word frequencies alone.
+Next-word prediction with a sliding window: X[n-2], X[n-1], X[n] tell X[n+1]. A second relation, X[n-1], X[n], X[n+1]
+tell X[n+2], is the same one shifted by a word, with the true X[n+1] (`--set horizon=2`). It learns from documents
+(.txt); what is kept is the network of words, whose embedding of a document is a mean over its words. Perplexity is told
+beside that of word frequencies alone.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ class Context(Method):
         self,
         encoder: Words,
         *,
-        horizon: int = 1,  # relations: 1, or 2 with the shifted one; methods.md 6, row 28: the true word is given
-        windows: int = 16,  # W of each document; 64 documents make A12's batch of 1024
-        dropout: float = 0.1,  # chance that a word is not seen; A12's, drawn with the window, so that every rank agrees
-        tied: bool = False,  # the rows of the words are the weights of the output too; A12: optional
+        horizon: int = 1,  # relations: 1, or 2 with the shifted one, which is given the true word between
+        windows: int = 16,  # drawn from each document; 64 documents make a batch of 1024
+        dropout: float = 0.1,  # chance that a word is not seen; drawn with the window, so that every rank agrees
+        tied: bool = False,  # the rows of the words are the weights of the output too
     ) -> None:
         super().__init__(encoder)  # type: ignore[arg-type]
         if horizon not in (1, 2):
@@ -73,7 +73,7 @@ class Context(Method):
 
     @classmethod
     def defaults(cls, size: int) -> Training:
-        """methods.md A12."""
+        """Ours, for nothing is published on it."""
         return Training("adamw", lr=1e-3, lr_batch=64, weight_decay=0.01, batch=64, epochs=20, encoder="words4096")
 
     def prepare(self, data: Prepared) -> None:

@@ -2,8 +2,8 @@
 
 Caron, Bojanowski, Joulin & Douze 2018, "Deep Clustering for Unsupervised Learning of Visual Features", arXiv
 1807.05520, with the released code. `nmi` compares a clustering with the one before and rises towards 0.8 in a healthy
-run; few `clusters` or a `largest` share near 1 are the trivial solution. Where clusters follow colour alone,
-`augmentation="simclr"` makes it useless; so do the paper's Sobel filters, which would have to be kept ever after.
+run; few `clusters` or a `largest` share near 1 are the trivial solution. Where clusters follow colour alone, with
+`--views simclr` they cannot; nor with the paper's Sobel filters, which would have to be kept ever after.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from selfsight import distributed
 from selfsight.clusters.kmeans import kmeans, start
 from selfsight.clusters.partition import Partition, automatic
 from selfsight.clusters.whitening import whitened
@@ -79,13 +80,12 @@ class DeepCluster(Method):
         if epoch.number % self.reassign:
             return
         generator = torch.Generator().manual_seed(epoch.seed + epoch.number)
-        rows = unit(whitened(epoch.features(), min(self.components, self.encoder.width // 2)))
-        rows = rows.to(self.head.weight.device)
-        first = start(rows, self.clusters, generator)
-        _, found = kmeans(rows, first, iterations=ITERATIONS, generator=generator)
+        rows = unit(whitened(epoch.features(), min(self.components, self.encoder.width // 2))).to(self.head.weight)
+        _, found = kmeans(rows, start(rows, self.clusters, generator), iterations=ITERATIONS, generator=generator)
         self.partition.replace(found[None])
         with torch.no_grad():
             self.head.weight.normal_(0, 0.01, generator=generator)
+            distributed.copy_first(self.head.weight)  # k-means may have drawn more on another machine
             self.head.bias.zero_()
         epoch.forget(self.head)
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from selfsight.errors import RecipeError, unknown
 from selfsight.losses.classification import classification
-from selfsight.methods.base import Batch, Facts, Method, Part, Portion, Projections, Terms, Training, Whole
+from selfsight.methods.base import Batch, Facts, Method, Part, Portion, Prepared, Projections, Terms, Training, Whole
 from selfsight.nn.contrast import standardised
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
@@ -23,7 +23,7 @@ from selfsight.nn.statistics import check_rows
 from selfsight.views.draw import Views
 from selfsight.views.permutations import CRITERIA
 from selfsight.views.puzzle import Puzzle, tile_size
-from selfsight.views.tiles import SMALL, check_size
+from selfsight.views.tiles import LOOKED_AT, SMALL, check_size, doubts
 
 TILE_WIDTH, WIDTH = 512, 1024  # of what the head sees of a tile, and of its hidden layer (paper: 512, 4096)
 
@@ -69,6 +69,11 @@ class Jigsaw(Method):
         check_size("jigsaw", tile_size(tiles, facts.size, settings.get("tile_share", 0.75)), facts.size)
         check_rows("jigsaw", facts.batch, facts.micro_batch)
         return {"permutations": (count, why)} if wanted is None else {}
+
+    def prepare(self, data: Prepared) -> None:
+        """Say how many pictures are too small for tiles."""
+        for doubt in doubts("jigsaw", data.some(LOOKED_AT)):
+            data.say(doubt)
 
     def views(self, size: int) -> Views:
         """The tiles in the drawn order, and which order it is."""

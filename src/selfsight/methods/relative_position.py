@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from selfsight.errors import RecipeError, unknown
 from selfsight.losses.classification import classification
-from selfsight.methods.base import Batch, Facts, Method, Projections, Terms, Training
+from selfsight.methods.base import Batch, Facts, Method, Prepared, Projections, Terms, Training
 from selfsight.nn.contrast import centred, unit_energy, without
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
 from selfsight.nn.statistics import check_rows
 from selfsight.views.draw import Views
 from selfsight.views.neighbourhood import OFFSETS, PAIRS, neighbourhood
-from selfsight.views.tiles import check_size
+from selfsight.views.tiles import LOOKED_AT, check_size, doubts
 
 WIDTH = 512  # of the late fusion (released code: 4096)
 ABERRATION = (-1.0, 2.0, -1.0)  # the colour axis from magenta to green along which lenses shift the channels
@@ -43,9 +43,7 @@ class RelativePosition(Method):
     ) -> None:
         super().__init__(encoder)
         if anti_aberration is None:
-            raise RecipeError(
-                "relative_position: anti_aberration is not set; pass it or take RelativePosition.resolve's"
-            )
+            raise RecipeError("relative_position: anti_aberration is not set; take RelativePosition.resolve's")
         check_choices({"pairs": pairs, "anti_aberration": anti_aberration}, encoder.channels)
         self.pairs, self.anti_aberration = pairs, anti_aberration
         encoder.check(neighbourhood(encoder.size, every=False, drop=False).patch)
@@ -68,6 +66,11 @@ class RelativePosition(Method):
         check_size("relative_position", neighbourhood(facts.size, every=False, drop=False).patch, facts.size)
         check_rows("relative_position", facts.batch, facts.micro_batch)
         return {"anti_aberration": colour} if wanted is None else {}
+
+    def prepare(self, data: Prepared) -> None:
+        """Say how many pictures are too small for patches."""
+        for doubt in doubts("relative_position", data.some(LOOKED_AT)):
+            data.say(doubt)
 
     def views(self, size: int) -> Views:
         """Two patches and where the second lies, or all nine."""
@@ -112,7 +115,5 @@ def check_choices(settings: Mapping[str, Any], channels: int) -> None:
         if settings.get(name, choices[0]) not in choices:
             raise RecipeError(unknown(f"relative_position {name}", settings[name], choices))
     if settings["anti_aberration"] == "projection" and channels != 3:
-        raise RecipeError(
-            f'anti_aberration "projection" needs red, green and blue, and the pictures have {channels} channel'
-            f'{"s" * (channels > 1)}; use "drop" or "none"'
-        )
+        have = f"{channels} channel{'s' * (channels > 1)}"
+        raise RecipeError(f'"projection" needs red, green and blue, and the pictures have {have}; use "drop" or "none"')

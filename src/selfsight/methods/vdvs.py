@@ -31,8 +31,7 @@ from selfsight.nn.encoder import Encoder
 from selfsight.nn.pooling import mean_plus_max
 from selfsight.views.boxed import BoxedCrops, boxed_crops, doubts
 
-SMALL = 96  # pixels: up to here K = 4, above 7
-SIDE, DRAWN = 64, 4000  # pixels and pictures that `chance` draws boxes for
+SMALL, DRAWN = 96, 16_000  # pixels: up to here K = 4, above 7; pictures, none larger, that `chance` draws boxes for
 
 
 @final
@@ -105,15 +104,16 @@ class VDVS(Method):
         overlap, covered = answers(boxes, batch["whole"].shape[1], released=self.variant == "repo")
         pairs = vector_difference(crops, overlap, self.reduction)
         total = vector_sum(whole, crops, covered, self.reduction, normalize_before_sum=self.normalize_before_sum)
-        loss = self.difference_weight * pairs + self.sum_weight * total
-        terms = {"difference": pairs.detach(), "sum": total.detach()}
-        return {"loss": loss, **terms, "overlap": overlap.mean(), "covered": covered.mean()}
+        terms = {"loss": self.difference_weight * pairs + self.sum_weight * total, "difference": pairs.detach()}
+        return {**terms, "sum": total.detach(), "overlap": overlap.mean(), "covered": covered.mean()}
 
     def chance(self, batch: int) -> float:
-        """The mean loss of constant answers, which look at no picture: 1.2553 for the pairs, less for the sums."""
-        boxes = torch.from_numpy(self.views(SIDE).boxes(keyed(0, 0, Purpose.VIEWS), (DRAWN, self.num_crops)))
-        overlap, covered = answers(boxes, SIDE, released=self.variant == "repo")
-        return self.difference_weight * content_blind(overlap) + self.sum_weight * content_blind(covered)
+        """The loss of constant answers, which look at no picture: by the mean 1.2553 for pairs, less for sums."""
+        side = min(SMALL, self.encoder.size)
+        boxes = torch.from_numpy(self.views(side).boxes(keyed(0, 0, Purpose.VIEWS), (DRAWN, self.num_crops)))
+        overlap, covered = answers(boxes, side, released=self.variant == "repo")
+        pairs = content_blind(overlap, self.reduction, batch * overlap.shape[1])
+        return self.difference_weight * pairs + self.sum_weight * content_blind(covered, self.reduction, batch)
 
     def floor(self, batch: int) -> float:
         """IoUs of boxes are cosines of some vectors, and some vector has any cosine to their sum: nothing is left."""

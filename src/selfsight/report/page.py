@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from base64 import b64encode
 from hashlib import sha256
 from pathlib import Path
 
+from selfsight import checkpoints
 from selfsight.report.contents import Contents, read
 from selfsight.report.html import safe
 from selfsight.report.sections import SECTIONS
@@ -45,7 +45,5 @@ def document(name: str, kind: str, body: str, footer: str) -> str:
 
 def replace(target: Path, text: str) -> Path:
     """Write a page: a reader sees the old one or the new one, never half of one."""
-    draft = target.with_name(f"{target.name}.tmp-{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(target)
+    checkpoints.replace_file(target, text.encode())
     return target

@@ -46,6 +46,8 @@ def fill(
         todo = change([os.fsdecode(file) for file, _ in known], [digest for _, digest in known], manifest, prune=prune)
         left = set(todo.kept.tolist())
         doomed = [file for place, (file, _) in enumerate(known) if place not in left]
+        if todo:
+            _say(database, {**database.facts, "ready": False})  # so that a write that ends early is finished later
         database.connection.execute("DELETE FROM selfsight WHERE file = ANY(%s)", (doomed,))
         if manifest is not None and len(todo.new):
             for vectors, rows in parts_of(todo.new):

@@ -90,8 +90,6 @@ class Trainer:
 
     def restore(self) -> int:
         """The step to go on from."""
-        if distributed.rank() == 0:
-            checkpoints.clean(self.folder / "checkpoints")
         newest, damaged = checkpoints.survey(self.folder / "checkpoints")
         for reason in damaged.values():
             self.watcher.say(f"{reason}; going on from {newest.name if newest else 'the start'}")

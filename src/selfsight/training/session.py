@@ -241,7 +241,7 @@ def room_in(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """One process at a time in a run folder; the lock of a process that died is gone with it."""
+    """One process at a time in a run folder; the lock of a process that died is gone with it, and what it left half."""
     if distributed.rank() > 0:
         yield
         return
@@ -257,4 +257,6 @@ def locked(folder: Path) -> Iterator[None]:
             raise RunError(
                 f"{str(folder)!r} is in use by another process; wait for it or choose another --out"
             ) from error
+        for inside in folder.glob("**/"):
+            checkpoints.clean(inside)
         yield

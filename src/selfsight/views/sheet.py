@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from selfsight import checkpoints
 from selfsight.data.decode import decode, displayed
 from selfsight.errors import ImageError
 
@@ -55,6 +56,12 @@ class Page:
         self.pen.rectangle((x - 1, y - 1, x + picture.width, y + picture.height), outline=LINE)
         self.image.paste(picture, (x, y))
 
+    def keep(self, path: str | Path) -> None:
+        """Write it as PNG, whole or not at all."""
+        written = BytesIO()
+        self.image.save(written, "PNG")
+        checkpoints.replace_file(Path(path), written.getvalue())
+
 
 def sheet(
     originals: Sequence[np.ndarray],
@@ -85,7 +92,7 @@ def sheet(
         for number, column in enumerate(columns):
             picture = seen[column.name] if column.place is None else seen[column.name][column.place]
             page.place(left + number * (CELL + GAP), y, _fitted(displayed(picture, low, high)))
-    page.image.save(path, "PNG")
+    page.keep(path)
 
 
 def contact_sheet(pictures: Sequence[np.ndarray], captions: Sequence[str], path: str | Path, columns: int = 8) -> None:
@@ -98,7 +105,7 @@ def contact_sheet(pictures: Sequence[np.ndarray], captions: Sequence[str], path:
         x, y = MARGIN + number % columns * (CELL + GAP), MARGIN + number // columns * step
         page.place(x, y, _fitted(displayed(picture)))
         page.write(x, y + CELL + GAP // 2, caption, ink=FAINT, width=CELL)
-    page.image.save(path, "PNG")
+    page.keep(path)
 
 
 def contact_sheet_of(paths: Sequence[str], names: Sequence[str], path: str | Path, most: int = 48) -> None:

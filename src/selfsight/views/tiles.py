@@ -6,14 +6,14 @@ as a whole would sample every square at another phase, and a network could read 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from selfsight.errors import RecipeError
 from selfsight.views.render import resize
 
-__all__ = ["SMALL", "Corner", "check_size", "cut", "grid", "roomy"]
+__all__ = ["LOOKED_AT", "SMALL", "Corner", "check_size", "cut", "doubts", "grid", "roomy"]
 
 Corner = tuple[int, int]
 """Top and left of a square, pixels of the picture."""
@@ -21,6 +21,7 @@ Corner = tuple[int, int]
 SMALL = 96  # pixels: up to here the geometry for 32 and 96 px pictures, above the published one for 224
 TILE = 24  # pixels: the least side that a tile is rendered at; an 8 px tile of a 32 px picture is enlarged threefold
 LEAST = 16  # pixels: a picture with a shorter side has its pixels repeated, so that it can be cut at all
+LOOKED_AT = 256  # pictures that `doubts` is worth asking of
 
 
 def grid(rows: int, pitch: int) -> list[Corner]:
@@ -47,4 +48,14 @@ def check_size(method: str, tile: int, size: int) -> None:
     if tile > size:
         raise RecipeError(
             f"{method} cuts tiles of {tile} px, larger than views of {size} px; give --size {tile} or more"
+        )
+
+
+def doubts(method: str, images: Iterable[np.ndarray]) -> Iterator[str]:
+    """What there is to say of pictures (H, W, C) that are too small for tiles; nothing where there are none."""
+    sides = [min(image.shape[:2]) for image in images]
+    if few := sum(side < LEAST for side in sides):
+        yield (
+            f"{method}: {few} of {len(sides)} pictures that were looked at are less than {LEAST} px high or wide, too "
+            "small to be cut up; leave them out, or take another --method, one that sees pictures whole"
         )

@@ -6,6 +6,7 @@ The reasons for which a file is refused, here and in the rest of `selfsight.data
     empty, not_an_image, git_lfs_pointer                             no picture inside
     format_not_allowed, unsupported_codec                            a picture that is not opened
     truncated, corrupt                                               a picture that is damaged
+    decoder_failed                                                   a picture that its decoder does not survive
     changed                                                          another picture than the one that was listed
     too_many_pixels, too_many_bytes                                  a picture that is too large
     non_finite_pixels, other_format                                  a picture that does not fit

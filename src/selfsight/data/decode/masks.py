@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from selfsight.data import decode
-from selfsight.data.decode import raster
+from selfsight.data.decode import contained
 from selfsight.data.decode.formats import LONGEST_MAGIC, Refused, sniff
 from selfsight.errors import DataError
 
@@ -25,7 +25,7 @@ def numbers(path: str | Path) -> Int[np.ndarray, "H W"]:
     try:
         data = decode.read(str(path))
         kind = sniff(data[:LONGEST_MAGIC])
-        array = raster.indices(kind, data) if kind not in LOSSY else None
+        array = contained.indices(kind, data) if kind not in LOSSY else None
     except Refused as refused:
         raise DataError(f"the mask {str(path)!r} cannot be read ({refused}); save it as PNG again") from refused
     if array is None:
