@@ -28,7 +28,7 @@ from selfsight.data.kinds import KINDS, Kind
 from selfsight.data.shards import content_digest
 from selfsight.data.source import Listing, Row
 from selfsight.data.splits import held_out, united
-from selfsight.errors import DataError
+from selfsight.errors import DataError, brief
 
 READERS = min(8, 2 + (os.cpu_count() or 1))  # threads of a scan: reading and hashing release the interpreter lock
 COLUMNS = ("labels", "groups", "test", "widths", "heights", "channels")
@@ -124,9 +124,22 @@ class Manifest:
             columns |= {name: tuple(tables.values_of(table[name])) for name in TEXTS}
             bad = [BadFile(**one | {"first_bytes": bytes.fromhex(one["first_bytes"])}) for one in facts["bad"]]
             columns |= {"use_all": bool(facts.get("use_all", False)), "kind": str(facts.get("kind", cls.kind))}
-            return cls(**columns, classes=tuple(facts["classes"]), bad=tuple(bad))
+            return cls(**columns, classes=tuple(map(str, facts["classes"])), bad=tuple(bad))._checked()
         except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as error:
-            raise DataError(f"{str(path)!r} is not a manifest of pictures ({error}); start the run anew.") from error
+            raise DataError(
+                f"{str(path)!r} is not a manifest of pictures ({brief(error)}); start the run anew."
+            ) from error
+
+    def _checked(self) -> Manifest:
+        """Itself; ValueError when it is none of ours."""
+        numbers = all(getattr(self, name).dtype == (bool if name == "test" else np.int64) for name in COLUMNS)
+        if not numbers or any(not isinstance(one, str) for name in TEXTS for one in getattr(self, name)):
+            raise ValueError("a column is of another type")
+        if len(self) and not -1 <= self.labels.min() <= self.labels.max() < len(self.classes):
+            raise ValueError("a label has no class")
+        if self.kind not in KINDS or (len(self) and min(self.widths.min(), self.heights.min()) < 1):
+            raise ValueError("samples without a size, or of no kind")
+        return self
 
     def _same(self, other: Manifest) -> bool:
         """Whether nothing differs, found quickly."""
