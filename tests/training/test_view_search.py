@@ -108,7 +108,9 @@ def test_it_tells_what_it_tried_and_a_stop_changes_nothing(
     assert set(recipe.searched or {}) == {OWN, KEPT, "simclr-turns", "simclr-keep-hue"}
     assert recipe.settings["augmentation"] in (recipe.searched or {})
     assert recipe.steps == 20, "where steps are asked for, the search comes on top"
-    assert "kNN" in (tmp_path / "straight" / "recipe.yaml").read_text()
+    kept = (tmp_path / "straight" / "recipe.yaml").read_text()
+    assert "95 % interval" in kept
+    assert "augmentation: see searched" in kept
     assert not (tmp_path / "straight" / "search").exists()
     told = {name: value for name, value, _ in plan_rows(recipe, {})}
     assert OWN in str(told["views tried"])
