@@ -15,6 +15,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from selfsight.browsing.guard import loopback
 from selfsight.browsing.server import Server
+from selfsight.embedding import heap
 from selfsight.errors import RunError
 
 __all__ = ["PORT", "bound", "config", "serve"]
@@ -35,7 +36,8 @@ def serve(server: Server, host: str, port: int, tell: Callable[[str], None]) -> 
     tell(f"{len(server.collection):,} pictures: {address(host, found, token)} (Ctrl-C ends it)")
     before = {one: signal.signal(one, lambda number, frame: None) for one in (signal.SIGINT, signal.SIGTERM)}
     try:  # uvicorn ends in good order and then raises the signal once more: here that is a wish, and no fault
-        uvicorn.Server(config(server.app(host, token))).run(sockets=[listening])
+        with heap.kept():
+            uvicorn.Server(config(server.app(host, token))).run(sockets=[listening])
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
