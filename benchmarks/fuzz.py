@@ -226,7 +226,7 @@ def readers(home: Path) -> dict[str, Reader]:
 
     def told(file: Path) -> None:
         report.write(run)
-        assert len(RunFolder(run).metrics)
+        assert RunFolder(run).metrics is not None
 
     return {
         "pictures": Reader(sorted((home / "pictures").iterdir()), in_bytes, picture),
