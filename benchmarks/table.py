@@ -35,7 +35,9 @@ import ranks
 import search
 import second_epoch
 import serve
+import soak
 import start_up
+import stops
 import supcon
 import time_to_quality
 import vdvs
@@ -81,6 +83,8 @@ TABLES = {
     "second_epoch": second_epoch.table,
     "search": search.table,
     "serve": serve.table,
+    "soak": soak.table,
+    "stops": stops.table,
     "start_up": start_up.table,
     "vdvs": vdvs.table,
     "supcon": supcon.table,
