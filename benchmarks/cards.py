@@ -47,13 +47,21 @@ def peak(command: Sequence[str]) -> int:
 
 def row(data: Path, name: str, method: str, length: str, seed: int, size: int | None) -> dict[str, Any]:
     """Train and evaluate once."""
+    table, folder = data / quality.TASKS[name].folder / "labels.csv", f"card-{name}-{method}-{length}-{seed}"
+    more = ["--size", str(size)] if size else []
+    return made(table, data / "runs" / folder, name, method, length, seed, more)
+
+
+def made(
+    table: Path, folder: Path, name: str, method: str, length: str, seed: int, more: Sequence[str]
+) -> dict[str, Any]:
+    """The row of one run on the pictures of `table`, with `more` asked of the command."""
     from selfsight.recipe import Recipe
 
     task = quality.TASKS[name]
-    folder = data / "runs" / f"card-{name}-{method}-{length}-{seed}"
     columns = ["--label-column", task.label, "--split-column", task.split, "--group-column", task.group]
-    asked = ["--method", method, "--for", length, "--seed", str(seed), *(["--size", str(size)] if size else [])]
-    memory = peak(["train", str(data / task.folder / "labels.csv"), *asked, "--out", str(folder), "--quiet", *columns])
+    asked = ["--method", method, "--for", length, "--seed", str(seed), *more]
+    memory = peak(["train", str(table), *asked, "--out", str(folder), "--quiet", *columns])
     peak(["evaluate", str(folder)])
     found = json.loads((folder / "evaluation.json").read_text())
     recipe = Recipe.from_yaml(folder / "recipe.yaml")

@@ -17,7 +17,9 @@ import beside_lightly
 import browse
 import cards
 import collapse
+import cookbook
 import dcl
+import defaults
 import embed
 import end_to_end
 import evaluation
@@ -41,10 +43,11 @@ import stops
 import supcon
 import time_to_quality
 import vdvs
+import view_search
 
 RESULTS = Path(__file__).with_name("results")
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGES = (DOCS / "benchmarks.md", DOCS / "which-method.md", DOCS / "guard.md")
+PAGES = (DOCS / "benchmarks.md", DOCS / "which-method.md", DOCS / "guard.md", DOCS / "views.md", DOCS / "cookbook.md")
 PLACE = re.compile(r"(<!-- figures of (\w+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 
@@ -87,16 +90,22 @@ TABLES = {
     "stops": stops.table,
     "start_up": start_up.table,
     "vdvs": vdvs.table,
+    "view_search": view_search.table,
     "supcon": supcon.table,
     "beside_lightly": beside_lightly.table,
     "dcl": dcl.table,
+    "defaults": defaults.table,
     "views": views,
+    "cookbook_worth": cookbook.worth,
+    "cookbook_few": cookbook.few,
+    "cookbook_seen": cookbook.seen,
 }
+FILES = {"cookbook_worth": "quality", "cookbook_few": "quality", "cookbook_seen": "end_to_end"}  # whose figures
 
 
 def figures(name: str) -> str:
     """One benchmark's table and what it was measured on; a sentence where nothing was measured yet."""
-    file = RESULTS / f"{name}.json"
+    file = RESULTS / f"{FILES.get(name, name)}.json"
     if not file.exists():
         return "Not measured yet.\n"
     results = json.loads(file.read_text(encoding="utf-8"))

@@ -14,11 +14,16 @@ import re
 import sys
 import tempfile
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from selfsight import methods
+from selfsight.losses.exponential import cost
 from selfsight.methods.base import Facts, Training
+from selfsight.report.curves import chart
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
@@ -44,6 +49,8 @@ are synced before they are renamed, and more is not known."""
 SMALL, LARGE = 64, 224  # sizes whose recipes are shown
 MANY = 50_000  # pictures, without labels, for which automatic settings are shown
 PICTURES, SIDE = 4, 64  # in a drawn sheet
+CURVES = {"vdvs": ("c(d)", "error d = target - cosine", cost)}  # formulas that a page shows: title, x, formula
+INK = ".grid{stroke:#8884}.tick{font:11px sans-serif;fill:#888}.line{fill:none;stroke:#2a78d6;stroke-width:2}.dot{r:0}"
 
 
 def names() -> list[str]:
@@ -83,6 +90,7 @@ def page(name: str) -> str:
         f"`selfsight train DATA --method {name}`",
         *paragraphs,
         *seen(name),
+        *([f"![{CURVES[name][0]} over the {CURVES[name][1]}]({name}.svg)"] if name in CURVES else []),
         "## Settings",
         *settings(name, told["settings"]),
         "## How it is trained when nobody says otherwise",
@@ -98,6 +106,14 @@ def seen(name: str) -> list[str]:
     if not (HERE / "methods" / f"{name}.png").exists():
         return []
     return ["## What the network sees", f"![pictures and what the method makes of them]({name}.png)"]
+
+
+def curve(title: str, x: str, formula: Callable[[torch.Tensor], torch.Tensor]) -> str:
+    """A formula from -1 to 1, as a picture of its own."""
+    places = torch.linspace(-1, 1, 81)
+    drawn = chart(list(zip(places.tolist(), formula(places).tolist(), strict=True)), title=title, x=x)
+    head, _, rest = drawn.partition(">")
+    return f'{head} xmlns="http://www.w3.org/2000/svg"><style>{INK}</style>{rest}\n'
 
 
 def settings(name: str, rows: list[dict[str, Any]]) -> list[str]:
@@ -135,12 +151,18 @@ def recipes(name: str) -> str:
 
 ROWS = {
     "encoder": lambda t: f"`{t.encoder}`",
-    "optimizer": lambda t: f"{t.optimizer}, {moments(t)}, weight decay {t.weight_decay:g}",
+    "optimizer": lambda t: f"{t.optimizer}, {moments(t)}, weight decay {decay(t)}",
     "learning rate": lambda t: f"{t.lr:g} at a batch of {t.lr_batch}, grows {by(t)}{least(t)}",
     "batch": lambda t: f"{t.batch}",
     "length": lambda t: f"{t.epochs} epochs{f', {t.warmup:g} of them warm-up' if t.warmup else ''}",
     "largest gradient": lambda t: "no limit" if t.clip is None else f"{t.clip:g}",
 }
+
+
+def decay(training: Training) -> str:
+    """Weight decay, from the start to the end where it grows."""
+    last = training.weight_decay * training.decay_growth
+    return f"{training.weight_decay:g}" + (f" to {last:g}" if training.decay_growth != 1 else "")
 
 
 def by(training: Training) -> str:
@@ -201,6 +223,7 @@ def written() -> dict[Path, str]:
     """Every page and what it should hold."""
     pages = {HERE / "methods" / f"{name}.md": page(name) for name in names()}
     pages[HERE / "reliability.md"] = reliability()
+    pages |= {HERE / "methods" / f"{name}.svg": curve(*shown) for name, shown in CURVES.items()}
     return pages | {README: TABLE.sub(lambda found: f"{found[1]}{table()}{found[2]}", README.read_text("utf-8"))}
 
 

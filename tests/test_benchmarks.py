@@ -246,3 +246,53 @@ def test_what_the_tables_of_large_sets_call_reached(started: Callable[..., dict[
     sides = {name: {"median": m, "least": m, "most": m} for name, m in (("1 rank, 1 thread", 10.0), ("2 ranks", 18.0))}
     found = {"settings": had, "images_per_second": sides, "communication": {"share": 0.04}}
     assert "| 2 ranks | 18.0 (18.0 to 18.0) | 1.80 | 4.0 % |" in started("ranks.py")["table"](found)
+
+
+def test_defaults_in_the_order_of_their_ranks_and_what_variants_add(started: Callable[..., dict[str, Any]]) -> None:
+    names = started("defaults.py")
+
+    def row(method: str, variant: str, task: str, knn: float) -> dict[str, Any]:
+        scores = {kind: {"kNN": {"accuracy": 0.5}} for kind in ("untrained", "raw_pixels", "simple_statistics")}
+        key = {"method": method, "variant": variant, "task": task, "seed": 0, "pictures": 0, "length": "3m"}
+        return {**key, "scores": {**scores, "encoder": {"kNN": {"accuracy": knn}}}, "verdict": {"helped": knn > 0.7}}
+
+    rows = [row("moco", "own", "elpv", 0.6), row("simclr", "own", "elpv", 0.8), row("moco", "gentle", "elpv", 0.7)]
+    rows += [row("moco", "own", "terrain", 0.5), row("simclr", "own", "terrain", 0.6)]
+    lines = names["table"]({"rows": rows}).splitlines()
+    assert lines[4] == "| `simclr` | 0.800 | 0.600 | 1.0 | 1 of 2 |"
+    assert lines[5] == "| `moco` | 0.600 | 0.500 | 2.0 | 0 of 2 |"
+    assert "| `moco` | gentle | +0.100 | +0.100 to +0.100 | 1 | 1 |" in lines
+    assert names["asks"]("moco", "gentle") == ["--views", "moco-gentle"]
+    assert names["asks"]("rotation", "gentle") is names["asks"]("byol", "temperature 0.1") is None
+
+
+def test_scores_that_rank_views_as_labels_do_and_those_that_do_not(started: Callable[..., dict[str, Any]]) -> None:
+    """One score says what the test part says, one the opposite; a run gained."""
+    names = started("view_search.py")
+    rows = [{"views": str(n), "kNN": n / 10, "labels": n / 9, "rankme": -float(n)} for n in range(8)]
+    found = [{"task": "elpv", "seed": seed, "rows": rows} for seed in (0, 1)]
+    key = {"task": "elpv", "method": "simclr", "length": "10m", "views": "weak"}
+    runs = [knn_row(0, [1] * 9 + [0], **key, arm="search"), knn_row(0, [1, 0] * 5, **key, arm="own")]
+    shown = names["table"]({"agreement": found, "rows": [one | {"task": "elpv"} for one in runs]})
+    assert "| labels, at most 2,000 | +1.00 (+1.00 to +1.00) | 1 of 1 |" in shown
+    assert "| RankMe | -1.00 (-1.00 to -1.00) | 0 of 1 |" in shown
+    assert "| elpv | simclr | 10m | `weak` | 0.900 (0.900 to 0.900) | 0.500 (0.500 to 0.500) | +0.400 (" in shown
+
+
+def test_the_cookbooks_lines_are_the_figures_of_others(started: Callable[..., dict[str, Any]]) -> None:
+    names = started("cookbook.py")
+    row = {"encoder": "x", "size": 64, "batch": 128, "threads": 2, "images_per_second": {"ours": {"median": 100.0}}}
+    assert "| 20,000 | 3.0 times | 18.0 times | 144.0 times |" in names["seen"]({"rows": [row]})
+
+    def run(method: str, knn: float, helped: bool) -> dict[str, Any]:
+        found = {"encoder": knn, "untrained": 0.2, "raw_pixels": 0.5, "simple_statistics": 0.4}
+        scores = {name: {"kNN": {"accuracy": value}} for name, value in found.items()}
+        few = {shots: {"interval": [knn - 0.55, 0.3]} for shots in ("1", "5", "10")}
+        facts = {"task": "elpv", "method": method, "sizes": {"train": 90}, "recipe": {"steps": 10, "batch": 9}}
+        return {**facts, "scores": scores, "verdict": {"helped": helped, "against": "raw_pixels", "few": few}}
+
+    results = {"rows": [run("moco", 0.5, False), run("simclr", 0.6, True)]}
+    shown = names["worth"](results)
+    assert "| 90 | 90 | 0.600 (`simclr`) | 0.500 (raw pixels) | 1 of 2 runs |" in shown
+    assert shown.endswith("Shown to help in 1 of 2 runs. The best without training: raw pixels in 2.")
+    assert names["few"](results).endswith("| 1 of 2 runs | 1 of 2 runs | 1 of 2 runs |")

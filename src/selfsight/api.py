@@ -138,9 +138,10 @@ def train(
     """
     from selfsight.report import tables
     from selfsight.training import session
-    from selfsight.training.request import Request
+    from selfsight.training.request import SEARCH, Request
 
-    if resume is not None and not (Path(resume) / "recipe.yaml").is_file():
+    begun = ("recipe.yaml", f"{SEARCH}/recipe.yaml")  # the second while views are tried
+    if resume is not None and not any((Path(resume) / file).is_file() for file in begun):
         raise RunError(
             f"--resume {str(resume)!r} is not a run: it has no recipe.yaml; give the folder that `train` wrote"
         )

@@ -76,7 +76,8 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "weights": "Start from this weights file (safetensors or a PyTorch checkpoint).",
     "pretrained": "Start from timm's published weights (these are downloaded, unless already on this machine).",
     "evaluate.pretrained": "Also compare with published weights: a timm name with its tag, or a local folder.",
-    "views": "What the network sees: the name of a view recipe, such as crop-flip or simclr-keep-colour.",
+    "views": "What the network sees: the name of a view recipe, such as crop-flip or simclr-keep-colour; `search` "
+    "tries some first (docs/views.md) and takes others than the method's own where labels show that they are better.",
     "size": "Side of a view, pixels; of documents, how many words stand for one.",
     "batch": "Pictures per optimizer step, over all devices.",
     "embed.batch": "Pictures encoded at a time.",

@@ -16,6 +16,19 @@ def test_by_labels() -> None:
     assert quality.by_labels(noise, labels, np.arange(400)) == pytest.approx(0.25, abs=0.15)
 
 
+def test_by_others_is_a_vote_of_the_nearest_of_other_groups() -> None:
+    """Against a slow twin; a group that no other is like, and one that is alone, are named wrongly."""
+    rng = np.random.default_rng(0)
+    rows, labels, groups = rng.normal(size=(60, 5)), rng.integers(0, 3, 60), rng.integers(0, 25, 60)
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    for row, right in enumerate(quality.by_others(rows, labels, groups)):
+        others = np.flatnonzero(groups != groups[row])
+        nearest = others[np.argsort(-(unit[others] @ unit[row]), kind="stable")[:12]]
+        ballots = [np.exp(unit[nearest][labels[nearest] == one] @ unit[row] / 0.1).sum() for one in range(3)]
+        assert right == (np.argmax(ballots) == labels[row])
+    assert not quality.by_others(rows, labels, np.zeros(60, int)).any()
+
+
 def test_nothing_to_say() -> None:
     rows = np.eye(6)
     assert quality.by_labels(rows, np.full(6, -1), np.arange(6)) is None

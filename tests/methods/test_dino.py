@@ -48,6 +48,7 @@ def test_the_size_decides_the_recipe() -> None:
     assert resolved(96) == small
     assert "prototypes" not in resolved(96, prototypes=9)
     assert (DINO.defaults(96).optimizer, DINO.defaults(224).optimizer) == ("sgd", "adamw")
+    assert (DINO.defaults(96).decay_growth, DINO.defaults(224).decay_growth) == (1.0, 10.0)
     with pytest.raises(RecipeError, match=r"DINO\.resolve"):
         made(norm=None)
 
@@ -88,6 +89,16 @@ def test_the_loss_is_the_formula_with_the_centre_as_it_was() -> None:
     assert method.loss({**copied, "scores": copied["scores"].flip(1)}, batch)["loss"].item() == pytest.approx(
         terms["least"].item(), rel=1e-5
     )
+
+
+def test_the_teacher_grows_less_sure_while_training_is_young() -> None:
+    """The paper's temperatures: 0.04 at the start, 0.055 half-way through the warm-up, 0.07 from then on."""
+    method, batch = made(teacher_temperature=0.07).eval(), batch_of(4)
+    seen = {**method.project(batch), **method.targets(batch)}
+    for progress, temperature in ((0.0, 0.04), (0.15, 0.055), (0.3, 0.07), (1.0, 0.07)):
+        method.progress = progress
+        shares = sharpened(seen["teacher"], method.centre, temperature=temperature)
+        assert method.loss(seen, batch)["least"].item() == pytest.approx(entropy(shares).mean().item(), rel=1e-5)
 
 
 def test_teacher_and_centre_move_after_the_step() -> None:

@@ -121,6 +121,19 @@ def test_groups_keep_their_multipliers_and_wait_for_their_start() -> None:
     assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.08, 0.08, 0.4, 0.4])
 
 
+@pytest.mark.parametrize("name", ["sgd", "lars", "adamw"])
+def test_weight_decay_grows_along_half_a_cosine(name: str) -> None:
+    """DINO's code: 0.04 to 0.4. What never decays still does not, and each group keeps its share."""
+    net = nn.Linear(2, 2)
+    training = Training(name, weight_decay=0.04, decay_growth=10.0)
+    optimizer = build(
+        [Group([net.weight, net.bias]), Group([nn.Parameter(torch.ones(2, 2))], decay=0.5)], training, 1.0
+    )
+    for progress, share in ((0.0, 0.04), (0.25, 0.04 + 0.36 * (1 - 2**-0.5) / 2), (0.5, 0.22), (1.0, 0.4)):
+        set_rate(optimizer, 0.1, progress)
+        assert [g["weight_decay"] for g in optimizer.param_groups] == pytest.approx([share, 0.0, share / 2])
+
+
 def test_a_constant_group_keeps_its_peak() -> None:
     follows, stays = nn.Linear(2, 2), nn.Linear(2, 2)
     groups = [Group(list(follows.parameters())), Group(list(stays.parameters()), lr=0.5, constant=True, start=0.1)]

@@ -47,7 +47,7 @@ def test_only_data_is_needed(manifest: Manifest) -> None:
     assert recipe.pictures == 64
     assert recipe.precision in ("fp32", "bf16")
     assert recipe.steps >= 1
-    unexplained = {"data", "pictures", "listing", "use_all", "columns", "before"}
+    unexplained = {"data", "pictures", "listing", "use_all", "columns", "before", "searched"}
     assert {field.name for field in fields(Recipe)} - unexplained <= reasons.keys()
     assert all(reasons.values())
 

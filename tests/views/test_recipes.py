@@ -1,6 +1,7 @@
 """Recipes: found by name, light, and each view keyed on its own."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from selfsight.errors import RecipeError
 from selfsight.views import draw as drawing
 from selfsight.views import recipes
+from selfsight.views.render import render
 
 
 def test_an_unknown_recipe_names_the_nearest() -> None:
@@ -75,6 +77,31 @@ def test_keeping_colour_keeps_everything_else() -> None:
     image = np.full((50, 50, 3), (200, 90, 10), np.uint8)
     views = recipes.multi_view("simclr-keep-colour", 224)(image, np.random.default_rng(0))["views"]
     assert (views == image[0, 0]).all()
+
+
+def test_changes_of_a_recipe_go_together_and_leave_the_rest() -> None:
+    both, usual = recipes.rows("byol-gentle-turns", 224), recipes.rows("byol", 224)
+    assert len(both) == 2
+    for changed, one in zip(both, usual, strict=True):
+        assert (changed.area, changed.turns) == ((0.3, 1.0), True)
+        assert replace(changed, area=one.area, turns=False) == one
+    assert recipes.rows("simclr-turns-gentle", 32) == recipes.rows("simclr-gentle-turns", 32)
+    assert recipes.get("moco1-keep-hue", 32).jitter == (0.4, 0.4, 0.0, 0.0)
+    assert (recipes.get("weak-upright", 32).flip, recipes.get("weak-blurred", 32).blur) == (0.0, 0.5)
+    with pytest.raises(RecipeError, match="no view recipe 'simclt-gentle'"):
+        recipes.rows("simclt-gentle", 32)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_quarter_turns_are_those_of_the_view_and_equally_often(channels: int) -> None:
+    recipe, generator = recipes.get("simclr-turns", 32), np.random.default_rng(0)
+    image = np.random.default_rng(1).integers(0, 256, (40, 50, channels), dtype=np.uint8)
+    drawn = [recipe.draw(image.shape, generator.random(drawing.length(channels)).tolist()) for _ in range(2000)]
+    for one in drawn[:20]:
+        assert (render(image, one, 16) == np.rot90(render(image, one._replace(turns=0), 16), one.turns)).all()
+    chosen = np.array([(one.turns, one.flip, one.left > 9) for one in drawn], float)
+    assert (np.abs(np.bincount(chosen[:, 0].astype(int)) / 2000 - 0.25) < 4 * (0.1875 / 2000) ** 0.5).all()
+    assert (np.abs(np.corrcoef(chosen.T)[0, 1:]) < 4 / 2000**0.5).all()
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from selfsight.evaluation import holdout, knn, retrieval
+from selfsight.neighbours import unit
 
 PICTURES = 2000  # at most
 K, TEMPERATURE = 20, 0.1  # k = 20 is DINO's best, T = 0.1 lightly's; fixed, so that a curve compares like with like
@@ -35,3 +36,16 @@ def by_labels(
 def by_views(first: Float[np.ndarray, "N D"], second: Float[np.ndarray, "N D"]) -> float:
     """R@1 of two views of the monitor's at most 2,000 training pictures, where there are no labels."""
     return float(retrieval.two_views(first[:PICTURES], second[:PICTURES]).mean())
+
+
+def by_others(
+    features: Float[np.ndarray, "N D"], labels: Int[np.ndarray, "N"], groups: Int[np.ndarray, "N"]
+) -> Bool[np.ndarray, "N"]:
+    """Whether each row is named rightly by its nearest rows of other groups, k = min(20, N / 5), T = 0.1; all have
+    labels. Memory is O(N^2), for the monitor's few pictures."""
+    rows = unit(features)
+    cosines = np.where(groups[:, None] == groups, -np.inf, rows @ rows.T)
+    nearest = np.argsort(-cosines, axis=1, kind="stable")[:, : max(1, min(K, len(rows) // 5))]
+    scores = np.take_along_axis(cosines, nearest, axis=1)
+    ballots = knn.votes(scores, labels[nearest], TEMPERATURE, int(labels.max()) + 1)
+    return np.asarray((ballots.argmax(axis=1) == labels) & np.isfinite(scores[:, 0]))

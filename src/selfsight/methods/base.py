@@ -48,6 +48,7 @@ class Training:
     momentum: float = 0.9  # beta1 of AdamW
     beta2: float = 0.999  # of AdamW, Kingma & Ba 2015
     weight_decay: float = 1e-4
+    decay_growth: float = 1.0  # how many times the weight decay it is at the end, along half a cosine
     batch: int = 256
     epochs: int = 200
     encoder: str = "resnet18"  # quick on any machine and hard to beat on small sets; some methods need patches

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-__all__ = ["Still", "follow", "frozen_copy", "momentum"]
+__all__ = ["Still", "follow", "frozen_copy", "linear", "momentum"]
 
 Part = TypeVar("Part", bound=nn.Module)
 
@@ -41,6 +41,11 @@ class Still(nn.Module, Generic[Part]):
 def momentum(progress: float, start: float, end: float = 1.0) -> float:
     """A teacher's momentum: 1 - (1 - start)(1 + cos(pi t)) / 2 (Grill et al. 2020, section 3.3), for any `end`."""
     return end - (end - start) * (1 + cos(pi * progress)) / 2
+
+
+def linear(share: float, start: float, end: float) -> float:
+    """From `start` to `end` while `share` goes from 0 to 1, and `end` from there on."""
+    return start + min(1.0, share) * (end - start)
 
 
 def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:

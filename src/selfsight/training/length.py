@@ -129,7 +129,8 @@ def before_recipe(
     steps = values["steps"] // 2
     if seconds:
         steps = round(seconds * (1 - BEFORE_SHARE if first else 1) / speeds[0].seconds)
-    own = {key: getattr(training, key) for key in ("optimizer", "momentum", "beta2", "weight_decay", "clip")}
+    published = ("optimizer", "momentum", "beta2", "weight_decay", "decay_growth", "clip")
+    own = {key: getattr(training, key) for key in published}
     own |= {"lr": training.rate(values["batch"])[0], "steps": max(1, steps), "settings": settings}
     own["keep"] = "last"  # every rank builds on it, and one rank knows the best
     own["warmup"] = min(0.5, training.warmup * (values["pictures"] // values["batch"]) / own["steps"])

@@ -11,6 +11,7 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from selfsight.errors import RecipeError, unknown
 from selfsight.methods.base import Group, Training
+from selfsight.training.schedule import cosine
 
 __all__ = ["LARS", "build", "set_rate"]
 
@@ -95,8 +96,8 @@ def _trust(parameters: list[Tensor], gradients: list[Tensor], eta: float) -> lis
 def build(groups: Sequence[Group], training: Training, lr: float) -> Optimizer:
     """The optimizer that `training` names, over `groups`, at the rate `lr` (already scaled to the batch).
 
-    Each parameter group keeps `lr_scale`, `start` and `constant`, which `set_rate` applies. RecipeError for an unknown
-    name.
+    Each parameter group keeps `lr_scale`, `start`, `constant` and `decays` (from, to), which `set_rate` applies.
+    RecipeError for an unknown name.
     """
     options = [part for group in groups for part in _parts(group, training, lr)]
     if training.optimizer == "sgd":
@@ -116,7 +117,11 @@ def _parts(group: Group, training: Training, lr: float) -> Options:
     if group.momentum is not None:  # betas: what AdamW calls it
         shared |= {"momentum": group.momentum, "betas": (group.momentum, training.beta2)}
     parts = [(decaying, training.weight_decay * group.decay), (steady, 0.0)]
-    return [{"params": params, "weight_decay": decay, **shared} for params, decay in parts if params]
+    return [
+        {"params": params, "weight_decay": decay, "decays": (decay, decay * training.decay_growth), **shared}
+        for params, decay in parts
+        if params
+    ]
 
 
 def _decays(parameter: Tensor) -> bool:
@@ -125,7 +130,12 @@ def _decays(parameter: Tensor) -> bool:
 
 
 def set_rate(optimizer: Optimizer, lr: float, progress: float) -> None:
-    """Give every group its share of `lr`, or its own constant rate; one whose `start` lies ahead gets 0 and waits."""
+    """Give every group its share of `lr`, or its own constant rate; one whose `start` lies ahead gets 0 and waits.
+
+    Weight decay that grows is given what it has come to.
+    """
     for group in optimizer.param_groups:
+        first, last = group["decays"]
+        group["weight_decay"] = first if first == last else cosine(progress, first, last)
         own = lr * group["lr_scale"] if group["constant"] is None else group["constant"]
         group["lr"] = own if progress >= group["start"] else 0.0

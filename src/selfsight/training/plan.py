@@ -157,7 +157,7 @@ def optimization(made: Plan, request: Request, training: Training) -> None:
         made.settle("micro_batch", request.micro_batch, batch // world, "the whole batch at once"), batch // world
     )
     made.settle("lr", request.lr, *training.rate(batch))
-    for name in ("optimizer", "momentum", "beta2", "weight_decay", "clip"):
+    for name in ("optimizer", "momentum", "beta2", "weight_decay", "decay_growth", "clip"):
         made.settle(name, None, getattr(training, name), "as published")
 
 
@@ -181,8 +181,8 @@ def method_settings(
 ) -> None:
     """The method's settings: its own defaults, and what it resolves from the facts."""
     settings = {name: p.default for name, p in methods.settings(kind).items()} | dict(told) | own
-    if request.views is not None:
-        settings["augmentation"] = request.views
+    if request.named_views is not None:
+        settings["augmentation"] = request.named_views
     check_settings(kind, made.values["method"], settings)
     kinds = kinds_of_settings(kind)
     settings = {name: checked(name, value, kinds.get(name, object)) for name, value in settings.items()}
@@ -190,7 +190,7 @@ def method_settings(
     made.values["settings"] = settings | {
         name: value for name, (value, _) in found.items() if settings.get(name) is None
     }
-    views = {"augmentation"} if request.views is not None else set()
+    views = {"augmentation"} if request.named_views is not None else set()
     for name in made.values["settings"]:
         automatic = found[name][1] if settings.get(name) is None and name in found else "the method's default"
         given = "as asked" if name in {*own, *views} else "from --config"

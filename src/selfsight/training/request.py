@@ -19,14 +19,26 @@ TUNABLE = (
     "momentum",
     "beta2",
     "weight_decay",
+    "decay_growth",
     "warmup",
     "clip",
     "monitor_points",
     "monitor_pictures",
     "channels_last",
 )
-FOUND = ("before", "world", "pixels", "pictures", "listing", "data", "use_all", "columns")  # not a config's to say
+FOUND = (
+    "before",
+    "searched",
+    "world",
+    "pixels",
+    "pictures",
+    "listing",
+    "data",
+    "use_all",
+    "columns",
+)  # not a config's to say
 DERIVED = ("steps", "settings")  # from the length; compared one by one
+SEARCH = "search"  # what --views is given to have them chosen; also the folder in the run
 MINUTES = {"m": 1.0, "min": 1.0, "h": 60.0, "s": 1 / 60}
 
 
@@ -56,6 +68,11 @@ class Request:
     workers: int = 1
     on_collapse: str | None = None
     keep: str | None = None
+
+    @property
+    def named_views(self) -> str | None:
+        """The view recipe that is asked for by name."""
+        return None if self.views == SEARCH else self.views
 
 
 def sorted_settings(kind: type[Method], method: str, asked: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -114,8 +131,12 @@ def contradiction(request: Request, recipe: Recipe) -> str | None:
     elif request.encoder and not Path(request.encoder).exists():
         asked["encoder"] = request.encoder
     wanted = {name: as_value(name, text) for name, text in request.settings.items()}
-    if request.views:
-        wanted["augmentation"] = request.views
+    if request.views == SEARCH and recipe.searched is None:
+        return f"views was {recipe.settings.get('augmentation')!r} and is now {SEARCH!r}"
+    if request.views not in (None, SEARCH) and recipe.searched == {}:  # it has not ended
+        return f"views was {SEARCH!r} and is now {request.views!r}"
+    if request.named_views:
+        wanted["augmentation"] = request.named_views
     entries = configured(request)
     asked |= {name: value for name, value in entries.items() if asked.get(name) is None and name not in DERIVED}
     asked = {name: value for name, value in asked.items() if name not in wanted}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from selfsight.data.ranges import format_of
 from selfsight.errors import DataError, DiskError, RecipeError, RunError, must_have
 from selfsight.methods.base import Method
 from selfsight.recipe import Columns, Recipe, Whole
-from selfsight.training import ranks
+from selfsight.training import ranks, view_search
 from selfsight.training.autotune import stand_in
 from selfsight.training.build import engine, facts_of, method_of, optimizer_of
 from selfsight.training.data import TrainingData
@@ -28,7 +29,7 @@ from selfsight.training.events import Events
 from selfsight.training.loop import Trainer
 from selfsight.training.plan import method_for, plan
 from selfsight.training.progress import Watcher
-from selfsight.training.request import Request, contradiction, parse_length
+from selfsight.training.request import SEARCH, Request, contradiction, parse_length
 from selfsight.training.told import plan_rows
 from selfsight.training.values import checked
 from selfsight.views.sheet import sheet
@@ -59,7 +60,7 @@ def train(
     with locked(folder):
         with distributed.first_goes_ahead():
             if distributed.rank() == 0:
-                recipe, manifest = settled(request, folder, tell)
+                recipe, manifest = settled(request, folder, tell, quiet=quiet)
         events = Events if tensorboard else None
         with ranks.watched():
             if distributed.rank() > 0:
@@ -88,6 +89,7 @@ def folder_for(request: Request, out: Path | None) -> Path:
         "views.png",
         "untrained",
         "recipe.yaml",
+        SEARCH,
     }  # what a kill before the recipe leaves
     if (
         strangers
@@ -121,28 +123,36 @@ def column_of(recipe: Recipe, data: list[str], columns: Columns) -> Callable[[st
     return lambda name: source.values(data or recipe.data, name, kind, group=columns.group, split=columns.split)
 
 
-def settled(request: Request, folder: Path, tell: Told) -> tuple[Recipe, Manifest]:
+def settled(request: Request, folder: Path, tell: Told, *, quiet: bool = False) -> tuple[Recipe, Manifest]:
     """The run's recipe and manifest: those it holds already, or new ones, kept on disk before anything is trained."""
     going_on = (folder / "recipe.yaml").exists()
     stored = Recipe.from_yaml(folder / "recipe.yaml") if going_on else None
-    columns = stored.columns if stored else request.columns
-    kind = (methods.get(stored.method) if stored else method_for(request)).kind
-    listing = source.find(request.data or (stored.data if stored else []), **columns.spelled(), kind=kind)
-    manifest = scan(listing, seed=0, use_all=stored.use_all if stored else request.use_all)
-    if stored:
+    draft = None if stored else view_search.begun(folder)
+    known = draft[0] if draft else stored
+    columns = known.columns if known else request.columns
+    kind = (methods.get(known.method) if known else method_for(request)).kind
+    listing = source.find(request.data or (known.data if known else []), **columns.spelled(), kind=kind)
+    manifest = scan(listing, seed=0, use_all=known.use_all if known else request.use_all)
+    if known:
         kept = Manifest.load(folder / "manifest.parquet")
-        differs = kept.difference(manifest) or contradiction(request, stored)
+        differs = kept.difference(manifest) or contradiction(request, known)
         if differs:
             raise RunError(f"{str(folder)!r} cannot go on: {differs}. Undo that, or train anew with another --out")
         if manifest.paths != kept.paths:  # the same pictures in another place
             with room_in(folder):
                 manifest.save(folder / "manifest.parquet")
+    if stored:
         tell(stored, {})
         return stored, manifest
     check_share(manifest)
-    recipe, reasons = plan(request, manifest)
+    recipe, reasons = draft or plan(request, manifest)
+    if draft or request.views == SEARCH:
+        with room_in(folder):
+            draft = draft or view_search.drafted(folder, recipe, reasons, manifest, request.workers)
+        recipe, reasons = view_search.best(folder, *draft, manifest, workers=request.workers, quiet=quiet)
     tell(recipe, reasons)
     keep(folder, recipe, reasons, manifest)
+    rmtree(folder / SEARCH, ignore_errors=True)
     return recipe, manifest
 
 

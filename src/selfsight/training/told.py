@@ -24,6 +24,7 @@ SHOWN = (
     "momentum",
     "beta2",
     "weight_decay",
+    "decay_growth",
     "warmup",
     "clip",
     "seed",
@@ -54,6 +55,9 @@ def plan_rows(recipe: Recipe, reasons: Mapping[str, str]) -> list[tuple[str, obj
     rows.append(("monitor", looks, reasons.get("monitor_points", "as kept in the recipe")))
     for name, value in recipe.settings.items():
         rows.append((f"  {name}", value, reasons.get(f"settings.{name}", "as kept in the recipe")))
+    if recipe.searched:
+        tried = ", ".join(f"{name} {score:.3f}" for name, score in recipe.searched.items())
+        rows.append(("views tried", tried, reasons.get("searched", "as kept in the recipe")))
     rows += [(name, reasons[name], "from the measured step") for name in ("eta", "memory") if name in reasons]
     if "canvases" in reasons:
         kept, _, where = reasons["canvases"].partition(", ")
@@ -75,7 +79,7 @@ def _shown(recipe: Recipe, name: str) -> object:
     value = getattr(recipe, name)
     if name == "clip" and value is None:
         return "none"
-    if name == "beta2" and recipe.optimizer != "adamw":
+    if (name == "beta2" and recipe.optimizer != "adamw") or (name == "decay_growth" and value == 1):
         return None
     if name == "warmup":
         return f"{value * recipe.steps:.0f} steps"

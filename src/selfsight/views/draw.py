@@ -24,7 +24,7 @@ Step = tuple[str, float]
 TRIES = 10  # proposals for a crop that fits before the centre is taken, torchvision RandomResizedCrop
 FLIP, JITTER, ORDER, AMOUNTS, GREY, BLUR, SIGMA, CROP = 0, 1, 2, 3, 7, 8, 9, 10  # places in the block
 GAINS = CROP + 4 * TRIES  # one number per channel follows, used where there are neither 1 nor 3 channels
-SOLARISE = GAINS - 1  # also the last number of the last proposal, which is hardly ever made
+SOLARISE, TURN = GAINS - 1, GAINS - 2  # also the last numbers of the last proposal, which is hardly ever made
 ORDERS = tuple(permutations(range(4)))
 TO_GREY: Step = ("saturation", 0.0)
 """Every channel becomes the lightness: for red, green and blue the weighted mean, for N others the plain one."""
@@ -51,6 +51,7 @@ class Draw(NamedTuple):
     gains: tuple[float, ...] = ()  # one factor per channel, for the colour step "gain"
     sigma: float = 0.0  # of the Gaussian blur, pixels of the view; 0 = none
     solarise: bool = False  # what is brighter than half of full scale is inverted
+    turns: int = 0  # quarter turns counter-clockwise
 
 
 def length(channels: int) -> int:

@@ -1,11 +1,13 @@
 """The named view recipes: what is random, how much, and whose numbers they are.
 
 Every recipe has a row for small views (up to 96 pixels) and one for larger ones; sources that give only one use it for
-both. `multi_view` turns a name into the callable that a method hands to the loader.
+both. Behind a name may stand `CHANGES`, as in `simclr-keep-colour` or `byol-gentle-turns`. `multi_view` turns a name
+into the callable that a method hands to the loader.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 
@@ -33,6 +35,7 @@ class Recipe:
     blur: float = 0.0  # chance
     sigma: tuple[float, float] = (0.1, 2.0)  # of the blur, pixels of the view
     solarise: float = 0.0  # chance
+    turns: bool = False  # a quarter turn, a half, three quarters or none, equally often
 
     def draw(self, shape: tuple[int, ...], numbers: list[float]) -> Draw:
         """One view's choices for a picture of `shape` (H, W, C) from `draw.length(C)` uniform numbers."""
@@ -43,7 +46,8 @@ class Recipe:
         blurred = numbers[drawing.BLUR] < self.blur
         sigma = low + numbers[drawing.SIGMA] * (high - low) if blurred else 0.0
         solarised = numbers[drawing.SOLARISE] < self.solarise
-        return Draw(*box, numbers[drawing.FLIP] < self.flip, colour, gains, sigma, solarised)
+        turns = int(4 * numbers[drawing.TURN]) if self.turns else 0
+        return Draw(*box, numbers[drawing.FLIP] < self.flip, colour, gains, sigma, solarised, turns)
 
     def _colour(self, numbers: list[float], channels: int) -> tuple[tuple[Step, ...], tuple[float, ...]]:
         steps: tuple[Step, ...] = ()
@@ -109,16 +113,10 @@ _SWAV_LOCAL, _SWAV_LOCAL_SMALL = (replace(one, area=(0.05, 0.14)) for one in (_S
 _IJEPA = Recipe((0.3, 1.0), flip=0.0)
 
 
-def _keep_colour(recipe: Recipe) -> Recipe:
-    """The same without jitter and grey, for pictures whose colour is what tells them apart."""
-    return replace(recipe, jitter=(0.0,) * 4, jitter_chance=0.0, grey=0.0)
-
-
 Rows = Recipe | tuple[Recipe, ...]
 """One recipe for all views of a picture, or several that take turns."""
 RECIPES: dict[str, tuple[Rows, Rows]] = {  # name: (up to SMALL pixels, larger)
     "simclr": (_SIMCLR_SMALL, _SIMCLR),
-    "simclr-keep-colour": (_keep_colour(_SIMCLR_SMALL), _keep_colour(_SIMCLR)),
     "moco": (_MOCO_SMALL, _MOCO2),
     "moco1": (_MOCO1, _MOCO1),
     "supcon": (_SUPCON, _SUPCON),
@@ -138,6 +136,14 @@ RECIPES: dict[str, tuple[Rows, Rows]] = {  # name: (up to SMALL pixels, larger)
     "swav-local": (_SWAV_LOCAL_SMALL, _SWAV_LOCAL),
     "ijepa": (_IJEPA, _IJEPA),
 }
+CHANGES: dict[str, Callable[[Recipe], Recipe]] = {  # what may be said of any of them, ours
+    "keep-colour": lambda one: replace(one, jitter=(0.0,) * 4, jitter_chance=0.0, grey=0.0, solarise=0.0),
+    "keep-hue": lambda one: replace(one, jitter=(*one.jitter[:2], 0.0, 0.0), grey=0.0),  # brightness, contrast
+    "gentle": lambda one: replace(one, area=(max(one.area[0], 0.3), one.area[1])),  # larger parts of the picture
+    "blurred": lambda one: replace(one, blur=0.5),
+    "turns": lambda one: replace(one, turns=True),  # for pictures that have no upright
+    "upright": lambda one: replace(one, flip=0.0),  # left and right are not the same
+}
 
 
 def names() -> list[str]:
@@ -145,12 +151,25 @@ def names() -> list[str]:
     return list(RECIPES)
 
 
+def changed(name: str) -> tuple[str, list[str]]:
+    """A recipe's name and the changes behind it: `simclr-keep-colour-turns` is simclr, and these two."""
+    for change in CHANGES:
+        if name.endswith(f"-{change}"):
+            first, others = changed(name.removesuffix(f"-{change}"))
+            return first, [*others, change]
+    return name, []
+
+
 def rows(name: str, size: int) -> tuple[Recipe, ...]:
     """The recipes of that name for views of `size` pixels, which take turns. Raises RecipeError on an unknown name."""
-    if name not in RECIPES:
+    first, changes = changed(name)
+    if first not in RECIPES:
         raise RecipeError(unknown("view recipe", name, RECIPES))
-    found = RECIPES[name][size > SMALL]
-    return found if isinstance(found, tuple) else (found,)
+    found = RECIPES[first][size > SMALL]
+    several = found if isinstance(found, tuple) else (found,)
+    for change in changes:
+        several = tuple(map(CHANGES[change], several))
+    return several
 
 
 def get(name: str, size: int) -> Recipe:

@@ -21,7 +21,7 @@ FOUR = 4  # channels that OpenCV's area resize takes at once
 
 
 def render(image: np.ndarray, draw: Draw, size: int) -> np.ndarray:
-    """Crop, resize, flip, colour, blur, in this order (SimCLR, appendix A), and solarise (BYOL, appendix B).
+    """Crop, resize, flip, colour, blur, in this order (SimCLR, appendix A), solarise (BYOL, appendix B), turn.
 
     `image` is (H, W, C), uint8 or uint16, and is not written to. Returns (size, size, C) of the same type.
     """
@@ -35,7 +35,8 @@ def render(image: np.ndarray, draw: Draw, size: int) -> np.ndarray:
         view = blur(view, draw.sigma)
     if draw.solarise:
         view = cv2.min(view, cv2.bitwise_not(view))  # x, or full scale - x where that is less
-    return view.reshape(size, size, image.shape[2])  # OpenCV drops the axis of a single channel
+    view = view.reshape(size, size, image.shape[2])  # OpenCV drops the axis of a single channel
+    return np.ascontiguousarray(np.rot90(view, draw.turns)) if draw.turns else view
 
 
 def whole(image: np.ndarray, size: int) -> np.ndarray:

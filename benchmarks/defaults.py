@@ -1,0 +1,194 @@
+"""Which method should `train` use when nobody says, with which optimizer, rate, temperature, views and encoder?
+
+    python benchmarks/defaults.py --data DIR [--lengths 3m 10m] [--methods ...] [--variants ...] [--tasks ...]
+                                  [--pictures 500 0] [--seeds 0 1 2]
+    python benchmarks/defaults.py --table
+
+Every method with its own defaults, and every variant of it that changes one thing, on small sets (the first 500
+training pictures, evenly spaced) and on all pictures (0). A variant that a method has no setting for is left out. A row
+is that of cards.py: one `selfsight train` and one `selfsight evaluate`.
+
+The tables: for each number of pictures and each length the mean kNN over seeds, a column for each set of pictures, best
+mean rank over the sets first; "helped" counts the runs whose 95 % interval of the paired difference to the best of
+untrained, raw pixels and simple statistics lies above 0. Then what each variant adds to its method's own defaults: mean
+over sets and seeds, with the least and the most of the sets.
+
+DIR is that of quality.py. Nothing else should run beside it. A measurement that was stopped goes on: rows that are in
+the result file are not made again. All of it is days on two cores; the flags restrict it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import cards
+import machine
+import quality
+import vdvs
+
+RESULTS = Path(__file__).with_name("results") / "defaults.json"
+LENGTHS = ("3m", "10m")
+TASKS = ("emoji_free", "fashion_mnist", "terrain", "elpv")
+OWN = "own"
+VARIANTS: dict[str, list[str]] = {
+    OWN: [],
+    "adamw 0.001": ["--set", "optimizer=adamw", "--lr", "0.001", "--set", "weight_decay=1e-4"],
+    "adamw 0.002": ["--set", "optimizer=adamw", "--lr", "0.002", "--set", "weight_decay=1e-4"],
+    "temperature 0.1": ["--set", "temperature=0.1"],
+    "temperature 0.2": ["--set", "temperature=0.2"],
+    "colour kept": ["--views", "{}-keep-colour"],
+    "gentle": ["--views", "{}-gentle"],
+    "batch 64": ["--batch", "64"],
+    "resnet10t": ["--encoder", "resnet10t"],
+    "resnet34": ["--encoder", "resnet34"],
+    "vit_tiny": ["--encoder", "vit_tiny_patch16_224"],
+    "32 px": ["--size", "32"],
+    "96 px": ["--size", "96"],
+}
+FACTS = {"size": 64, "batch": 128, "channels": 3, "classes": 2, "count": 5000}  # what usual views are asked by
+
+
+def asks(method: str, variant: str) -> list[str] | None:
+    """What the variant adds to the command, or None where the method has nothing like it."""
+    from selfsight import methods
+    from selfsight.methods.base import Facts
+
+    kind = methods.get(method)
+    known = methods.settings(kind)
+    if variant.startswith("temperature") and "temperature" not in known:
+        return None
+    if "--views" not in VARIANTS[variant]:
+        return VARIANTS[variant]
+    if "augmentation" not in known:
+        return None
+    settings = {name: one.default for name, one in known.items()}
+    views = settings["augmentation"]
+    if views is None:
+        facts = Facts(**FACTS, per_class=(FACTS["count"] // 2,) * 2)
+        views = kind.resolve(settings, facts)["augmentation"][0]
+    return [word.format(views) for word in VARIANTS[variant]]
+
+
+def wanted(asked: argparse.Namespace) -> Iterator[tuple[dict[str, Any], list[str]]]:
+    """The rows to make, seed by seed, and what each asks for."""
+    from selfsight import methods
+
+    chosen = asked.methods or [name for name in methods.names() if methods.get(name).kind == "pictures"]
+    named = ("seed", "length", "pictures", "task", "variant", "method")
+    for values in product(asked.seeds, asked.lengths, asked.pictures, asked.tasks, asked.variants, chosen):
+        key = dict(zip(named, values, strict=True))
+        more = asks(key["method"], key["variant"])
+        if more is not None:
+            yield key, more
+
+
+def row(data: Path, key: dict[str, Any], more: Sequence[str]) -> dict[str, Any]:
+    """Train and evaluate once."""
+    folder = data / "runs" / "default-{task}-{pictures}-{method}-{variant}-{length}-{seed}".format(**key)
+    source, task = data / quality.TASKS[key["task"]].folder, quality.TASKS[key["task"]]
+    table = source / "labels.csv"
+    if key["pictures"]:
+        split = vdvs.Task(task.split, task.label, None, task.told)
+        table = vdvs.listing(source, split, key["pictures"], folder.with_suffix(".csv"))
+    named = (key["task"], key["method"], key["length"], key["seed"])
+    return cards.made(table, folder, *named, more) | key
+
+
+def table(results: dict[str, Any]) -> str:
+    """The methods in order for each number of pictures and length, then the variants."""
+    rows, parts = results["rows"], []
+    for pictures, length in dict.fromkeys((one["pictures"], one["length"]) for one in rows):
+        alike = [one for one in rows if (one["pictures"], one["length"]) == (pictures, length)]
+        parts += [f"**{pictures or 'All'} training pictures; {length} each**", "", *ranking(alike), ""]
+        parts += [*added(alike), ""] if any(one["variant"] != OWN for one in alike) else []
+    return "\n".join(parts).rstrip()
+
+
+def ranking(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """A line for each method with its own defaults, and for what needs no training; ranks are among the methods."""
+    tasks = list(dict.fromkeys(one["task"] for one in rows))
+    own = [one for one in rows if one["variant"] == OWN]
+    found = {name: means(own, name, tasks) for name in dict.fromkeys(one["method"] for one in own)}
+    whole = {name: values for name, values in found.items() if None not in values}
+    ranks = {
+        name: mean(1 + sum(other[n] > values[n] for other in whole.values()) for n in range(len(tasks)))
+        for name, values in whole.items()
+    }
+    lines = [["method", *tasks, "mean rank", "helped"], ["---"] * (len(tasks) + 3)]
+    for name in sorted(found, key=lambda one: ranks.get(one, 99.0)):
+        told = [bool(one["verdict"]["helped"]) for one in own if one["method"] == name]
+        rank = f"{ranks[name]:.1f}" if name in ranks else ""
+        lines.append([f"`{name}`", *map(shown, found[name]), rank, f"{sum(told)} of {len(told)}"])
+    for kind in cards.BESIDE:
+        lines.append([kind.replace("_", " "), *(shown(accuracy(own, task, kind)) for task in tasks), "", ""])
+    return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
+def means(rows: Sequence[dict[str, Any]], method: str, tasks: Sequence[str]) -> list[float | None]:
+    """A method's mean kNN on each set of pictures, None where it was not measured."""
+    return [accuracy([one for one in rows if one["method"] == method], task) for task in tasks]
+
+
+def accuracy(rows: Sequence[dict[str, Any]], task: str, kind: str = "encoder") -> float | None:
+    """The mean kNN of the rows of one set of pictures."""
+    found = [one["scores"][kind]["kNN"]["accuracy"] for one in rows if one["task"] == task]
+    return mean(found) if found else None
+
+
+def shown(value: float | None) -> str:
+    """A number, or nothing."""
+    return "" if value is None else f"{value:.3f}"
+
+
+def added(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """A line for each method and variant: what it adds to the method's own defaults on the same sets and seeds."""
+    lines = [["method", "variant", "adds to kNN", "least and most of the sets", "sets", "seeds"], ["---"] * 6]
+    named = {(one["method"], one["variant"], one["task"], one["seed"]): one for one in rows}
+    for method, variant in dict.fromkeys((one["method"], one["variant"]) for one in rows if one["variant"] != OWN):
+        gains: dict[str, list[float]] = {}
+        for (name, changed, task, seed), one in named.items():
+            usual = named.get((method, OWN, task, seed))
+            if (name, changed) == (method, variant) and usual:
+                scores = (one["scores"]["encoder"]["kNN"]["accuracy"] for one in (one, usual))
+                gains.setdefault(task, []).append(next(scores) - next(scores))
+        if gains:
+            each = [mean(values) for values in gains.values()]
+            seeds = max(map(len, gains.values()))
+            spread = f"{min(each):+.3f} to {max(each):+.3f}"
+            lines.append([f"`{method}`", variant, f"{mean(each):+.3f}", spread, str(len(each)), str(seeds)])
+    return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
+def options() -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = machine.asks(__doc__, RESULTS)
+    parser.add_argument("--lengths", nargs="+", default=LENGTHS)
+    parser.add_argument("--tasks", nargs="+", choices=quality.TASKS, default=list(TASKS))
+    parser.add_argument("--methods", nargs="+", help="default: every method that learns from pictures")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=[OWN])
+    parser.add_argument("--pictures", nargs="+", type=int, default=[0], help="training pictures; 0: all there are")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    return machine.answered(parser, "data")
+
+
+def main() -> None:
+    """Make the rows that are missing, keep each at once, and print all."""
+    asked = options()
+    results = quality.begun(asked)
+    if not asked.table:
+        for key, more in wanted(asked):
+            if not any(key.items() <= one.items() for one in results["rows"]):
+                print(key, file=sys.stderr, flush=True)
+                results = {"rows": [*results["rows"], row(asked.data, key, more)]}
+                machine.keep(asked.json, results)
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+"""Do scores rank views as labels do, and does a run gain by `--views search`?
+
+    python benchmarks/view_search.py --data DIR [--images 8192] [--for 10m] [--tasks ...] [--seeds 3]
+    python benchmarks/view_search.py --table
+
+First the small network of the search is trained on every candidate for `--images` pictures. The candidates are ranked
+by what needs no label (of at most 1,000 training pictures), by labels as the search does it (of 100, and of at most
+2,000 training pictures), and by the kNN accuracy on the test part, which is the judge (of at most 2,000 test pictures
+among at most 4,000 training pictures).
+
+Then runs of `--for` with the method's own views and with `--views search`, whose time is in that. kNN is that of
+`selfsight evaluate`, the difference paired by test picture, of the mean over the seeds, its interval of 95 %. With
+`--for 0m` this part is left out, with `--images 0` the first.
+
+Runs are kept in DIR/runs: one that was stopped goes on, and a row that is in the result file is not made again. DIR is
+that of quality.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import beside_lightly
+import machine
+import quality
+
+RESULTS = Path(__file__).with_name("results") / "view_search.json"
+ARMS = ("search", "own")
+REFERENCES = ("simclr", "simclr-keep-colour")  # views whose two are to find each other
+SHOWN = 1000  # training pictures that scores without labels see
+BANK, ASKED = 4000, 2000  # training and test pictures of the judge, at most
+FEW = 100  # labels
+SCORES = {
+    "labels": "labels, at most 2,000",
+    "few": "labels, 100",
+    "rankme": "RankMe",
+    "participation": "participation ratio",
+    "alpha_req": "alpha-ReQ, nearness to 1",
+    "uniformity": "uniformity",
+    "lidar": "LiDAR",
+    "r1 simclr": "one view finds the other, usual views",
+    "r1 simclr-keep-colour": "one view finds the other, colour kept",
+    "r1 halves": "the left half finds the right one",
+    "statistics": "simple statistics told by the vectors, share of variance",
+}
+
+
+def agreement(asked: argparse.Namespace, task: str, seed: int) -> list[dict[str, Any]]:
+    """Every candidate with its scores."""
+    import numpy as np
+
+    from selfsight.data import source
+    from selfsight.data.manifest import scan
+    from selfsight.recipe import Columns
+    from selfsight.training import view_search
+    from selfsight.training.plan import plan
+    from selfsight.training.request import Request
+
+    own = quality.TASKS[task]
+    data, columns = [str(asked.data / own.folder / "labels.csv")], Columns(own.label, own.group, own.split)
+    manifest = scan(source.find(data, **columns.spelled()))
+    request = Request(
+        data, seed=seed, length="1steps", threads=asked.threads, precision="fp32", device="cpu", columns=columns
+    )
+    recipe = view_search.proxy(plan(request, manifest)[0], manifest)
+    rows = []
+    for views in view_search.candidates(recipe.settings["augmentation"], recipe.pixels["channels"]):
+        its = view_search.viewed(recipe, views, asked.images // recipe.batch)
+        folder = asked.data / "runs" / f"views-{task}-{asked.images}-{seed}-{views}"
+        encoder, pictures = view_search.trained(its, manifest, folder, workers=1, quiet=True)
+        scores = measured(encoder.eval(), pictures, manifest, its)
+        rows.append({"views": views, **{name: float(np.float32(one)) for name, one in scores.items()}})
+    return rows
+
+
+def measured(encoder: Any, pictures: Any, manifest: Any, recipe: Any) -> dict[str, float]:
+    """What each score says of the encoder, more being better, and the judge's word as `kNN`."""
+    import numpy as np
+
+    from selfsight.embedding.embed import embed
+    from selfsight.evaluation import baselines, geometry, knn, quality, retrieval, trust
+    from selfsight.training.view_search import labelled
+
+    def vectors(rows: Any) -> Any:
+        return embed(encoder, pictures, rows, size=recipe.size)[0]
+
+    known, test = manifest.train_rows(), np.flatnonzero(manifest.test & (manifest.labels >= 0))
+    bank = known[manifest.labels[known] >= 0]
+    bank, asked = bank[geometry.subset(len(bank), BANK)], test[geometry.subset(len(test), ASKED)]
+    facts = (manifest.labels[bank], manifest.groups[bank])
+    judge = knn.measure(vectors(bank), *facts, vectors(asked), manifest.labels[asked])
+    chosen = labelled(manifest, recipe.seed)
+    seen = vectors(chosen)
+    told = quality.by_others(seen, manifest.labels[chosen], manifest.groups[chosen])
+    some = np.random.default_rng(recipe.seed).permutation(len(chosen))[:FEW]
+    few = quality.by_others(seen[some], manifest.labels[chosen[some]], manifest.groups[chosen[some]])
+    shown = known[geometry.subset(len(known), SHOWN)]
+    images = [pictures.read(int(row))[0] for row in shown]
+    bare = vectors(shown)
+    free = geometry.label_free(bare)
+    pairs = {f"r1 {name}": drawn(encoder, images, name, recipe.size) for name in REFERENCES}
+    pairs["r1 halves"] = halves(encoder, images, recipe.size)
+    free |= geometry.of_views(*pairs["r1 simclr-keep-colour"])
+    named = ("rankme", "participation", "alpha_req", "uniformity", "lidar")
+    found = {name: trust.BETTER[name](float(free[name])) for name in named if name in free}
+    found |= {name: float(retrieval.two_views(*pair).mean()) for name, pair in pairs.items()}
+    limits = {"low": recipe.pixels["low"], "high": recipe.pixels["high"]}
+    found["statistics"] = explained(bare, baselines.simple_statistics(images, **limits))
+    return {"kNN": judge.accuracy, "labels": told.mean(), "few": few.mean(), **found}
+
+
+def drawn(encoder: Any, images: list[Any], name: str, size: int) -> tuple[Any, Any]:
+    """Vectors of two views of each picture."""
+    from selfsight.data.order import Purpose, keyed
+    from selfsight.views.recipes import multi_view
+
+    views = multi_view(name, size)
+    return both(encoder, [views(one, keyed(0, n, Purpose.MONITOR))["views"] for n, one in enumerate(images)])
+
+
+def halves(encoder: Any, images: list[Any], size: int) -> tuple[Any, Any]:
+    """Vectors of the left and of the right half of each picture."""
+    from selfsight.views.render import whole
+
+    middles = [one.shape[1] // 2 for one in images]
+    cut = [(one[:, :middle], one[:, middle : 2 * middle]) for one, middle in zip(images, middles, strict=True)]
+    return both(encoder, [[whole(part, size) for part in parts] for parts in cut])
+
+
+def both(encoder: Any, views: list[Any]) -> tuple[Any, Any]:
+    """Vectors of first and of second views."""
+    import numpy as np
+    import torch
+
+    from selfsight.embedding.embed import vectors_of
+
+    first, second = (torch.from_numpy(np.stack([pair[v] for pair in views])) for v in (0, 1))
+    return vectors_of(encoder, first), vectors_of(encoder, second)
+
+
+def explained(vectors: Any, values: Any) -> float:
+    """Share of the variance of `values` that ridge regression on one half of the vectors tells of the other half."""
+    from sklearn.linear_model import Ridge
+
+    half = len(vectors) // 2
+    unit = (vectors - vectors.mean(axis=0)) / (vectors.std() + 1e-9)
+    told = Ridge(alpha=half / 100).fit(unit[:half], values[:half]).predict(unit[half:])
+    wanted = values[half:]
+    return 1 - float(((told - wanted) ** 2).sum() / ((wanted - wanted.mean(axis=0)) ** 2).sum())
+
+
+def effect(asked: argparse.Namespace, key: dict[str, Any]) -> dict[str, Any]:
+    """Train and score once."""
+    import selfsight
+
+    own = quality.TASKS[key["task"]]
+    columns = {"label_column": own.label, "split_column": own.split, "group_column": own.group}
+    run = selfsight.train(
+        asked.data / own.folder / "labels.csv", method=key["method"], length=key["length"], seed=key["seed"],
+        views="search" if key["arm"] == "search" else None, threads=asked.threads, quiet=True, **columns,
+        out=asked.data / "runs" / f"view-{'-'.join(map(str, key.values()))}",
+    )  # fmt: skip
+    told = {"views": run.recipe.settings["augmentation"], "tried": run.recipe.searched}
+    return {**key, **told, "steps": run.recipe.steps, **beside_lightly.scored(run, run.encoder())}
+
+
+def table(results: dict[str, Any]) -> str:
+    """How each score agrees, and what a run gains."""
+    parts = [ranks(results.get("agreement", [])), gains(results["rows"])]
+    return "\n\n".join(part for part in parts if part)
+
+
+def ranks(found: list[dict[str, Any]]) -> str:
+    """A line for each score, a column for each set of pictures; every seed's order counts by itself."""
+    if not found:
+        return ""
+    tasks = list(dict.fromkeys(one["task"] for one in found))
+    lines = [["score", *tasks, "the judge's order rather than the opposite"], ["---"] * (len(tasks) + 2)]
+    for name, title in SCORES.items():
+        told = [correlation([one for one in found if one["task"] == task], name) for task in tasks]
+        known = [one["spearman"] for one in told if one]
+        cells = [f"{one['spearman']:+.2f}{within(one['interval'])}" if one else "" for one in told]
+        lines.append([title, *cells, f"{sum(one > 0 for one in known)} of {len(known)}"])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def within(interval: list[float] | None) -> str:
+    """The interval, where there are enough candidates and seeds for one."""
+    return "" if interval is None else f" ({interval[0]:+.2f} to {interval[1]:+.2f})"
+
+
+def correlation(found: list[dict[str, Any]], name: str) -> dict[str, Any] | None:
+    """Spearman's over all candidates and seeds, each seed's values less their mean, with the interval."""
+    from scipy.stats import spearmanr
+
+    from selfsight.evaluation import trust
+
+    centred: dict[str, list[float]] = {name: [], "kNN": []}
+    for one in found:
+        rows = [row for row in one["rows"] if name in row]
+        for kept, values in centred.items():
+            mean = sum(row[kept] for row in rows) / max(1, len(rows))
+            values += [row[kept] - mean for row in rows]
+    if len(set(centred[name])) < 2:
+        return None
+    told = trust.rank_agreement(centred[name], centred["kNN"])
+    return told | {"spearman": float(spearmanr(centred[name], centred["kNN"])[0])}
+
+
+def gains(rows: list[dict[str, Any]]) -> str:
+    """A line for each set of pictures and length."""
+    lines = []
+    for key in dict.fromkeys((one["task"], one["method"], one["length"]) for one in rows):
+        shared = dict(zip(("task", "method", "length"), key, strict=True))
+        sides = beside_lightly.paired(rows, shared, "arm", ARMS)
+        if sides:
+            gain, low, high = beside_lightly.difference(*sides)
+            chosen = ", ".join(dict.fromkeys(f"`{one['views']}`" for one in sides[0]))
+            spreads = map(beside_lightly.spread, sides)
+            lines.append([*key, chosen, *spreads, f"{gain:+.3f} ({low:+.3f} to {high:+.3f})"])
+    head = ["task", "method", "for", "chosen", "kNN, search", "kNN, own views", "difference"]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines)) if lines else ""
+
+
+def options() -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = machine.asks(__doc__, RESULTS)
+    parser.add_argument("--images", type=int, default=8192, help="that each candidate is trained on; 0: not this part")
+    parser.add_argument("--for", dest="length", default="10m", help="length of each run; 0m: not this part")
+    parser.add_argument("--tasks", nargs="+", choices=quality.TASKS, default=list(quality.TASKS))
+    parser.add_argument("--method", default="simclr")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--threads", type=int, help="default: one for each core")
+    return machine.answered(parser, "data")
+
+
+def main() -> None:
+    """Make the rows that are missing, keep each at once, and print the tables."""
+    asked = options()
+    results: dict[str, Any] = {"agreement": [], **quality.begun(asked)}
+    if not asked.table:
+        for seed, task in product(range(asked.seeds) if asked.images else (), asked.tasks):
+            key = {"task": task, "images": asked.images, "seed": seed}
+            if not any(key.items() <= one.items() for one in results["agreement"]):
+                print(key, file=sys.stderr, flush=True)
+                results["agreement"].append({**key, "rows": agreement(asked, task, seed)})
+                machine.keep(asked.json, results)
+        for seed, task, arm in product(range(asked.seeds) if asked.length != "0m" else (), asked.tasks, ARMS):
+            key = {"task": task, "method": asked.method, "length": asked.length, "arm": arm, "seed": seed}
+            if not any(key.items() <= one.items() for one in results["rows"]):
+                print(key, file=sys.stderr, flush=True)
+                results["rows"].append(effect(asked, key))
+                machine.keep(asked.json, results)
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()

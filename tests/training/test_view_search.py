@@ -1,0 +1,158 @@
+"""Views are chosen by labels, beyond the interval only, the same again after a stop; what cannot be is refused."""
+
+from __future__ import annotations
+
+import filecmp
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import write_pictures
+
+from selfsight import cli
+from selfsight.data import source
+from selfsight.data.manifest import scan
+from selfsight.errors import Interrupted, RecipeError
+from selfsight.recipe import Recipe
+from selfsight.training import view_search
+from selfsight.training.plan import plan
+from selfsight.training.request import Request
+from selfsight.training.told import plan_rows
+from selfsight.training.view_search import Found, candidates, decided, halved
+
+OWN, KEPT = "simclr", "simclr-keep-colour"
+QUICK = ["--encoder", "test_resnet", "--size", "16", "--batch", "16", "--threads", "1", "--precision", "fp32"]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("view_search") / "pictures", count=160, side=20)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few candidates, few steps."""
+    monkeypatch.setattr(view_search, "CHANGED", ["keep-colour", "turns", "keep-hue"])
+    monkeypatch.setattr(view_search, "SIZE", 16)
+    monkeypatch.setattr(view_search, "BATCH", 32)
+    monkeypatch.setattr(view_search, "SHARE", 1.0)
+    monkeypatch.setattr(view_search, "LEAST", 8)
+
+
+def test_the_better_half_goes_on_and_the_own_views_stay() -> None:
+    asked: list[tuple[str, int]] = []
+
+    def tried(name: str, steps: int) -> Found:
+        asked.append((name, steps))
+        right = np.arange(100) < {"own": 10, "e": 90, "h": 80}.get(name, 20 + ord(name[0]) - ord("a"))
+        return Found(right, np.arange(100))
+
+    scores, last = halved(["own", *"abcdefg"], 160, tried)
+    assert asked[:8] == [(name, 10) for name in ("own", *"abcdefg")]
+    assert asked[8:] == [("own", 20), ("e", 20), ("g", 20), ("f", 20), ("own", 40), ("e", 40)]
+    assert (scores["own"], scores["e"], scores["a"]) == (0.1, 0.9, 0.2)
+    assert set(last) == {"own", "e"}
+    assert 8 * 10 + 4 * 10 + 2 * 20 == 160, "what all rounds take is the budget"
+
+
+@pytest.mark.parametrize(("better", "chosen"), [(0, "own"), (3, "own"), (30, "other")])
+def test_others_take_the_place_of_the_own_views_only_beyond_the_interval(better: int, chosen: str) -> None:
+    usual = np.arange(200) % 2 == 0
+    right = usual | (np.arange(200) < 2 * better)
+    groups = np.arange(200)
+    name, why = decided("own", {"own": Found(usual, groups), "other": Found(right, groups)})
+    assert name == chosen
+    assert ("better than own" in why) == (chosen == "other")
+    assert "95 % interval" in why
+
+
+def test_what_comes_to_the_same_is_tried_once() -> None:
+    colour = candidates("simclr", 3)
+    assert colour[0] == "simclr"
+    assert len(colour) == 8
+    assert "simclr-keep-hue" not in candidates("simclr", 1)
+    assert candidates("weak", 3)[1:2] == ["weak-keep-colour"]
+    assert "weak-gentle" not in candidates("weak", 3), "half of the picture is shown already"
+
+
+def test_it_tells_what_it_tried_and_a_stop_changes_nothing(
+    pictures: Path, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same command goes on where it was stopped, to the same choice and the same weights to the bit."""
+    command = ["train", str(pictures), *QUICK, "--views", "search", "--for", "20steps", "--quiet"]
+    assert cli.main([*command, "--out", str(tmp_path / "straight")]) == 0
+    other = [*command[: command.index("--views")], "--views", "weak", "--for", "20steps", "--quiet"]
+    tried, judged = [], view_search.judged
+
+    def stopping(recipe: Recipe, *rest: Any, **options: Any) -> Found:
+        tried.append(recipe)
+        if len(tried) == 3:
+            raise Interrupted("stopped", 2)
+        return judged(recipe, *rest, **options)
+
+    monkeypatch.setattr(view_search, "judged", stopping)
+    assert cli.main([*command, "--out", str(tmp_path / "stopped")]) == 130
+    assert not (tmp_path / "stopped" / "recipe.yaml").exists()
+    assert cli.main([*other, "--out", str(tmp_path / "stopped")]) == 2
+    assert cli.main(["train", "--resume", str(tmp_path / "stopped"), "--quiet"]) == 0
+    for file in ("recipe.yaml", "metrics.jsonl", "encoder/model.safetensors"):
+        assert filecmp.cmp(tmp_path / "straight" / file, tmp_path / "stopped" / file, shallow=False), file
+    recipe = Recipe.from_yaml(tmp_path / "straight" / "recipe.yaml")
+    assert set(recipe.searched or {}) == {OWN, KEPT, "simclr-turns", "simclr-keep-hue"}
+    assert recipe.settings["augmentation"] in (recipe.searched or {})
+    assert recipe.steps == 20, "where steps are asked for, the search comes on top"
+    assert "kNN" in (tmp_path / "straight" / "recipe.yaml").read_text()
+    assert not (tmp_path / "straight" / "search").exists()
+    told = {name: value for name, value, _ in plan_rows(recipe, {})}
+    assert OWN in str(told["views tried"])
+    assert cli.main([*command, "--out", str(tmp_path / "straight")]) == 0, "the same command again is the same run"
+    assert cli.main([*other, "--out", str(tmp_path / "straight")]) == 2, "other views are another run"
+
+
+def test_a_run_by_the_clock_gives_the_search_its_share(
+    pictures: Path, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(view_search, "MOST", 16)
+    request = Request(
+        [str(pictures)], encoder="test_resnet", size=16, batch=16, length="1m", threads=1, precision="fp32",
+        device="cpu", views="search",
+    )  # fmt: skip
+    manifest = scan(source.find(request.data))
+    recipe, reasons = plan(request, manifest)
+    drafted, told = view_search.drafted(tmp_path, recipe, reasons, manifest, 0)
+    assert 0 < drafted.steps < recipe.steps, "less by what the search takes"
+    assert told["search"] == "16"
+    assert view_search.begun(tmp_path) == (drafted, told)
+    with pytest.raises(RecipeError, match="runs on one process"):
+        view_search.check(replace(recipe, world=2), manifest)
+
+
+def test_views_that_were_named_are_not_searched_for_later(pictures: Path, tmp_path: Path) -> None:
+    command = ["train", str(pictures), *QUICK, "--for", "1steps", "--quiet", "--out", str(tmp_path / "run")]
+    assert cli.main(command) == 0
+    assert cli.main([*command, "--views", "search"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        (["--method", "rotation"], "the views of rotation do not do both"),
+        (["--method", "vdvs"], "the views of vdvs do not do both"),
+        (["--for", "20steps"], "too little to choose by; give it"),
+        (["--use-all"], "needs 100 training pictures with one"),
+    ],
+)
+def test_what_cannot_be_chosen_is_refused(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], asked: list[str], sentence: str
+) -> None:
+    """Nothing is written, and one sentence says why."""
+    data, command = pictures, ["--for", "9000steps", *asked] if "--for" not in asked else asked
+    if "--use-all" in asked:  # a list without labels
+        data = tmp_path / "list.csv"
+        data.write_text("path\n" + "\n".join(str(path) for path in sorted(pictures.rglob("*.png"))))
+    code = cli.main(["train", str(data), *QUICK, "--views", "search", *command, "--out", str(tmp_path / "run")])
+    assert code == 2
+    assert sentence in capsys.readouterr().err.replace("\n", " ")
+    assert not (tmp_path / "run" / "recipe.yaml").exists()
