@@ -79,11 +79,13 @@ def test_a_rank_that_dies_is_named_and_the_run_goes_on(uneven: Path, tmp_path: P
     assert checkpoints.steps(tmp_path / "run" / "checkpoints")[-1] == 12
 
 
-def test_a_rank_that_stands_still_is_named(uneven: Path, tmp_path: Path) -> None:
-    codes, said, took = ranks(tmp_path, [uneven, uneven], lost_at="5", patience=3)
-    assert codes == [2, -9]
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_rank_that_stands_still_is_named(lost: int, uneven: Path, tmp_path: Path) -> None:
+    """Rank 0 keeps the store by which ranks tell that they live, so then nobody answers there."""
+    codes, said, took = ranks(tmp_path, [uneven, uneven], lost_at="5", patience=3, lost=lost)
+    assert (codes[1 - lost], codes[lost]) == (2, -9)
     assert took < 3 + 10
-    assert "rank 1 of 2 ended or stands still" in said[0]
+    assert f"rank {lost} of 2 ended or stands still" in said[1 - lost]
     assert checkpoints.latest(tmp_path / "run" / "checkpoints") == tmp_path / "run" / "checkpoints" / "step-00000004"
 
 
