@@ -47,13 +47,14 @@ def embedding(run: Path, count: int) -> float:
 
     from selfsight import Run
     from selfsight.data.manifest import Manifest
-    from selfsight.data.pictures import pictures_of
+    from selfsight.data.pictures import Pictures
+    from selfsight.data.ranges import format_of
     from selfsight.embedding.embed import embed
 
     its, manifest = Run(run), Manifest.load(run / "manifest.parquet")
     rows = np.arange(count) % len(manifest)
     began = time.perf_counter()
-    embed(its.encoder(), pictures_of(its.recipe, manifest), rows, size=64)
+    embed(its.encoder(), Pictures(manifest, format_of(its.recipe)), rows, size=64)
     return count / (time.perf_counter() - began)
 
 

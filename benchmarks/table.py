@@ -17,6 +17,7 @@ import beside_lightly
 import browse
 import cards
 import collapse
+import compiled
 import cookbook
 import dcl
 import defaults
@@ -66,6 +67,7 @@ def views(results: dict[str, Any]) -> str:
 
 TABLES = {
     "end_to_end": end_to_end.table,
+    "compiled": compiled.table,
     "embed": embed.table,
     "evaluation": evaluation.table,
     "killsweep": killsweep.table,

@@ -5,7 +5,7 @@
 
 First the small network of the search is trained on every candidate for `--images` pictures. The candidates are ranked
 by what needs no label (of at most 1,000 training pictures), by labels as the search does it (of 100, and of at most
-2,000 training pictures), and by the kNN accuracy on the test part, which is the judge (of at most 2,000 test pictures
+3,000 training pictures), and by the kNN accuracy on the test part, which is the judge (of at most 2,000 test pictures
 among at most 4,000 training pictures).
 
 Then runs of `--for` with the method's own views and with `--views search`, whose time is in that. kNN is that of
@@ -35,7 +35,7 @@ SHOWN = 1000  # training pictures that scores without labels see
 BANK, ASKED = 4000, 2000  # training and test pictures of the judge, at most
 FEW = 100  # labels
 SCORES = {
-    "labels": "labels, at most 2,000",
+    "labels": "labels, at most 3,000",
     "few": "labels, 100",
     "rankme": "RankMe",
     "participation": "participation ratio",

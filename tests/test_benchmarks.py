@@ -274,7 +274,7 @@ def test_scores_that_rank_views_as_labels_do_and_those_that_do_not(started: Call
     key = {"task": "elpv", "method": "simclr", "length": "10m", "views": "weak"}
     runs = [knn_row(0, [1] * 9 + [0], **key, arm="search"), knn_row(0, [1, 0] * 5, **key, arm="own")]
     shown = names["table"]({"agreement": found, "rows": [one | {"task": "elpv"} for one in runs]})
-    assert "| labels, at most 2,000 | +1.00 (+1.00 to +1.00) | 1 of 1 |" in shown
+    assert "| labels, at most 3,000 | +1.00 (+1.00 to +1.00) | 1 of 1 |" in shown
     assert "| RankMe | -1.00 (-1.00 to -1.00) | 0 of 1 |" in shown
     assert "| elpv | simclr | 10m | `weak` | 0.900 (0.900 to 0.900) | 0.500 (0.500 to 0.500) | +0.400 (" in shown
 

@@ -86,7 +86,7 @@ def test_a_manifest_cannot_name_files_elsewhere(tmp_path: Path) -> None:
     last = written(tmp_path, 1)
     (tmp_path / "secret").write_bytes(b"x")
     promise = {"bytes": 1, "sha256": checkpoints._sha(b"x")}
-    (last / "manifest.json").write_bytes(checkpoints._signed({"facts": {"step": 1}, "files": {"../secret": promise}}))
+    (last / "manifest.json").write_bytes(checkpoints.signed({"facts": {"step": 1}, "files": {"../secret": promise}}))
     with pytest.raises(CheckpointError):
         checkpoints.read(last)
 

@@ -123,3 +123,11 @@ def test_every_command_reads_an_address(home: Path, server: Server, photos: Path
     assert named[0] == named[1]
     found = [json.loads((tmp_path / f"{name}-found" / "inspection.json").read_text()) for name in ("near", "far")]
     assert {**found[0], "notes": 0, "sources": 0} == {**found[1], "notes": 0, "sources": 0}
+
+
+def test_methods_are_compared_over_an_address(home: Path, server: Server, tmp_path: Path) -> None:
+    options = ["--encoder", "test_resnet", "--size", "32", "--threads", "1", "--for", "2steps", "--quiet"]
+    selfsight("compare", f"{server.address}/set", "--methods", "simclr,rotation", *options, "--out", "compared")
+    found = json.loads((tmp_path / "compared" / "compare.json").read_text())
+    assert found["failed"] == {}
+    assert {"simclr", "rotation"} <= {row["name"] for row in found["rows"]}

@@ -86,7 +86,7 @@ def inspect(
 
     columns = Columns(label_column, group_column, split_column, shared_labels)
     listing = source.find(given(data), **columns.spelled(), kind=source.kind_of(given(data)))
-    manifest = scan(listing)
+    manifest = scan(listing, anew=True)
     found = inspecting.inspect_data(manifest, listing)
     if out is not None:
         from selfsight.views.sheet import contact_sheet_of

@@ -20,8 +20,8 @@ from typing import Any
 from selfsight.errors import CheckpointError, DiskError
 
 __all__ = [
-    "clean", "drop_after", "entries", "intact", "into_place", "latest", "read", "replace_file", "reseal", "seal",
-    "steps", "survey", "verify", "write",
+    "SEAL", "clean", "drop_after", "entries", "intact", "into_place", "is_signed", "latest", "read", "replace_file",
+    "reseal", "seal", "sealing", "signed", "steps", "survey", "verify", "write",
 ]  # fmt: skip
 
 KEPT = 2  # the newest and the one before
@@ -57,7 +57,7 @@ def _write_all(partial: Path, files: Mapping[str, bytes], facts: Mapping[str, An
         _write_synced(partial / name, content)
     digests = {name: {"bytes": len(content), "sha256": _sha(content)} for name, content in files.items()}
     manifest = {"facts": dict(facts), "files": digests}
-    _write_synced(partial / "manifest.json", _signed(manifest))
+    _write_synced(partial / "manifest.json", signed(manifest))
     _sync_folder(partial)
 
 
@@ -100,10 +100,7 @@ def read(checkpoint: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
 def _open(checkpoint: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     try:
         manifest = entries(checkpoint / "manifest.json")
-        if (
-            _signed({key: value for key, value in manifest.items() if key != "sha256"})
-            != (checkpoint / "manifest.json").read_bytes()
-        ):
+        if not is_signed(manifest, (checkpoint / "manifest.json").read_bytes()):
             raise CheckpointError(
                 f"checkpoint {str(checkpoint)!r} is damaged: its manifest does not match its own digest"
             )
@@ -114,11 +111,12 @@ def _open(checkpoint: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
                 raise CheckpointError(f"checkpoint {str(checkpoint)!r} is damaged: {name} does not match its digest")
             files[name] = content
         facts: dict[str, Any] = manifest["facts"]
+        named = f"step-{facts.get('step', -1):08d}"
     except FileNotFoundError as error:
         raise CheckpointError(f"checkpoint {str(checkpoint)!r} is incomplete: {error.filename} is missing") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"checkpoint {str(checkpoint)!r} is damaged: its manifest cannot be read") from error
-    if f"step-{facts.get('step', -1):08d}" != checkpoint.name.split(".")[0]:
+    if named != checkpoint.name.split(".")[0]:
         raise CheckpointError(f"checkpoint {str(checkpoint)!r} is damaged: it holds another step than its name says")
     return facts, files
 
@@ -194,8 +192,7 @@ def seal(folder: Path, files: Mapping[str, bytes]) -> Path:
     (folder / last).unlink(missing_ok=True)  # of an earlier folder, perhaps
     for name in first:
         replace_file(folder / name, files[name])
-    digests = {name: _sha(content) for name, content in files.items()}
-    replace_file(folder / SEAL, json.dumps(digests, indent=1).encode())
+    replace_file(folder / SEAL, sealing(files))
     replace_file(folder / last, files[last])
     return folder
 
@@ -203,8 +200,12 @@ def seal(folder: Path, files: Mapping[str, bytes]) -> Path:
 def reseal(folder: Path) -> None:
     """Write the digests of all files of a folder, before it gets its name."""
     files = sorted(file for file in folder.iterdir() if file.is_file() and file.name != SEAL)
-    digests = {file.name: _sha(file.read_bytes()) for file in files}
-    replace_file(folder / SEAL, json.dumps(digests, indent=1).encode())
+    replace_file(folder / SEAL, sealing({file.name: file.read_bytes() for file in files}))
+
+
+def sealing(files: Mapping[str, bytes]) -> bytes:
+    """What a folder's SEAL says of its files."""
+    return json.dumps({name: _sha(content) for name, content in files.items()}, indent=1).encode()
 
 
 def intact(folder: Path) -> None:
@@ -249,9 +250,16 @@ def _sha(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _signed(manifest: Mapping[str, Any]) -> bytes:
-    text = json.dumps(manifest, sort_keys=True)
-    return json.dumps({**manifest, "sha256": _sha(text.encode())}, sort_keys=True, indent=1).encode()
+def signed(manifest: Mapping[str, Any]) -> bytes:
+    """JSON with the SHA-256 of all that it says beside."""
+    told = {name: value for name, value in manifest.items() if name != "sha256"}
+    own = _sha(json.dumps(told, sort_keys=True).encode())
+    return json.dumps({**told, "sha256": own}, sort_keys=True, indent=1).encode()
+
+
+def is_signed(told: Mapping[str, Any], content: bytes) -> bool:
+    """Whether this is what `signed` made of it, to the last bit."""
+    return signed(told) == content
 
 
 def _alive(process: int) -> bool:

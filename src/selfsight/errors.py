@@ -20,6 +20,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib.util import find_spec
 
+LONGEST = 300  # letters of what a library says
+
 
 class SelfsightError(Exception):
     """Everything that Selfsight raises on purpose."""
@@ -80,12 +82,18 @@ class MissingError(SelfsightError):
     """An optional part, a weights file or a network that is not there."""
 
 
+def brief(said: object) -> str:
+    """What a library says, or a name, on one line and not too long."""
+    line = " ".join(str(said).split())
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """One sentence for a name that does not exist, with what there is and the nearest guess."""
     names = sorted(known)
     near = get_close_matches(name, names, n=1)
     guess = f" Did you mean {near[0]!r}?" if near else ""
-    return f"there is no {kind} {name!r}. There are: {', '.join(names)}.{guess}"
+    return f"there is no {kind} {brief(name)!r}. There are: {', '.join(names)}.{guess}"
 
 
 def must_have(what: str, extra: str, *modules: str) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import yaml
 
-from selfsight.errors import RecipeError, RunError, unknown
+from selfsight.errors import RecipeError, RunError, brief, unknown
 
 __all__ = ["Columns", "Data", "Recipe", "Within", "given", "kinds_of", "spelled"]
 __all__ += ["Amount", "Count", "Decay", "Part", "Portion", "Positive", "Several", "Whole"]
@@ -177,7 +177,7 @@ class Recipe:
                 values["before"] = cls.from_dict(values["before"], where)
             return cls(**values)
         except TypeError as error:
-            raise RunError(f"{where!r} is not a whole recipe: {error}") from error
+            raise RunError(f"{where!r} is not a whole recipe: {brief(error)}") from error
 
     def difference(self, other: Recipe) -> str | None:
         """One sentence that names what the two disagree on, or None."""
@@ -199,7 +199,7 @@ def read_config(file: Path) -> dict[str, Any]:
     try:
         content = yaml.load(file.read_text(encoding="utf-8"), _Plain)
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"--config {str(file)!r} cannot be read: {error}") from error
+        raise RecipeError(f"--config {str(file)!r} cannot be read: {brief(error)}") from error
     if not isinstance(content or {}, dict):
         raise RecipeError(f"--config {str(file)!r} holds no entries; write lines such as `batch: 64`")
     known = {f.name for f in fields(Recipe)}

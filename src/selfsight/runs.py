@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfsight import checkpoints
-from selfsight.errors import RunError
+from selfsight.errors import RunError, brief
 from selfsight.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -56,8 +56,12 @@ class RunFolder:
         """One row for each thing written down: step, epoch, progress, loss, lr, quality, rankme ..."""
         import pyarrow
 
-        lines = (self.folder / "metrics.jsonl").read_text().split("\n")[:-1]  # a line that a kill tore has no end
-        rows = [json.loads(line) for line in lines]
+        file = self.folder / "metrics.jsonl"
+        try:
+            lines = file.read_text(encoding="utf-8").split("\n")[:-1]  # a line that a kill tore has no end
+            rows = [dict(json.loads(line)) for line in lines]
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise RunError(f"{str(file)!r} cannot be read ({brief(error)}); train again to have it anew") from error
         names = list(dict.fromkeys(name for row in rows for name in row))  # the first row has not all: it is a look
         return pyarrow.Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
 

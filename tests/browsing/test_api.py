@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ from browsing_parts import server_of
 from starlette.testclient import TestClient
 
 import selfsight
-from selfsight.browsing.collection import Collection
+from selfsight.browsing.collection import Collection, gather
 from selfsight.browsing.encoding import Busy, Encoders
 from selfsight.browsing.openapi import document
 from selfsight.data import source
 from selfsight.data.tables import read_columns
+from selfsight.searching.index import Index
 
 
 @pytest.fixture
@@ -110,7 +112,28 @@ def test_many_at_once_get_each_their_own(collection: Collection) -> None:
     answers = asyncio.run(ask_all())
     assert [type(one) for one in answers[40:]] == [Busy] * 24
     for number, answer in enumerate(answers[:40]):
-        np.testing.assert_allclose(answer["embedding"], collection.sides[0].vectors[number], rtol=1e-2, atol=1e-3)
+        told = json.loads(answer)["embedding"]
+        np.testing.assert_allclose(told, collection.sides[0].vectors[number], rtol=1e-2, atol=1e-3)
+
+
+def test_an_index_that_is_replaced_while_it_is_served_stays_what_it_was(browsed: Path, tmp_path: Path) -> None:
+    """Whoever opened the old one goes on with all of it; whoever opens it now has the new one. Never a mixture."""
+    index, photos = tmp_path / "index", browsed.parent / "photos"
+    selfsight.embed(browsed, photos, out=index)
+    served = gather([Index.open(index)])
+    sent = Path(served.paths[40]).read_bytes()
+    with TestClient(server_of(served, tmp_path, decoders=1).app(), base_url="http://localhost") as client:
+
+        def told() -> list[Any]:
+            pages = ("api/pictures/40", "api/pictures/40/neighbours", "data/near-0-0", "thumbnails/40")
+            return [client.get(page).content for page in pages] + [client.post("api/encode", content=sent).content]
+
+        before = told()
+        selfsight.embed(browsed, photos / "flower", out=index)
+        assert told() == before
+        assert client.get("/data/points-0-pca").status_code == 200  # computed only now
+    assert len(Index.open(index)) == 32
+    assert len(gather([Index.open(index)])) == 32
 
 
 def test_labels_make_a_table_that_can_be_learned_from(

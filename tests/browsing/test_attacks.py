@@ -13,6 +13,7 @@ import pytest
 from browsing_parts import Running, server_of
 from starlette.testclient import TestClient
 
+from selfsight.browsing import run
 from selfsight.browsing.collection import Collection, gather
 from selfsight.browsing.guard import hostname
 from selfsight.searching.index import Index
@@ -192,6 +193,43 @@ def test_slow_clients_keep_nobody_waiting(running: Running) -> None:
     assert time.monotonic() - began < 5
     for connection in slow:
         connection.close()
+
+
+def test_who_says_nothing_is_hung_up_on(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """300 that hold the line, with nothing or half a head; others are answered, and later the lines are free again."""
+    monkeypatch.setattr(run, "PATIENCE", 0.5)
+    silent = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(300)]
+    for number, connection in enumerate(silent):
+        connection.sendall((b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")[number % 3])
+    assert running.say(request("/health")).startswith(b"HTTP/1.1 200")
+    began = time.monotonic()
+    for connection in silent:
+        connection.settimeout(30)
+        assert connection.recv(1000).partition(b" ")[2][:3] in (b"", b"400")
+        connection.close()
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (
+            "multipart/form-data; boundary=a",
+            b'--a\r\nContent-Disposition: form-data; name="../x"; filename="../x"\r\n\r\nz',
+        ),
+        ("multipart/form-data", b"--\r\n\r\n"),
+        ("multipart/form-data; boundary=" + "a" * 5000, b"--" + b"a" * 5000 + b"--"),
+        ('multipart/mixed; boundary="', b"\0" * 100),
+        ("application/x-www-form-urlencoded", b"ids=0&label=x&a[b][c]=" + b"%00" * 100),
+        ("text/xml", b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>'),
+        ("image/svg+xml", b"<svg onload=alert(1)>"),
+        ("application/json; charset=utf-7", b"+AHsAIg-"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/api/encode", "/api/labels"])
+def test_bodies_of_other_kinds(running: Running, browsed: Path, path: str, head: str, body: bytes) -> None:
+    more = f"Content-Type: {head}\r\nContent-Length: {len(body)}\r\n"
+    assert harmless(running.say(request(path, method="POST", more=more) + body), browsed) in (400, 415)
 
 
 def test_an_index_of_a_stranger_reads_no_other_files(browsed: Path, tmp_path: Path, canary: Path) -> None:

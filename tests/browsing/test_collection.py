@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfsight.browsing import groups
+from selfsight.browsing import groups, payloads
 from selfsight.browsing.collection import Collection, gather
 from selfsight.browsing.labels import Labels
 from selfsight.browsing.payloads import KEY, Payloads
 from selfsight.data.manifest import Manifest
+from selfsight.data.order import Purpose, keyed
 from selfsight.errors import RunError
+from selfsight.neighbours import unit
 from selfsight.searching.index import Index
 
 
@@ -63,6 +65,22 @@ def test_few_pictures_have_a_page_as_well(browsed: Path, tmp_path: Path, count: 
         if not key.startswith("points-0-umap"):
             assert payloads.read(key) is not None, key
     assert payloads.facts()["count"] == count
+
+
+def test_many_pictures_are_compared_with_some_of_them(
+    collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(payloads, "MANY", 63)
+    monkeypatch.setattr(payloads, "SOME", 40)
+    side, page = collection.sides[0], payloads_of(collection, tmp_path)
+    found = payloads._alike(side)
+    title = next(column["title"] for column in page.facts()["sides"][0]["columns"] if column["name"] == "likeness")
+    assert title == "Likeness to its nearest of 40 pictures"
+    rows = unit(np.asarray(side.vectors))
+    cosines = rows @ rows[keyed(0, 0, Purpose.ORDER).permutation(64)[:40]].T
+    for own, row in enumerate(np.sort(cosines, axis=1)[:, ::-1]):
+        least, most = row[1 : payloads.COMPARED + 1].mean(), row[: payloads.COMPARED].mean()
+        assert min(abs(found[own] - least), abs(found[own] - most)) < 1e-5  # itself is among the 40, or is not
 
 
 def test_keys_that_are_none_give_nothing(collection: Collection, tmp_path: Path) -> None:

@@ -45,6 +45,24 @@ def test_batches_join_to_the_same_vectors_without_the_unreadable(encoder: Encode
     assert np.concatenate([shown for _, shown in parts]).tolist() == kept.tolist()
 
 
+def test_threads_with_batches_of_their_own_give_the_same_vectors(encoder: Encoder) -> None:
+    """Also where the caller stops half-way; and the caller has as many threads as before."""
+    pictures, rows, before = Shades(broken=tuple(range(64, 128))), np.arange(300)[::-1], torch.get_num_threads()
+    found = {}
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found[threads] = embedding.embed(encoder.train(), pictures, rows, size=SIZE, batch=192)
+            assert encoder.training
+            for _ in embedding.batches(encoder, pictures, rows, size=SIZE, batch=192):
+                break
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert found[1][1].tolist() == found[3][1].tolist() == [row for row in rows if not 64 <= row < 128]
+    np.testing.assert_allclose(found[1][0], found[3][0], rtol=1e-4, atol=1e-5)
+
+
 def test_nothing_readable_gives_no_vectors(encoder: Encoder) -> None:
     vectors, kept = embedding.embed(encoder, Shades(broken=(1, 2)), np.array([1, 2]), size=SIZE)
     assert vectors.shape == (0, encoder.width)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tracemalloc
+import zlib
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -23,7 +24,7 @@ from selfsight.data.pictures import Pictures
 from selfsight.embedding import store
 from selfsight.errors import DiskError, TrainingError
 
-FACTS = {"encoder": "abc", "size": 32}
+FACTS = {"encoder": "abc", "run": "/run", "kind": "pictures", "size": 32, "patches": False}
 FINAL = {"embeddings.npy", "embeddings.parquet", "embeddings.json", "bad_files.csv"}
 KILLED = """
 import os, signal, sys
@@ -67,6 +68,8 @@ def test_parts_become_one_array_that_can_be_mapped(tmp_path: Path, width: tuple[
     np.testing.assert_allclose(table["length"], np.linalg.norm(mapped.reshape(5, -1), axis=1), rtol=1e-6)
     known = json.loads((folder / "embeddings.json").read_text())
     assert len(known.pop("table")) == 32
+    assert known.pop("array") == zlib.crc32((folder / "embeddings.npy").read_bytes())
+    assert len(known.pop("sha256")) == 64
     assert known == FACTS | {"count": 5, "width": width[-1], "shape": [5, *width], "dtype": "float32"}
     assert "4.png" in (folder / "bad_files.csv").read_text()
     assert {path.name for path in folder.iterdir()} == FINAL

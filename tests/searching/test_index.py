@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from test_main_job import TINY
 
-from selfsight import cli
+from selfsight import checkpoints, cli
 from selfsight.embedding import store
 from selfsight.errors import ImageError, RunError
 from selfsight.neighbours import nearest
@@ -107,12 +107,12 @@ def test_what_is_wrong_is_said(home: Path, vectors: Path, photos: Path, tmp_path
 
 def test_another_encoder_makes_no_query(home: Path, vectors: Path, tmp_path: Path) -> None:
     facts = json.loads((vectors / "embeddings.json").read_text())
-    (vectors / "embeddings.json").write_text(json.dumps(facts | {"run": str(tmp_path / "moved")}))
+    (vectors / "embeddings.json").write_bytes(checkpoints.signed(facts | {"run": str(tmp_path / "moved")}))
     picture = Index.open(vectors).paths[0]
     with pytest.raises(RunError, match="say --encoder RUN"):
         Index.open(vectors).embed(picture)
     assert Index.open(vectors, encoder=home / "run").embed(picture).shape == (facts["width"],)
-    (vectors / "embeddings.json").write_text(json.dumps(facts | {"encoder": "another"}))
+    (vectors / "embeddings.json").write_bytes(checkpoints.signed(facts | {"encoder": "another"}))
     with pytest.raises(RunError, match="belongs to another encoder"):
         Index.open(vectors).embed(picture)
 

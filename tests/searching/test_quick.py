@@ -58,6 +58,23 @@ def test_it_is_built_once_for_the_same_rows(index: Index) -> None:
     assert (index.folder / "embeddings.faiss").stat().st_mtime_ns > before
 
 
+def test_one_that_was_not_built_here_is_not_read(index: Index, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nor one that was damaged since."""
+    index.speed_up()
+    file = index.folder / "embeddings.faiss"
+    built = file.stat().st_mtime_ns
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    index.speed_up()
+    assert file.stat().st_mtime_ns > built
+    built = file.stat().st_mtime_ns
+    monkeypatch.setenv("SELFSIGHT_CACHE", str(tmp_path / "of another user"))
+    index.speed_up()
+    assert file.stat().st_mtime_ns > built
+    built = file.stat().st_mtime_ns
+    index.speed_up()
+    assert file.stat().st_mtime_ns == built
+
+
 def test_few_rows_are_searched_exactly(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quick, "LEAST", 5000)
     index.speed_up()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfsight.views.masks import Blocks, Masked
+from selfsight.views.masks import Blocks, Masked, Regions
 from selfsight.views.recipes import multi_view
 
 CHECK = json.loads((Path(__file__).parents[1] / "check_values.json").read_text())["beit_tokenizers"]["masking"]
@@ -91,3 +91,23 @@ def test_masked_views_are_the_views_and_a_fact() -> None:
     assert seen["hidden"].shape == (64,)
     assert seen["hidden"].dtype == np.int64
     assert 0 < seen["hidden"].sum() <= 26
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_people_see_what_the_network_sees(dtype: type) -> None:
+    """Pixel by pixel: what is hidden is of one grey, what is not is as it was."""
+    plain = multi_view("crop-flip", 36, views=1)
+    image = np.random.default_rng(0).integers(0, 200, (40, 50, 3)).astype(dtype)
+    for views in (Masked(plain, SMALL), Regions.over(plain, (8, 8), 4)):
+        seen = views(image, np.random.default_rng(3))
+        own = seen["views"][0]
+        grey = (int(own.min()) + int(own.max())) // 2
+        known = {"views": set(np.flatnonzero(seen["hidden"] == 0))} if "hidden" in seen else {
+            name: set(seen[name].ravel()) for name in ("known", "targets")
+        }  # fmt: skip
+        shown = views.visible(seen)
+        for name, left in known.items():
+            found = shown[name].reshape(own.shape)
+            for row, column in np.ndindex(36, 36):
+                patch = row * 8 // 36 * 8 + column * 8 // 36
+                assert (found[row, column] == (own[row, column] if patch in left else grey)).all()

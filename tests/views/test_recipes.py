@@ -90,6 +90,8 @@ def test_changes_of_a_recipe_go_together_and_leave_the_rest() -> None:
     assert (recipes.get("weak-upright", 32).flip, recipes.get("weak-blurred", 32).blur) == (0.0, 0.5)
     with pytest.raises(RecipeError, match="no view recipe 'simclt-gentle'"):
         recipes.rows("simclt-gentle", 32)
+    with pytest.raises(RecipeError, match=r"no change of 'simclr' 'keep-color'.*Did you mean 'keep-colour'"):
+        recipes.rows("simclr-keep-color-turns", 32)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])

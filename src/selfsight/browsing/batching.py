@@ -15,29 +15,38 @@ Answer = TypeVar("Answer")
 
 
 class Batcher(Generic[Asked, Answer]):
-    """`answer` takes a list and gives a list; while it works on one, the next fills up, at most `most` long."""
+    """`answer` takes a list and gives a list; while it works on one, the next fills up, at most `most` long.
 
-    def __init__(self, answer: Callable[[Sequence[Asked]], Sequence[Answer]], most: int = 64) -> None:
-        self._answer, self._most = answer, most
+    It works in several `lanes` at once, in threads that begin with `start`.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[Sequence[Asked]], Sequence[Answer]],
+        most: int = 64,
+        lanes: int = 1,
+        start: Callable[[], None] | None = None,
+    ) -> None:
+        self._answer, self._most, self._lanes = answer, most, lanes
         self._waiting: asyncio.Queue[tuple[Asked, asyncio.Future[Answer]]] = asyncio.Queue()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batch")
-        self._task: asyncio.Task[None] | None = None
+        self._threads = ThreadPoolExecutor(lanes, thread_name_prefix="batch", initializer=start)
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def ask(self, one: Asked) -> Answer:
         """The answer for one; what `answer` raises is raised for all of its batch."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run())
+        if not self._tasks:
+            self._tasks = [asyncio.create_task(self._run()) for _ in range(self._lanes)]
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         await self._waiting.put((one, future))
         return await future
 
     async def close(self) -> None:
         """End; nobody may be waiting any more."""
-        if self._task is not None:
-            self._task.cancel()
+        for task in self._tasks:
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await self._task
-        self._thread.shutdown(wait=True)
+                await task
+        self._threads.shutdown(wait=True)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -47,7 +56,7 @@ class Batcher(Generic[Asked, Answer]):
                 batch.append(self._waiting.get_nowait())
             asked = [one for one, _ in batch]
             try:
-                answers = await loop.run_in_executor(self._thread, self._answer, asked)
+                answers = await loop.run_in_executor(self._threads, self._answer, asked)
             except Exception as error:  # noqa: BLE001 - it goes to those who asked
                 for _, future in batch:
                     if not future.done():

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
+import orjson
 import torch
 
 from selfsight.browsing.batching import Batcher
 from selfsight.browsing.collection import Collection, Side
 from selfsight.browsing.decoding import Decoders
 from selfsight.data.ranges import format_of
-from selfsight.embedding.embed import vectors_of
+from selfsight.embedding.embed import lanes_for, vectors_of
 
 __all__ = ["MOST_NEIGHBOURS", "WAITING", "Busy", "Encoders"]
 
@@ -44,8 +46,8 @@ class Encoders:
             await lane.batcher.close()
             await asyncio.to_thread(lane.decoders.close)
 
-    async def ask(self, side: int, data: bytes, k: int) -> dict[str, Any]:
-        """Embedding, the k nearest pictures and, where the run has a classifier, up to three classes.
+    async def ask(self, side: int, data: bytes, k: int) -> bytes:
+        """JSON of embedding, the k nearest pictures and, where the run has a classifier, up to three classes.
 
         Busy when too many are on their way, Undecodable when this is no picture.
         """
@@ -64,16 +66,18 @@ class _Lane:
         self.side, self.encoder = side, side.index.encoder
         form = format_of(side.index.eye.run.recipe)
         self.decoders = Decoders(form, int(side.index.facts["size"]), decoders)
-        self.batcher: Batcher[tuple[np.ndarray, int], dict[str, Any]] = Batcher(self._answers)
+        lanes, threads = lanes_for(self.encoder, WAITING), torch.get_num_threads()
+        own = partial(torch.set_num_threads, threads // lanes)  # also what further threads of the server begin with
+        self.batcher: Batcher[tuple[np.ndarray, int], bytes] = Batcher(self._answers, lanes=lanes, start=own)
 
-    def _answers(self, asked: Sequence[tuple[np.ndarray, int]]) -> list[dict[str, Any]]:
+    def _answers(self, asked: Sequence[tuple[np.ndarray, int]]) -> list[bytes]:
         vectors = vectors_of(self.encoder, torch.from_numpy(np.stack([view for view, _ in asked])))
         most = max(k for _, k in asked)
         near = self.side.nearest(vectors, most) if most else [[] for _ in asked]
         answers: list[dict[str, Any]] = []
         for vector, found, (_, k) in zip(vectors, near, asked, strict=True):
             neighbours = [{"id": one, "score": round(score, 4)} for one, score in found[:k]]
-            answers.append({"embedding": vector.tolist(), "neighbours": neighbours})
+            answers.append({"embedding": vector, "neighbours": neighbours})
         model = self.side.classifier
         if model is not None:
             for answer, chances in zip(answers, model.probabilities(vectors), strict=True):
@@ -81,4 +85,4 @@ class _Lane:
                 answer["classes"] = [
                     {"class": model.classes[one], "confidence": round(float(chances[one]), 4)} for one in best
                 ]
-        return answers
+        return [orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY) for answer in answers]

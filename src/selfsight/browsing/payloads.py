@@ -13,7 +13,9 @@ from selfsight.browsing import groups, maps
 from selfsight.browsing.collection import Collection, Side
 from selfsight.browsing.labels import Labels
 from selfsight.browsing.late import Late, kept
+from selfsight.data.order import Purpose, keyed
 from selfsight.searching.duplicates import duplicates
+from selfsight.searching.outliers import NEIGHBOURS as COMPARED
 from selfsight.searching.outliers import outliers
 
 __all__ = ["NAMES", "NEAR", "NEIGHBOURS", "Payload", "Payloads"]
@@ -21,6 +23,7 @@ __all__ = ["NAMES", "NEAR", "NEIGHBOURS", "Payload", "Payloads"]
 NAMES, NEAR = 4096, 256  # names, and lists of neighbours, that come together (source.js)
 NEIGHBOURS = 12
 ODD = 60  # outliers that are shown
+MANY, SOME = 50_000, 20_000  # more pictures than MANY are compared with SOME of them: all with all takes minutes
 KEY = re.compile(
     r"collection|names-(?P<chunk>[0-9]{1,7})|"
     r"(?P<what>points|column|clusters|duplicates|outliers|near)-(?P<side>[01])(?:-(?P<which>[a-z0-9]{1,12}))?"
@@ -107,7 +110,8 @@ class Payloads:
             found.append(_category("split", splits))
         if side.classifier is not None:
             found += [_category("prediction", list(side.classifier.classes)), _number("confidence")]
-        return [*found, {**_category("cluster", None), "late": True}, {**_number("likeness"), "late": True}]
+        of = f" of {SOME:,} pictures" if len(self.collection) > MANY else ""
+        return [*found, {**_category("cluster", None), "late": True}, {**_number("likeness", of), "late": True}]
 
     def _column(self, number: int, column: dict[str, Any]) -> bytes:
         name = column["name"]
@@ -165,15 +169,31 @@ def _category(name: str, values: list[str] | None) -> dict[str, Any]:
     return {"name": name, "title": TITLES[name], "kind": "category", "values": values}
 
 
-def _number(name: str) -> dict[str, Any]:
-    return {"name": name, "title": TITLES[name], "kind": "number"}
+def _number(name: str, of: str = "") -> dict[str, Any]:
+    return {"name": name, "title": f"{TITLES[name]}{of}", "kind": "number"}
 
 
 def _alike(side: Side) -> Float[np.ndarray, "N"]:
     """How like each picture is to its nearest; NaN for one that is alone."""
+    if len(side.rows) > MANY:
+        return _alike_to_some(side)
     rows, alike = outliers(side.index, np.sort(side.rows), len(side.rows))
     found = np.full(len(side.rows), np.nan, np.float32)
     found[side.place[rows]] = alike
+    return found
+
+
+def _alike_to_some(side: Side) -> Float[np.ndarray, "N"]:
+    """The same beside some of the pictures, drawn once: one that is odd is as odd beside them."""
+    among = np.zeros(len(side.index), bool)
+    among[side.rows[keyed(0, 0, Purpose.ORDER).permutation(len(side.rows))[:SOME]]] = True
+    found = np.empty(len(side.rows), np.float32)
+    for start in range(0, len(side.rows), NAMES):
+        rows = side.rows[start : start + NAMES]
+        cosines, near = side.index.nearest(side.index.vectors[rows], COMPARED + 1, among)
+        other = near != rows[:, None]
+        other[other.all(axis=1), -1] = False  # as many for each
+        found[start : start + len(rows)] = cosines[other].reshape(len(rows), COMPARED).mean(axis=1)
     return found
 
 

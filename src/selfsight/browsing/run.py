@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import secrets
 import signal
@@ -10,15 +11,18 @@ from collections.abc import Callable
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from selfsight.browsing.guard import loopback
 from selfsight.browsing.server import Server
+from selfsight.embedding import heap
 from selfsight.errors import RunError
 
 __all__ = ["PORT", "bound", "config", "serve"]
 
 PORT = 8899
 TRIES = 50  # ports that are tried, one after the other
+PATIENCE = 10.0  # seconds; a request whose head takes twice as long does not come
 GRACE = 5  # seconds that requests have to end
 
 
@@ -32,7 +36,8 @@ def serve(server: Server, host: str, port: int, tell: Callable[[str], None]) -> 
     tell(f"{len(server.collection):,} pictures: {address(host, found, token)} (Ctrl-C ends it)")
     before = {one: signal.signal(one, lambda number, frame: None) for one in (signal.SIGINT, signal.SIGTERM)}
     try:  # uvicorn ends in good order and then raises the signal once more: here that is a wish, and no fault
-        uvicorn.Server(config(server.app(host, token))).run(sockets=[listening])
+        with heap.kept():
+            uvicorn.Server(config(server.app(host, token))).run(sockets=[listening])
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
@@ -41,8 +46,36 @@ def serve(server: Server, host: str, port: int, tell: Callable[[str], None]) -> 
 def config(app: ASGIApp) -> uvicorn.Config:
     """How uvicorn serves it: quietly, and requests that are under way may end."""
     return uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, lifespan="on", timeout_graceful_shutdown=GRACE
+        app,
+        http=Impatient,
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=GRACE,
     )
+
+
+class Impatient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # one of two classes, by what is installed
+    """Hangs up on whoever says nothing, or begins a request and does not come to its end."""
+
+    _waited: object = ()  # the request that was the last one when it was looked before
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Somebody calls."""
+        super().connection_made(transport)
+        self.loop.call_later(PATIENCE, self._look)
+
+    def _look(self) -> None:
+        if self.transport.is_closing():
+            return
+        idle = self.cycle is None or self.cycle.response_complete
+        if idle and self.cycle is self._waited:
+            self.transport.close()
+            return
+        self._waited = self.cycle if idle else ()
+        self.loop.call_later(PATIENCE, self._look)
 
 
 def bound(host: str, port: int) -> socket.socket:

@@ -134,8 +134,9 @@ class Server:
             return refused(409, "The encoder of these vectors is not at hand; start the server with its run.")
         side, k = self._side(request), _count(request, "k", NEIGHBOURS, MOST_NEIGHBOURS)
         try:
-            sent = await asyncio.wait_for(body(request, UPLOAD), PATIENCE)
-            return JSONResponse(await self.encoders.ask(side, sent, k))
+            async with asyncio.timeout(PATIENCE):
+                sent = await body(request, UPLOAD)
+            return Response(await self.encoders.ask(side, sent, k), media_type="application/json")
         except TimeoutError:
             return refused(408, "The picture took too long to come.")
         except Undecodable as error:

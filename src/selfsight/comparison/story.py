@@ -19,8 +19,7 @@ from selfsight.comparison.scene import Outcome, Scene
 from selfsight.comparison.table import Row, Table
 from selfsight.data import source
 from selfsight.data.manifest import Manifest, scan
-from selfsight.data.pictures import Pictures
-from selfsight.data.ranges import format_of
+from selfsight.data.pictures import pictures_of
 from selfsight.errors import Interrupted, RecipeError, SelfsightError, TrainingError
 from selfsight.evaluation.task import Task
 from selfsight.nn import families
@@ -60,7 +59,7 @@ class Comparison:
         """Everything, in order."""
         parts = self.planned()
         recipe = min((part.recipe for part in parts.values()), key=lambda recipe: recipe.encoder != self.shared)
-        pictures = Pictures(self.manifest, format_of(recipe), max_bad=1.0)
+        pictures = pictures_of(recipe, self.manifest)
         scene = Scene(self.manifest, pictures, recipe, self.folder / "measured")
         given = None if self.asked.pretrained is None else from_elsewhere(self.asked.pretrained, recipe)
         taught = self.taught(scene)

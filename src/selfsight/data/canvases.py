@@ -31,16 +31,18 @@ LAYOUT = 1  # to be raised when what `data.decode` makes of a file changes
 
 
 class Canvases:
-    """Pictures by row. Safe to use from several threads and processes."""
+    """Pictures by row. Safe to use from several threads and processes. Without `begin` only a file that is there."""
 
-    def __init__(self, manifest: Manifest, format: PixelFormat) -> None:
+    def __init__(self, manifest: Manifest, format: PixelFormat, *, begin: bool = True) -> None:
         self._manifest, self._channels, self._format = manifest, format.channels, np.dtype(format.dtype)
         self._starts = _starts(manifest, format)
         self._known: set[int] = set()  # rows whose checksum was right
         self._end, self._handle = 0, -1
         self._bytes: np.ndarray | None = None  # of the file, where it can be mapped
         with suppress(OSError):
-            self._open(cache.folder() / _name(manifest, format))
+            file = cache.folder() / _name(manifest, format)
+            if begin or file.exists():
+                self._open(file)
 
     def _open(self, file: Path) -> None:
         whole, there = int(self._starts[-1]), 0

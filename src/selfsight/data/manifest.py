@@ -1,6 +1,7 @@
 """The pictures of a data set as one table: what trains, what is held out, and the digest that proves it is the same.
 
-The scan reads every file once: its digest and its header. Nothing of a picture's size is allocated.
+The scan reads every file once: its digest and its header. Nothing of a picture's size is allocated. A file that an
+earlier scan has read and that has the same size and times since is not read again (`known`).
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from selfsight.data import tables
 from selfsight.data.bad import BadFile, first_bytes
 from selfsight.data.decode import Header, Refused
 from selfsight.data.kinds import KINDS, Kind
+from selfsight.data.known import Known
 from selfsight.data.shards import content_digest
-from selfsight.data.source import Listing, Row
+from selfsight.data.source import Listing, Row, Seen
 from selfsight.data.splits import held_out, united
-from selfsight.errors import DataError
+from selfsight.errors import DataError, brief
 
 READERS = min(8, 2 + (os.cpu_count() or 1))  # threads of a scan: reading and hashing release the interpreter lock
 COLUMNS = ("labels", "groups", "test", "widths", "heights", "channels")
@@ -124,9 +126,22 @@ class Manifest:
             columns |= {name: tuple(tables.values_of(table[name])) for name in TEXTS}
             bad = [BadFile(**one | {"first_bytes": bytes.fromhex(one["first_bytes"])}) for one in facts["bad"]]
             columns |= {"use_all": bool(facts.get("use_all", False)), "kind": str(facts.get("kind", cls.kind))}
-            return cls(**columns, classes=tuple(facts["classes"]), bad=tuple(bad))
+            return cls(**columns, classes=tuple(map(str, facts["classes"])), bad=tuple(bad))._checked()
         except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as error:
-            raise DataError(f"{str(path)!r} is not a manifest of pictures ({error}); start the run anew.") from error
+            raise DataError(
+                f"{str(path)!r} is not a manifest of pictures ({brief(error)}); start the run anew."
+            ) from error
+
+    def _checked(self) -> Manifest:
+        """Itself; ValueError when it is none of ours."""
+        numbers = all(getattr(self, name).dtype == (bool if name == "test" else np.int64) for name in COLUMNS)
+        if not numbers or any(not isinstance(one, str) for name in TEXTS for one in getattr(self, name)):
+            raise ValueError("a column is of another type")
+        if len(self) and not -1 <= self.labels.min() <= self.labels.max() < len(self.classes):
+            raise ValueError("a label has no class")
+        if self.kind not in KINDS or (len(self) and min(self.widths.min(), self.heights.min()) < 1):
+            raise ValueError("samples without a size, or of no kind")
+        return self
 
     def _same(self, other: Manifest) -> bool:
         """Whether nothing differs, found quickly."""
@@ -154,24 +169,29 @@ class Described(NamedTuple):
     header: Header
 
 
-def scan(listing: Listing, *, seed: int = 0, use_all: bool = False, holdout: float = 0.2) -> Manifest:
-    """Read every file of the listing once and describe it.
+def scan(
+    listing: Listing, *, seed: int = 0, use_all: bool = False, holdout: float = 0.2, anew: bool = False
+) -> Manifest:
+    """Read every file of the listing once and describe it; `anew` also those that an earlier scan has read.
 
     The test part is what the source says, copies in both parts included; where it says nothing, a share of `holdout` is
     chosen by a hash of the group (without one: of the contents) and `seed`, and pictures that share a group or their
     contents go the same way. `use_all` chooses none, and lets what the source declares train too, still marked as test.
     Raises DataError when no picture can be read.
     """
-    seen, bad = described(listing)
+    seen, bad = described(listing, anew=anew)
     made = _manifest(seen, bad, _test(seen, seed, 0.0 if use_all else holdout))
     return replace(made, use_all=use_all, kind=listing.kind)
 
 
-def described(listing: Listing) -> tuple[list[Described], tuple[BadFile, ...]]:
+def described(listing: Listing, *, anew: bool = False) -> tuple[list[Described], tuple[BadFile, ...]]:
     """What each file of a listing holds, and the files that cannot be read. DataError when none can."""
+    known = Known(() if anew else listing.rows, listing.kind)
+    rows = listing.rows if anew else known.recalled(listing.rows)
     with ThreadPoolExecutor(READERS, thread_name_prefix="scan") as pool:
-        read = pool.map(partial(_see, KINDS[listing.kind]), [row for row in listing.rows if row.seen is None])
-        results = [next(read) if row.seen is None else Described(row, *row.seen) for row in listing.rows]
+        read = pool.map(partial(_see, KINDS[listing.kind]), [row for row in rows if row.seen is None])
+        results = [next(read) if row.seen is None else Described(row, *row.seen) for row in rows]
+    known.keep((one.row.path, Seen(*one[1:])) for one in results if isinstance(one, Described))
     seen = [one for one in results if isinstance(one, Described)]
     bad = (*listing.refused, *(one for one in results if isinstance(one, BadFile)))
     if not seen:

@@ -34,7 +34,7 @@ SHARD = 1 << 28  # bytes after which a shard is full
 BLOCK = tarfile.BLOCKSIZE
 END = bytes(2 * BLOCK)
 ENDINGS = {"jpeg": "jpg", "tiff": "tif", "pnm": "ppm", "text": "txt"}  # where the format's name is not the usual ending
-OURS = ("shard-*.tar", "*.tmp-*", packed.TABLE, "bad_files.csv")  # what a folder to write may hold
+OURS = ("shard-*.tar", "*.tmp-*", packed.TABLE, checkpoints.SEAL, "bad_files.csv")  # what a folder to write may hold
 Tell = Callable[[int], None]
 
 
@@ -75,7 +75,9 @@ def pack(
             extra.unlink()
         sink = pa.BufferOutputStream()
         parquet.write_table(table, sink)
-        checkpoints.replace_file(out / packed.TABLE, sink.getvalue().to_pybytes())
+        written = sink.getvalue().to_pybytes()
+        checkpoints.replace_file(out / checkpoints.SEAL, checkpoints.sealing({packed.TABLE: written}))
+        checkpoints.replace_file(out / packed.TABLE, written)
     except OSError as error:
         raise DiskError(
             f"{str(out)!r} cannot be written ({error.strerror or error}); free some space and give the same command "

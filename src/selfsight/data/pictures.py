@@ -33,7 +33,7 @@ class Pictures:
     """The decoded pictures of a manifest in one pixel format. Safe to read from several threads.
 
     `noted` is the bad_files.csv that is brought up to date before the pictures are refused; with `kept`, what was
-    decoded is kept in a file, for later epochs and other runs.
+    decoded is kept in a file, for later epochs and other runs; None takes such a file where there is one.
     """
 
     def __init__(
@@ -42,9 +42,10 @@ class Pictures:
         format: PixelFormat,
         max_bad: float = 0.1,
         noted: Path | None = None,
-        kept: bool = False,
+        kept: bool | None = False,
     ) -> None:
-        self.canvases = Canvases(manifest, format) if kept and manifest.kind == "pictures" else None
+        keeps = kept is not False and manifest.kind == "pictures"
+        self.canvases = Canvases(manifest, format, begin=bool(kept)) if keeps else None
         self.manifest, self.format, self.max_bad, self.noted = manifest, format, max_bad, noted
         trained = manifest.train_rows()
         self.train = trained if len(trained) else manifest.every_row()  # a set to evaluate may be all test
@@ -150,5 +151,5 @@ class Pictures:
 
 
 def pictures_of(recipe: Recipe, manifest: Manifest) -> Pictures:
-    """Pictures in a run's pixel format; here a bad file is left out, however many there are."""
-    return Pictures(manifest, format_of(recipe), max_bad=1.0)
+    """Pictures in a run's pixel format, as training decoded them; a bad file is left out, however many there are."""
+    return Pictures(manifest, format_of(recipe), max_bad=1.0, kept=None)

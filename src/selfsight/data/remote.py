@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from selfsight.errors import AddressError, DataError, MissingError
+from selfsight.errors import AddressError, DataError, MissingError, brief
 
 __all__ = ["is_address", "read", "whole"]
 
@@ -49,9 +49,9 @@ def _system(address: str) -> tuple[Any, str]:
     try:
         system, path = fsspec.core.url_to_fs(address)
     except ImportError as error:
-        raise MissingError(f"{address!r} cannot be opened: {error}; pip install 'selfsight[cloud]'") from error
+        raise MissingError(f"{address!r} cannot be opened: {brief(error)}; pip install 'selfsight[cloud]'") from error
     except ValueError as error:
-        raise DataError(f"{address!r} is no address that can be read: {error}") from error
+        raise DataError(f"{address!r} is no address that can be read: {brief(error)}") from error
     return system, path
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from selfsight.errors import DataError, unknown
+from selfsight.errors import DataError, brief, unknown
 
 TABLES = (".csv", ".tsv", ".parquet")
 LISTS = (".txt", ".lst")
@@ -20,7 +20,7 @@ def read_columns(file: Path) -> dict[str, list[str | None]]:
     try:
         return _parquet(file) if file.suffix.lower() == ".parquet" else _text(file)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"the table {str(file)!r} cannot be read: {error}.") from error
+        raise DataError(f"the table {str(file)!r} cannot be read: {brief(error)}.") from error
 
 
 def column(table: dict[str, list[str | None]], name: str, file: Path, *, default: str) -> list[str | None] | None:
@@ -40,7 +40,7 @@ def read_list(file: Path) -> list[str]:
     try:
         lines = file.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
     except OSError as error:
-        raise DataError(f"the list {str(file)!r} cannot be read: {error}.") from error
+        raise DataError(f"the list {str(file)!r} cannot be read: {brief(error)}.") from error
     return [os.fsdecode(line) for line in lines if line.strip()]
 
 
@@ -87,7 +87,7 @@ def _parquet(file: Path) -> dict[str, list[str | None]]:
     try:
         table = parquet.read_table(file)
     except pa.ArrowException as error:
-        raise DataError(f"the table {str(file)!r} cannot be read: {error}.") from error
+        raise DataError(f"the table {str(file)!r} cannot be read: {brief(error)}.") from error
     return {name: [_cell(value) for value in table[name].to_pylist()] for name in table.column_names}
 
 

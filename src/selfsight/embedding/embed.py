@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +18,10 @@ from selfsight.nn.embedder import Embedder
 from selfsight.views.render import whole
 
 THREADS = 2
+LANE = 64  # pictures that a thread must have at once to be worth a batch of its own: weights are laid out for each
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 class Readable(Protocol):
@@ -57,23 +63,35 @@ def whole_views(
 
     A row whose file cannot be read is left out: a stand-in would carry the wrong name.
     """
-
-    def prepared(chunk: np.ndarray) -> tuple[Tensor, np.ndarray]:
-        pictures.ahead(chunk)
-        read = [(*pictures.read(int(row)), int(row)) for row in chunk]
-        own = [(view(picture, size), row) for picture, used, row in read if used == row]
-        kept = np.array([row for _, row in own], np.int64)
-        return torch.from_numpy(np.stack([one for one, _ in own]) if own else np.zeros(0, np.uint8)), kept
-
     chunks = [rows[start : start + batch] for start in range(0, len(rows), batch)]
-    with ThreadPoolExecutor(THREADS) as pool:
-        ahead = [pool.submit(prepared, chunk) for chunk in chunks[:THREADS]]
-        for number in range(len(chunks)):
-            ready = ahead.pop(0).result()
-            if number + THREADS < len(chunks):
-                ahead.append(pool.submit(prepared, chunks[number + THREADS]))
-            if len(ready[1]):
-                yield ready
+    for views, shown in in_order(partial(_read, pictures, size, view), chunks, THREADS):
+        if len(shown):
+            yield views, shown
+
+
+def _read(
+    pictures: Readable, size: int, view: Callable[[np.ndarray, int], np.ndarray], rows: Int[np.ndarray, "B"]
+) -> tuple[Tensor, Int[np.ndarray, "B"]]:
+    """The views of those rows that can be read, and these rows."""
+    pictures.ahead(rows)
+    read = [(*pictures.read(int(row)), int(row)) for row in rows]
+    own = [(view(picture, size), row) for picture, used, row in read if used == row]
+    kept = np.array([row for _, row in own], np.int64)
+    return torch.from_numpy(np.stack([one for one, _ in own]) if own else np.zeros(0, np.uint8)), kept
+
+
+def in_order(
+    work: Callable[[Given], Made], given: Sequence[Given], threads: int, start: Callable[[], None] | None = None
+) -> Iterator[Made]:
+    """What `work` makes of each, in the order given; each thread begins with `start`, and some are made ahead."""
+    with ThreadPoolExecutor(threads, initializer=start) as pool:
+        ahead: deque[Future[Made]] = deque()
+        for one in given:
+            ahead.append(pool.submit(work, one))
+            if len(ahead) > threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def batches(
@@ -92,11 +110,61 @@ def batches(
     `device` is where to compute (see `moved`); `tell` hears how many pictures have a vector.
     """
     done = 0
-    with moved(encoder, device):
-        for views, shown in whole_views(pictures, rows, size, batch, encoder.view):
-            yield vectors_of(encoder, views, patches=patches), shown
+    with moved(encoder, device), frozen(encoder):
+        if (lanes := lanes_for(encoder, batch)) > 1:
+            found = _in_lanes(encoder, pictures, rows, lanes, size=size, batch=batch // lanes, patches=patches)
+        else:
+            seen = whole_views(pictures, rows, size, batch, encoder.view)
+            found = ((vectors_of(encoder, views, patches=patches), shown) for views, shown in seen)
+        for vectors, shown in found:
+            yield vectors, shown
             done += len(shown)
             tell(done)
+
+
+def lanes_for(encoder: Embedder, batch: int) -> int:
+    """How many threads had better compute batches of their own, on so many pictures at once; one where a GPU does."""
+    return max(1, min(torch.get_num_threads(), batch // LANE)) if encoder.device.type == "cpu" else 1
+
+
+def _in_lanes(
+    encoder: Embedder,
+    pictures: Readable,
+    rows: Int[np.ndarray, "N"],
+    lanes: int,
+    *,
+    size: int,
+    batch: int,
+    patches: bool,
+) -> Iterator[tuple[Float[np.ndarray, "B ..."], Int[np.ndarray, "B"]]]:
+    """Several threads, each with batches of its own from the file to the vector, on its share of the cores.
+
+    Where all cores work on one batch instead, each layer waits for the core that was disturbed, by reading for one.
+    """
+    before = torch.get_num_threads()
+
+    def lane(chunk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        views, shown = _read(pictures, size, encoder.view, chunk)
+        return vectors_of(encoder, views, patches=patches) if len(shown) else views.numpy(), shown
+
+    chunks = [rows[start : start + batch] for start in range(0, len(rows), batch)]
+    try:
+        made = in_order(lane, chunks, lanes, partial(torch.set_num_threads, before // lanes))
+        yield from ((vectors, shown) for vectors, shown in made if len(shown))
+    finally:
+        torch.set_num_threads(before)  # what further threads begin with
+
+
+@contextmanager
+def frozen(encoder: Embedder) -> Iterator[None]:
+    """In eval mode, whatever mode each part was in before."""
+    training = [part for part in encoder.modules() if part.training]
+    encoder.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
 
 
 def embed(
@@ -124,11 +192,8 @@ def embed(
 @torch.inference_mode()
 def vectors_of(encoder: Embedder, views: Tensor, *, patches: bool = False) -> Float[np.ndarray, "N ..."]:
     """Embeddings of views (N, ...) that are in memory; the encoder's mode is left as found."""
-    training = [part for part in encoder.modules() if part.training]
-    encoder.eval()
-    views = views.to(encoder.device)
-    found = encoder.patches(views) if patches else encoder(views)
-    for part in training:
-        part.training = True
+    with frozen(encoder):
+        views = views.to(encoder.device)
+        found = encoder.patches(views) if patches else encoder(views)
     vectors: np.ndarray = found.float().cpu().numpy()
     return vectors

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -33,6 +33,14 @@ __all__ = ["Stored", "alone", "digest", "facts_for", "facts_of", "read", "shown"
 HEADER = 128  # bytes before the numbers: a multiple of 64, so that they can be mapped (NumPy's format.py, version 1.0)
 ENCODER = ("config.json", "model.safetensors", "preprocess.json")
 TABLE, ARRAY, FACTS = ("embeddings.parquet", "embeddings.npy", "embeddings.json")
+COLUMNS = {  # of the table, beside `row`
+    "path": pyarrow.string(),
+    "label": pyarrow.string(),
+    "file": pyarrow.binary(),
+    "digest": pyarrow.string(),
+    "length": pyarrow.float32(),
+}
+LARGEST = 1 << 14  # of what an encoder sees: side in pixels, or words
 BLOCK = 4096  # rows that are copied at once
 TRIES, PAUSE = 5, 0.1  # to read what somebody is changing: how often, and seconds in between
 Parts = Iterable[tuple[Float[np.ndarray, "B ..."], Int[np.ndarray, "B"]]]
@@ -88,12 +96,16 @@ def read(folder: Path) -> Stored:
     for _ in range(TRIES):
         with suppress(RunError, OSError), alone(folder):
             _settle(folder)
-        with suppress(OSError, ValueError, KeyError, pyarrow.ArrowException):
+        with suppress(OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException):
             facts = checkpoints.entries(folder / FACTS)
-            vectors = np.load(folder / ARRAY, mmap_mode="c")  # before the table, which changes first
+            whole = checkpoints.is_signed(facts, (folder / FACTS).read_bytes())
+            vectors = _mapped(folder / ARRAY, facts)  # before the table, which changes first
             table = (folder / TABLE).read_bytes()
-            if _hash(table) == facts["table"] and list(vectors.shape) == facts["shape"]:
-                return Stored(vectors, pyarrow.parquet.read_table(pyarrow.BufferReader(table)), facts)
+            if whole and _hash(table) == facts["table"]:
+                found = Stored(vectors, pyarrow.parquet.read_table(pyarrow.BufferReader(table)), facts)
+                found.table.validate(full=True)
+                if _fits(found):
+                    return found
         if facts_of(folder) is None:
             raise RunError(f"{str(folder)!r} holds no embeddings; give a run, or a folder that `selfsight embed` wrote")
         time.sleep(PAUSE)  # somebody is changing it
@@ -169,8 +181,10 @@ def _prepare(folder: Path, parts: Parts, pictures: Pictures | None, kept: Kept |
 
 def _change(folder: Path, table: bytes, facts: Mapping[str, Any]) -> None:
     checkpoints.replace_file(folder / f"{TABLE}.new", table)
-    content = json.dumps({**facts, "table": _hash(table)}, indent=1).encode()
-    checkpoints.replace_file(folder / f"{FACTS}.new", content)  # the moment: what comes after, anybody can finish
+    told = {**facts, "table": _hash(table), "array": _sum(folder / f"{ARRAY}.new")}
+    checkpoints.replace_file(
+        folder / f"{FACTS}.new", checkpoints.signed(told)
+    )  # the moment: what comes after, anybody can finish
     _settle(folder)
 
 
@@ -219,14 +233,38 @@ def _table(pictures: Pictures, rows: Int[np.ndarray, "N"], lengths: Float[np.nda
     manifest = pictures.manifest
     labels = [manifest.classes[label] if label >= 0 else None for label in manifest.labels[rows]]
     names = [shown(manifest.names[row]) for row in rows]
-    columns = {
-        "path": pyarrow.array(names, pyarrow.string()),
-        "label": pyarrow.array(labels, pyarrow.string()),
-        "file": pyarrow.array([os.fsencode(manifest.paths[row]) for row in rows], pyarrow.binary()),
-        "digest": pyarrow.array([manifest.digests[row] for row in rows], pyarrow.string()),
-        "length": lengths,
-    }
-    return pyarrow.table(columns)
+    files = [os.fsencode(manifest.paths[row]) for row in rows]
+    digests = [manifest.digests[row] for row in rows]
+    columns = zip(COLUMNS.items(), (names, labels, files, digests, lengths), strict=True)
+    return pyarrow.table({name: pyarrow.array(values, kind) for (name, kind), values in columns})
+
+
+def _mapped(file: Path, facts: Mapping[str, Any]) -> Float[np.ndarray, "N ..."]:
+    """The array, mapped; ValueError when a byte of it is not what was written."""
+    with open(file, "rb") as opened:
+        if opened.read(HEADER) != _header(facts["shape"]):  # so that NumPy reads no other header than ours
+            raise ValueError("another header")
+    if _sum(file) != facts["array"]:
+        raise ValueError("another checksum")
+    found: np.ndarray = np.load(file, mmap_mode="c")
+    return found
+
+
+def _sum(file: Path) -> int:
+    """CRC-32: it finds a flipped bit as surely as SHA-256, and in half the time (4 GB/s measured)."""
+    found = 0
+    with open(file, "rb") as opened:
+        while block := opened.read(1 << 20):
+            found = zlib.crc32(block, found)
+    return found
+
+
+def _fits(stored: Stored) -> bool:
+    """Whether a stranger's folder says what ours do: of every vector, in the right words."""
+    kinds = {"encoder": str, "run": str, "kind": str, "size": int, "patches": bool}
+    named = all(isinstance(stored.facts[name], kind) for name, kind in kinds.items())
+    told = all(stored.table.schema.field(name).type == kind for name, kind in COLUMNS.items())
+    return named and 0 < stored.facts["size"] <= LARGEST and told and len(stored.table) == len(stored.vectors)
 
 
 def _hash(table: bytes) -> str:

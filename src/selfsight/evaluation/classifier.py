@@ -19,7 +19,7 @@ from safetensors.numpy import load, save
 from scipy.special import softmax
 
 from selfsight import checkpoints
-from selfsight.errors import RunError
+from selfsight.errors import RunError, brief
 from selfsight.evaluation import linear
 
 __all__ = ["Classifier", "fit", "kept"]
@@ -62,7 +62,9 @@ def kept(folder: Path, encoder: str) -> Classifier | None:
         if found.weight.shape[1:] != (len(classes),) or found.bias.shape != (len(classes),):
             raise ValueError("its weights are not those of its classes")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise RunError(f"{str(folder)!r} holds no classifier that can be read ({error}); remove that folder") from error
+        raise RunError(
+            f"{str(folder)!r} holds no classifier that can be read ({brief(error)}); remove that folder"
+        ) from error
     if owner != encoder:
         raise RunError(
             f"the classifier in {str(folder)!r} belongs to another encoder than this run's; remove that folder and "

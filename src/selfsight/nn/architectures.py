@@ -10,6 +10,7 @@ from typing import Any
 import timm
 
 from selfsight import checkpoints
+from selfsight.errors import brief
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 SMALL_VIEW = 40  # pixels: below this a network of stride 32 would be left with one position
@@ -27,7 +28,8 @@ def unknown_encoder(name: str) -> str:
     near = get_close_matches(name, timm.list_models(), n=3)
     guess = f" Did you mean {', '.join(near)}?" if near else ""
     return (
-        f"there is no encoder {name!r}; any timm architecture will do, such as resnet18 or vit_tiny_patch16_224.{guess}"
+        f"there is no encoder {brief(name)!r}; any timm architecture will do, such as resnet18 or "
+        f"vit_tiny_patch16_224.{guess}"
     )
 
 

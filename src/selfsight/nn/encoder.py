@@ -24,7 +24,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from selfsight import checkpoints
-from selfsight.errors import MissingError, RecipeError
+from selfsight.errors import MissingError, RecipeError, brief
 from selfsight.nn import patches as patching
 from selfsight.nn.architectures import arguments_for, known, unfit, unknown_encoder, usual
 from selfsight.nn.embedder import Drawn, Embedder
@@ -189,7 +189,7 @@ class Encoder(Embedder):
             encoder.backbone.load_state_dict({name: tensor for name, tensor in weights.items() if name in own})
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
             raise MissingError(
-                f"{str(folder)!r} holds no encoder that can be read ({error}); name a run or its encoder folder"
+                f"{str(folder)!r} holds no encoder that can be read ({brief(error)}); name a run or its encoder folder"
             ) from error
         return encoder
 

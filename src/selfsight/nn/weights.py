@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from selfsight import checkpoints
-from selfsight.errors import MissingError, RecipeError
+from selfsight.errors import MissingError, RecipeError, brief
 from selfsight.nn import pickles
 from selfsight.nn.encoder import Encoder, fitted
 
@@ -59,6 +59,6 @@ def _read(file: Path) -> dict[str, Tensor]:
         return load_file(file) if file.suffix == ".safetensors" else pickles.tensors(file)
     except (OSError, ValueError, SafetensorError) as error:
         raise MissingError(
-            f"{str(file)!r} holds no weights that can be read ({error}); give a .safetensors, .pt or .pth file of "
-            "tensors"
+            f"{str(file)!r} holds no weights that can be read ({brief(error)}); give a .safetensors, .pt or .pth file "
+            "of tensors"
         ) from error

@@ -26,7 +26,7 @@ from torch.nn.functional import cross_entropy, linear
 
 from selfsight import checkpoints
 from selfsight.data import text
-from selfsight.errors import DataError, MissingError, RecipeError
+from selfsight.errors import DataError, MissingError, RecipeError, brief
 from selfsight.nn.embedder import Drawn, Embedder
 from selfsight.nn.heads import mlp
 
@@ -200,5 +200,7 @@ class Words(Embedder):
             words = cls(config["architecture"], tied=bool(config["model_args"]["tied"]))
             words.load_state_dict(load((folder / "model.safetensors").read_bytes()))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise MissingError(f"{str(folder)!r} holds no network of words that can be read ({error})") from error
+            raise MissingError(
+                f"{str(folder)!r} holds no network of words that can be read ({brief(error)})"
+            ) from error
         return words

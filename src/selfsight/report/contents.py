@@ -23,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from selfsight.errors import RunError
+from selfsight.errors import RunError, brief
 
 Entry = dict[str, Any]
 _LINE = re.compile(
@@ -113,7 +113,7 @@ def _json(path: Path, empty: Any) -> Any:
     try:
         return json.loads(_bytes(path).decode("utf-8") or "null") or empty
     except ValueError as error:
-        raise RunError(f"{str(path)!r} is not readable JSON ({error}). Delete it and evaluate again.") from error
+        raise RunError(f"{str(path)!r} is not readable JSON ({brief(error)}). Delete it and evaluate again.") from error
 
 
 def _bytes(path: Path) -> bytes:

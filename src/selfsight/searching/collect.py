@@ -13,7 +13,7 @@ from jaxtyping import Int
 from selfsight.data import source
 from selfsight.data.manifest import scan
 from selfsight.data.pictures import pictures_of
-from selfsight.embedding import progress, store, upkeep
+from selfsight.embedding import heap, progress, store, upkeep
 from selfsight.embedding.embed import batches
 from selfsight.errors import RecipeError
 from selfsight.nn import families
@@ -61,7 +61,7 @@ def collect(run: RunFolder, data: list[str] | None, columns: Columns, wanted: Wa
 
     def parts_of(rows: Int[np.ndarray, "M"]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         if pictures is not None and len(rows):
-            with progress.line("embedding", len(rows)) as tell:
+            with progress.line("embedding", len(rows)) as tell, heap.kept():
                 size, batch = run.recipe.size, wanted.batch
                 yield from batches(encoder, pictures, rows, size=size, batch=batch, patches=wanted.patches, tell=tell)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -13,7 +14,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from selfsight import checkpoints
-from selfsight.errors import DiskError, MissingError
+from selfsight.data import cache
+from selfsight.data.shards import content_digest
+from selfsight.errors import DiskError, MissingError, brief
 from selfsight.neighbours import nearest, unit
 
 __all__ = ["Quick", "best", "sample", "speedy", "without_self"]
@@ -51,16 +54,17 @@ def speedy(
 ) -> Quick | None:
     """The index in embeddings.faiss of the folder, built when there is none for these rows (`owner`).
 
-    None for few rows.
+    None for few rows. faiss trusts what it reads. So a file counts only where a note in the cache of this user says
+    that it was built here, and what its digest is; one that came with a stranger's folder is built anew.
     Raises MissingError without faiss, DiskError without room.
     """
     if len(vectors) < LEAST:
         return None
     faiss = needed()
-    file, note = folder / "embeddings.faiss", folder / "embeddings.faiss.json"
+    file, note = folder / "embeddings.faiss", cache.folder() / f"faiss-{content_digest(owner.encode())}.json"
     with suppress(OSError, ValueError, KeyError, RuntimeError):  # not there, or not whole
         known = json.loads(note.read_bytes())
-        if known["owner"] == owner:
+        if known["sha256"] == _digest(file):
             return Quick(faiss.read_index(str(file)), known["probes"], known["recall"])
     index = _built(faiss, vectors)
     rows = sample(len(vectors))
@@ -72,10 +76,20 @@ def speedy(
         partial = file.with_name(f"{file.name}.tmp")
         faiss.write_index(index, str(partial))
         partial.replace(file)
-        checkpoints.replace_file(note, json.dumps({"owner": owner, "probes": probes, "recall": recall}).encode())
+        told = json.dumps({"sha256": _digest(file), "probes": probes, "recall": recall}).encode()
     except (OSError, RuntimeError) as error:
-        raise DiskError(f"{str(file)!r} cannot be written ({error}); free some space, or search exactly") from error
+        raise DiskError(
+            f"{str(file)!r} cannot be written ({brief(error)}); free some space, or search exactly"
+        ) from error
+    with suppress(OSError):  # without the note it is built again
+        note.parent.mkdir(parents=True, exist_ok=True)
+        checkpoints.replace_file(note, told)
     return Quick(index, probes, recall)
+
+
+def _digest(file: Path) -> str:
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def needed() -> Any:

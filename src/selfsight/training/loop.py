@@ -17,6 +17,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from selfsight import checkpoints, distributed
+from selfsight.embedding import heap
 from selfsight.errors import DiskError, Interrupted, TrainingError
 from selfsight.methods.base import Batch, Epoch, Method, Projections, Terms
 from selfsight.nn.embedder import Embedder
@@ -57,8 +58,8 @@ class Trainer:
         self.wrapped, self.optimizer = self.fabric.setup(self.method, self.optimizer)
         self.wrapped.mark_forward_method("project")
         step = self.restore()  # after the weights are on their device, where the optimizer's memory must be too
-        main = distributed.rank() == 0  # the other ranks write nothing
-        self.journal = Journal(self.folder if main else None, step - (step == 0), self.events)
+        self.journal = Journal(self.folder if distributed.rank() == 0 else None, step - (step == 0), self.events)
+        self.running = gradcache.running_statistics(self.method)
         self.saved_at, self.started_at, self.failures = time.monotonic(), time.monotonic(), 0
         self.guard = guard.Guard(self.recipe.lr, lambda: self.method.chance(self.recipe.batch))
         for line in self.journal.past():
@@ -66,6 +67,7 @@ class Trainer:
         self.signs: dict[str, float] = {}  # of the step that the guard looks at next
         self.collapsed = ""  # what it found, where that is to stop the run
         with ExitStack() as stack:
+            stack.enter_context(heap.kept())
             stack.callback(self.journal.close)
             stack.callback(self.note_bad_files)
             stack.callback(self.data.loader.close)
@@ -75,7 +77,7 @@ class Trainer:
                 self.begin()
             while step < self.recipe.steps:
                 step = self.epoch(step, signals)
-        for buffer in gradcache.running_statistics(self.method):
+        for buffer in self.running:
             distributed.copy_first(buffer)  # each rank gathered its own; a checkpoint holds rank 0's
         self.best.install(self.method.product)  # known to rank 0, which alone keeps the encoder
         return self.method
@@ -151,13 +153,12 @@ class Trainer:
         method.progress = step / recipe.steps
         rate = recipe.lr * schedule.rate(method.progress, recipe.warmup)
         set_rate(self.raw_optimizer, rate, method.progress)
-        running = gradcache.running_statistics(method)
-        before = [buffer.clone() for buffer in running]
+        before = [buffer.clone() for buffer in self.running]
         self.optimizer.zero_grad(set_to_none=True)
         terms, projections = self.gradient(step, batch)
         norm = torch.nn.utils.get_total_norm([p.grad for p in method.parameters() if p.grad is not None])
         if not self.finite(terms["loss"], norm):
-            torch._foreach_copy_(running, before) if running else None
+            torch._foreach_copy_(self.running, before) if before else None
             self.complain(step, batch, blamed(method, batch, projections, terms))
             return
         self.failures = 0

@@ -206,8 +206,10 @@ def show_views(recipe: Recipe, manifest: Manifest, path: Path) -> None:
     """views.png: originals beside what the network will see. Documents are no pictures."""
     if manifest.kind != "pictures":
         return
-    originals, views = shown(recipe, manifest, stand_in(recipe), path.parent)
-    sheet(originals, views, path, recipe.pixels["low"], recipe.pixels["high"])
+    method = stand_in(recipe)
+    originals, views = shown(recipe, manifest, method, path.parent)
+    visible = getattr(method.views(recipe.size), "visible", dict)  # where patches are hidden from the network
+    sheet(originals, [visible(one) for one in views], path, recipe.pixels["low"], recipe.pixels["high"])
 
 
 def show_outputs(recipe: Recipe, manifest: Manifest, method: Method, path: Path) -> None:

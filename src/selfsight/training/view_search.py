@@ -2,7 +2,8 @@
 
 Successive halving (Jamieson & Talwalkar 2016, 1502.07943): all train for a while, the better half goes on for as long
 again. The method's own views stay to the end: others take their place only where labels of the training pictures show
-a difference whose 95 % interval lies above 0. Without labels nothing is tried: which views are best depends on what is
+a difference whose 95 % interval lies above 0. That is asked of pictures by which nothing was chosen before, since the
+best of several on the same ones is flattered. Without labels nothing is tried: which views are best depends on what is
 asked of the pictures (docs/views.md), and no score that needs no label knows that.
 """
 
@@ -23,7 +24,7 @@ from selfsight.data.order import Purpose, keyed
 from selfsight.data.pictures import Pictures
 from selfsight.embedding.embed import embed
 from selfsight.errors import Interrupted, RecipeError
-from selfsight.evaluation import intervals, quality
+from selfsight.evaluation import holdout, intervals, quality
 from selfsight.nn.embedder import Embedder
 from selfsight.recipe import Recipe
 from selfsight.training import autotune
@@ -43,7 +44,7 @@ ENCODER, SIZE, BATCH = "test_resnet", 32, 64  # timm's smallest: a twentieth of 
 SHARE = 0.15  # of the run's time, or of the pictures that it sees
 LEAST, MOST = 200, 4000  # steps of all together: below, chance would choose; beyond, the choice is made
 LABELLED = 100  # training pictures with a label, at least
-SHOWN = 2000  # of them that a choice is made by
+SHOWN = 3000  # of them that a choice is made by, at most
 
 
 def check(recipe: Recipe, manifest: Manifest) -> None:
@@ -81,8 +82,13 @@ class Found:
 
     @property
     def accuracy(self) -> float:
-        """Share of the pictures named rightly by others."""
-        return float(self.right.mean())
+        """Share of the pictures named rightly by others, of the half that candidates are ranked by."""
+        return float(self.right[~self.aside].mean())
+
+    @property
+    def aside(self) -> Bool[np.ndarray, "N"]:
+        """The other half, whole groups: by these it is decided in the end."""
+        return holdout.by_group(self.groups, 0.5)
 
 
 def candidates(name: str, channels: int) -> list[str]:
@@ -165,7 +171,9 @@ def best(
         ) from error
     chosen, why = decided(own, last)
     searched = {name: round(score, 4) for name, score in found.items()}
-    told |= {"settings.augmentation": why, "searched": "kNN accuracy of training pictures, small network"}
+    others = [part for part in told["settings"].split("; ") if not part.startswith("augmentation: ")]
+    told["settings"] = "; ".join([*others, "augmentation: see searched"])
+    told |= {"settings.augmentation": why, "searched": f"kNN of training pictures, small network; {why}"}
     return replace(recipe, settings={**recipe.settings, "augmentation": chosen}, searched=searched), told
 
 
@@ -194,9 +202,10 @@ def halved(
 def decided(own: str, found: Mapping[str, Found]) -> tuple[str, str]:
     """The views to train with, and one sentence why."""
     name = max((one for one in found if one != own), key=lambda one: found[one].accuracy)
-    other, usual = found[name], found[own]
-    low, high = intervals.of_difference(other.right, usual.right, other.groups)
-    told = f"kNN {other.accuracy:.3f} against {usual.accuracy:.3f}, 95 % interval {low:+.3f} to {high:+.3f}"
+    aside = found[own].aside
+    other, usual = found[name].right[aside], found[own].right[aside]
+    low, high = intervals.of_difference(other, usual, found[own].groups[aside])
+    told = f"kNN {other.mean():.3f} against {usual.mean():.3f}, 95 % interval {low:+.3f} to {high:+.3f}"
     if low > 0:
         return name, f"tried, and better than {own}: {told}"
     return own, f"tried, and none is shown to be better; {name}: {told}"

@@ -93,6 +93,9 @@ class Scattered:
 class Mask(Protocol):
     """What draws which patches are hidden."""
 
+    @property
+    def grid(self) -> tuple[int, int]: ...
+
     def draw(self, generator: np.random.Generator) -> Bool[np.ndarray, "h w"]: ...
 
 
@@ -106,6 +109,10 @@ class Masked:
     def __call__(self, image: np.ndarray, generator: np.random.Generator) -> dict[str, np.ndarray]:
         """The arrays of `views` from a picture (H, W, C), and `hidden`."""
         return {**self.views(image, generator), "hidden": self.mask.draw(generator).flatten().astype(np.int64)}
+
+    def visible(self, seen: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What is left of the views, for people."""
+        return {**seen, "views": _covered(seen["views"], seen["hidden"].reshape(self.mask.grid) > 0)}
 
 
 SCALE, ASPECT_OF, KNOWN = (0.15, 0.2), (0.75, 1.5), (0.85, 1.0)  # of targets and of the context, I-JEPA's code
@@ -139,6 +146,11 @@ class Regions:
         order = np.argsort((rank + 0.5 * generator.random(self.grid)).flatten())
         return {**seen, "targets": np.stack(targets), "known": np.sort(order[: rank.size // 4])}
 
+    def visible(self, seen: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The view as far as it is known, and the blocks that are told of, for people."""
+        parts = {name: np.isin(np.arange(self.grid[0] * self.grid[1]), seen[name]) for name in ("known", "targets")}
+        return {name: _covered(seen["views"][0], ~part.reshape(self.grid)) for name, part in parts.items()}
+
     def _block(
         self, generator: np.random.Generator, scale: tuple[float, float], aspect: tuple[float, float]
     ) -> Bool[np.ndarray, "h w"]:
@@ -156,3 +168,11 @@ def _shape(grid: tuple[int, int], scale: float, aspect: float) -> tuple[int, int
     area = int(scale * grid[0] * grid[1])
     sides = round(sqrt(area * aspect)), round(sqrt(area / aspect))
     return min(sides[0], grid[0] - 1), min(sides[1], grid[1] - 1)
+
+
+def _covered(pixels: np.ndarray, hidden: Bool[np.ndarray, "h w"]) -> np.ndarray:
+    """Pictures (..., H, W, C) whose hidden patches are of one grey, half-way from their darkest to their brightest."""
+    height, width = pixels.shape[-3:-1]
+    rows, columns = (np.arange(side) * count // side for side, count in zip((height, width), hidden.shape, strict=True))
+    grey = (int(pixels.min()) + int(pixels.max())) // 2
+    return np.where(hidden[rows][:, columns, None], pixels.dtype.type(grey), pixels)

@@ -164,6 +164,9 @@ def rows(name: str, size: int) -> tuple[Recipe, ...]:
     """The recipes of that name for views of `size` pixels, which take turns. Raises RecipeError on an unknown name."""
     first, changes = changed(name)
     if first not in RECIPES:
+        for base in sorted(RECIPES, key=len, reverse=True):
+            if first.startswith(f"{base}-"):
+                raise RecipeError(unknown(f"change of {base!r}", first.removeprefix(f"{base}-"), CHANGES))
         raise RecipeError(unknown("view recipe", name, RECIPES))
     found = RECIPES[first][size > SMALL]
     several = found if isinstance(found, tuple) else (found,)

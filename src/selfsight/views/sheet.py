@@ -183,6 +183,7 @@ def _sizes(views: dict[str, np.ndarray]) -> str:
     parts = []
     for name, shape in shapes.items():
         count = f"{shape[0]} " if len(shape) == 4 else ""
+        name = _singular(name) if len(shape) == 4 and shape[0] == 1 else name
         kind = channels.get(shape[-1], f"{shape[-1]} channels")
         parts.append(f"{count}{name} of {shape[-3]} x {shape[-2]} pixels, {kind}")
     return "  ·  ".join(parts)
