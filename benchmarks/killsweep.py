@@ -251,7 +251,7 @@ def passed(row: dict[str, Any]) -> bool:
 
 def table(results: dict[str, Any]) -> str:
     """The figures as Markdown: a line for each case, workers and source together."""
-    lines = ["| case | mode | interruptions | killed | gave up | checkpoint whole | ends | byte-identical |"]
+    lines = ["| case | mode | starts | killed | gave up | checkpoint whole | ends | byte-identical |"]
     lines.append("|---|---|---|---|---|---|---|---|")
     names = list(dict.fromkeys((row["case"], row["mode"]) for row in results["rows"]))
     for case, mode in names:
@@ -273,12 +273,14 @@ def promises(rows: list[dict[str, Any]]) -> dict[str, str]:
 
     same, methods = "{identical} of {ends} ends byte-identical", ("time", "chain", "syscall", "error")
     found = {
-        "R1": told(f"{{points}} kills at random moments of {{cases}} methods: {same}", ("time",), METHODS),
-        "R2": told(f"{{points}} kills in chains, of {{cases}} methods: {same}", ("chain", "syscall"), METHODS),
+        "R1": told(f"{{died}} kills at random moments of {{cases}} methods: {same}", ("time",), METHODS),
+        "R2": told(f"{{died}} kills in chains, of {{cases}} methods: {same}", ("chain", "syscall"), METHODS),
         "R6": told("{whole} of {points} times the newest checkpoint was whole or none was there yet", methods, METHODS),
-        "R9": told(f"{{points}} refused calls, {{refused}} gave up: {same}", ("error",), METHODS),
+        "R9": told(f"{{points}} refused calls, {{refused}} of them ended the run: {same}", ("error",), METHODS),
         "R11": told("{gone} of {points} times nothing was left after 2 s", methods, METHODS + COMMANDS),
-        "R25": told(f"{{points}} kills and refused calls, of {{cases}} commands: {same}", methods, COMMANDS),
+        "R25": told(
+            f"{{points}} starts that were killed or refused a call, of {{cases}} commands: {same}", methods, COMMANDS
+        ),
     }
     return {number: said for number, said in found.items() if said}
 
@@ -289,7 +291,7 @@ def summary(results: dict[str, Any]) -> str:
     points, ends, same, whole = (sum(row[c] for row in honest) for c in ("points", "ends", "identical", "whole"))
     found = [row for row in results["rows"] if row["case"] == BROKEN and row["mode"] == "syscall"]
     control = f"; a saver that writes in place is found out: {'yes' if all(map(passed, found)) else 'no'}"
-    told = f"{points} interruptions: {whole} left a whole checkpoint or none yet, {same} of {ends} ends byte-identical"
+    told = f"{points} starts that were to be killed or refused: {whole} left a whole checkpoint or none yet, {same} of {ends} ends byte-identical"
     return told + (control if found else "") + "."
 
 
