@@ -291,7 +291,8 @@ def summary(results: dict[str, Any]) -> str:
     points, ends, same, whole = (sum(row[c] for row in honest) for c in ("points", "ends", "identical", "whole"))
     found = [row for row in results["rows"] if row["case"] == BROKEN and row["mode"] == "syscall"]
     control = f"; a saver that writes in place is found out: {'yes' if all(map(passed, found)) else 'no'}"
-    told = f"{points} starts that were to be killed or refused: {whole} left a whole checkpoint or none yet, {same} of {ends} ends byte-identical"
+    told = f"{points} starts that were to be killed or refused: {whole} left a whole checkpoint or none yet, "
+    told += f"{same} of {ends} ends byte-identical"
     return told + (control if found else "") + "."
 
 
