@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-SMALLEST_NORM = 1e-12  # methods.md 0: a row of zeros stays zeros, its cosine with everything is 0
+SMALLEST_NORM = 1e-12  # a row of zeros stays zeros, its cosine with everything is 0
 TILE = 2**25  # cosines held at once: 128 MiB of float32; with half of it the products took a quarter longer
 
 

@@ -1,4 +1,4 @@
-"""Label-free numbers: check values and closed forms of methods.md 1.8 and C5."""
+"""Label-free numbers: check values and closed forms."""
 
 import json
 from pathlib import Path

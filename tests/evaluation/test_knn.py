@@ -1,4 +1,4 @@
-"""Weighted kNN: the check value, and the invariants of methods.md C1."""
+"""Weighted kNN: the check value, and its invariants."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Measures of the spectrum: check values and invariants of methods.md C5."""
+"""Measures of the spectrum: check values and invariants."""
 
 import json
 from pathlib import Path

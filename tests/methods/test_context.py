@@ -169,5 +169,5 @@ def test_every_parameter_learns_tied_or_not() -> None:
 def test_is_in_the_registry_and_learns_from_documents() -> None:
     assert methods.get("context") is Context
     assert Context.kind == "documents"
-    assert Context.defaults(512).batch * Context(Words("words32")).windows == 1024  # methods.md A12
+    assert Context.defaults(512).batch * Context(Words("words32")).windows == 1024
     assert made([written(list("abab"))]).chance(4) == pytest.approx(log(3))

@@ -1,4 +1,4 @@
-"""Clustering: do the groups that k-means finds agree with the classes (methods.md C4)?"""
+"""Clustering: do the groups that k-means finds agree with the classes?"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from selfsight.clusters import kmeans
 from selfsight.evaluation import intervals
 from selfsight.neighbours import unit
 
-RESTARTS, ITERATIONS = 10, 100  # methods.md C4
+RESTARTS, ITERATIONS = 10, 100
 RANGES = {"nmi": (0.0, 1.0), "ami": (-1.0, 1.0), "ari": (-1.0, 1.0)}
 
 

@@ -1,4 +1,4 @@
-"""How embeddings lie in space: measures that need no label (methods.md 1.8 and C5)."""
+"""How embeddings lie in space: measures that need no label."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weighted k-nearest-neighbour accuracy (Wu et al. 2018, 1805.01978, section 3.4; methods.md C1)."""
+"""Weighted k-nearest-neighbour accuracy (Wu et al. 2018, 1805.01978, section 3.4)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float, Int
 from selfsight.evaluation import holdout
 from selfsight.neighbours import nearest
 
-NEIGHBOURS = (1, 5, 20, 200)  # design.md section 5
-TEMPERATURES = (0.07, 0.1, 0.2)  # design.md section 5
+NEIGHBOURS = (1, 5, 20, 200)
+TEMPERATURES = (0.07, 0.1, 0.2)
 PAPERS = ((200, 0.1), (20, 0.07))  # (k, T): the MoCo CIFAR notebook and lightly; DINO
 FIRST_CHOICE = (20, 0.07)  # where nothing can be held out to choose on
 HELD_OUT = 0.2  # of the training part, to choose k and T on

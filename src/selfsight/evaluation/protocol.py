@@ -1,4 +1,4 @@
-"""The whole table of `selfsight evaluate`: the encoder's row, the rows beside it, and the verdict (design.md 5)."""
+"""The whole table of `selfsight evaluate`: the encoder's row, the rows beside it, and the verdict."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from selfsight.evaluation.task import Task, pose
 from selfsight.evaluation.together import Sought
 
 ENCODER = "encoder"
-RIVALS = ("untrained", "raw_pixels", "simple_statistics", "bag_of_words")  # of those there are (design.md section 5)
+RIVALS = ("untrained", "raw_pixels", "simple_statistics", "bag_of_words")  # of those there are
 START = "pretrained"  # and, where a run started from given weights, these
 SHOTS = (1, 5, 10)  # labels per class of the few-label rows
 

@@ -1,4 +1,4 @@
-"""Retrieval: are the pictures nearest to one those that show the same (methods.md C3)?"""
+"""Retrieval: are the pictures nearest to one those that show the same?"""
 
 from __future__ import annotations
 

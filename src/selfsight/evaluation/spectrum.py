@@ -1,4 +1,4 @@
-"""How many directions an embedding really uses: measures of its spectrum that need no label (methods.md C5)."""
+"""How many directions an embedding really uses: measures of its spectrum that need no label."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """What a start is worth when labels are few: fine-tuned with 1, 10 and 100 % of them, beside the same network from
-scratch and what needs no training of a network (methods.md C2: stratified draws with fixed seeds, repeated).
+scratch and what needs no training of a network: stratified draws with fixed seeds, repeated.
 """
 
 from __future__ import annotations
