@@ -64,6 +64,7 @@ def several(
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """About `count` round numbers from at or below `low` to at or above `high`."""
+    low, high = max(low, -1e300), min(high, 1e300)  # a difference that is a number
     size = max(abs(low), abs(high))
     if not high - low > max(1e-12 * size, 1e-200):  # flat, to the eye
         half = 0.5 * size if size > 1e-200 else 0.5
