@@ -1,191 +1,337 @@
-"""Is a run that was killed, whenever that was, byte-identical to one that was not?
+"""Is a command that was killed or refused, wherever that was, byte-identical in the end to one that was not?
 
-    python benchmarks/killsweep.py [--methods simclr moco everything] [--kills 10] [--workers 0 2] [--json FILE]
+    python benchmarks/killsweep.py [--cases simclr embed ...] [--modes time chain syscall error] [--points 20]
 
-Drives tests/battery/killsweep.py: for each method and number of workers it trains undisturbed, then again and again
-with a SIGKILL to the whole process group at a random moment from start-up to the end, followed by the same command;
-until `--kills` signals met a run that had not ended. `everything` is the contract method of the tests: a teacher, a
-queue, clusters, a method trained before it. A moment counts when the trained encoder, metrics.jsonl, and the last
-checkpoint's weights, buffers and optimizer are byte-identical to the undisturbed run's. After each kill the newest
-checkpoint must be whole as well (`selfsight inspect`); a run that has none yet is fine. Also told: how many kills met a
-run that had a checkpoint and was not finished. Pictures are 64 crops of 40 px of scikit-learn's photographs; eight
-to a batch, a save after every step, one thread.
+Modes: `time` kills the whole process group at a random moment, then gives the same command again; `chain` does so
+again and again in one folder until the command ends; `syscall` is a chain that dies at calls that change the disk
+(strace); `error` lets one such call fail, by a full disk (ENOSPC), a broken one (EIO), a quota (EDQUOT) or a
+write-protected one (EROFS), and gives the command again if it gave up. Cases are methods, trained on a folder
+and on shards, with 0 and 2 workers, and commands on a trained run (`to` is `embed --to` PostgreSQL). `everything` is
+the contract method of the tests: a teacher, a queue, clusters, a method trained before it.
 
-    python benchmarks/killsweep.py --check RUN
-
-is that check by itself: exit 0 when RUN is whole or has not begun.
+After each interruption the newest checkpoint of the run and of its stages must be whole and no process may be left; in
+the end every file but those that tell the time must be the undisturbed command's. `overwriting` is a saver as it should
+not be, which the sweep must find out. Rows that are in the result file are not measured again.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
-import shlex
-import subprocess
+import json
+import random
+import shutil
 import sys
 import tempfile
-import warnings
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import machine
 import photographs
+import victims
 
-HOME = Path(__file__).resolve().parents[1]
-BATTERY = HOME / "tests" / "battery" / "killsweep.py"
-DRIVER = HOME / "tests" / "contract_driver.py"  # `selfsight` with the contract method in its registry
-METHODS = ("simclr", "moco", "everything")
-BEFORE = {"everything": "simclr"}  # stages that leave checkpoints of their own
-PICTURES, SIDE = 64, 40
-COUNTS = ("points", "killed", "training", "identical", "whole", "orphans")
-ATTEMPTS = 5  # some moments fall after the end of a run; as many again are drawn in their place
-FOUND = "found: "  # begins the line in which a check says how far the run had come
-FILES = ("method.safetensors", "optimizer.safetensors")
-
-
-def command(pictures: Path, method: str, *, workers: int, steps: int) -> str:
-    """The training that is killed; it runs in an empty folder."""
-    words = [sys.executable, str(DRIVER), "train", str(pictures), "--out", "run", "--method", method, "--use-all"]
-    words += ["--encoder", "test_resnet", "--size", "32", "--batch", "8", "--for", f"{steps}steps", "--device", "cpu"]
-    words += ["--precision", "fp32", "--threads", "1", "--workers", str(workers), "--save-every", "0.001s", "--quiet"]
-    return shlex.join(words)
+RESULTS = Path(__file__).with_name("results") / "killsweep.json"
+METHODS = ("simclr", "moco", "beit", "deepcluster", "vdvs", "supcon", "everything")
+COMMANDS = ("embed", "pack", "export", "onnx", "to")
+BROKEN = "overwriting"
+MODES = ("time", "chain", "syscall", "error")
+ERRORS = ("ENOSPC", "EIO", "EDQUOT", "EROFS")
+STEPS, PICTURES, SIDE = 10, 64, 40
+TINY = "--size 32 --batch 8 --device cpu --precision fp32 --threads 1 --use-all --save-every 0.001s --quiet"
+COUNTS = ("points", "died", "refused", "whole", "gone", "ends", "identical")
 
 
-def finals(method: str, steps: int) -> list[str]:
-    """The files that must be byte-identical."""
-    found = ["run/encoder/model.safetensors", "run/metrics.jsonl"]
-    found += [f"run/checkpoints/step-{steps:08d}/{name}" for name in FILES]
-    if method in BEFORE:  # a stage before has half the steps
-        stage = f"run/stages/{BEFORE[method]}"
-        found += [f"{stage}/checkpoints/step-{steps // 2:08d}/{name}" for name in FILES]
-    return found
+@dataclass
+class Case:
+    """A command in a folder; `state` is what must be the same in the end."""
+
+    name: str
+    words: list[str]
+    home: Path
+    workers: int = 0
+    source: str = "folder"
+    start: Path | None = None  # what the folder holds before
+    state: Callable[[Path], Any] = victims.content
+    options: dict[str, bool] = field(default_factory=dict)
+
+    def run(self) -> int | None:
+        """To its end, undisturbed."""
+        return victims.Victim(self.words, self.home, **self.options).end()
+
+    def empty(self) -> None:
+        """As before the first start."""
+        victims.fresh(self.home, self.start)
+
+    def said(self) -> str:
+        """The end of what it printed."""
+        return self.home.with_suffix(".said").read_text(errors="replace")[-600:]
 
 
-def sweep(pictures: Path, method: str, *, workers: int, steps: int, kills: int, seed: int) -> dict[str, Any]:
-    """One method, one number of workers, until `kills` signals met a run that had not ended."""
-    train = command(pictures, method, workers=workers, steps=steps)
-    with tempfile.TemporaryDirectory(prefix="killsweep_warm_") as scratch:  # moments are drawn from a warm run's length
-        done = subprocess.run(shlex.split(train), cwd=scratch, check=False, capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"{method}: {done.stderr}")
-    row: dict[str, Any] = {"deterministic": True, "met": [], "told": [], **dict.fromkeys(COUNTS, 0)}
-    for again in range(ATTEMPTS):
-        found = battery(train, finals(method, steps), kills - row["killed"], seed + 1000 * again)
-        deterministic = row["deterministic"] and found["deterministic"]
-        row = {name: row[name] + found[name] for name in (*COUNTS, "met", "told")} | {"deterministic": deterministic}
-        if row["killed"] >= kills:
-            break
-    return {"method": method, "workers": workers, **row}
+@dataclass
+class Sweep:
+    """One case in one mode."""
+
+    case: Case
+    expected: Any
+    seconds: float  # of an undisturbed run
+    draw: random.Random
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
+    failed: list[str] = field(default_factory=list)
+
+    def met(self, victim: victims.Victim, what: str) -> bool:
+        """Look at what an interruption left; whether the command was killed or refused by it."""
+        code = victim.process.exitcode
+        died, gave_up = code is not None and code < 0, code == 2
+        found = {"points": True, "died": died, "refused": gave_up, "gone": not victims.left(victim.pid)}
+        found["whole"] = victims.whole(self.case.home / "run")
+        for name, right in found.items():
+            self.counts[name] += right
+        if code not in (0, 2, -9) or not found["whole"] or not found["gone"]:
+            self.failed.append(f"{what}: exit code {code}, whole {found['whole']}, gone {found['gone']}")
+        return died or gave_up
+
+    def ended(self, what: str) -> None:
+        """Compare with the undisturbed command."""
+        self.counts["ends"] += 1
+        same = self.case.state(self.case.home) == self.expected
+        self.counts["identical"] += same
+        if not same:
+            self.failed.append(f"{what}: the end differs. {self.case.said()}")
+        self.case.empty()
+
+    def again(self, what: str) -> None:
+        """The same command once more, to its end."""
+        if self.case.run() != 0:
+            self.failed.append(f"{what}: given again it failed. {self.case.said()}")
+        self.ended(what)
+
+    def time(self, chain: bool) -> None:
+        """A kill at a random moment."""
+        moment = self.draw.uniform(0.1, 0.6 if chain else 1.05) * self.seconds
+        victim = victims.Victim(self.case.words, self.case.home, **self.case.options)
+        if victim.wait(moment) is None:
+            victim.kill()
+        hit, what = self.met(victim, f"at {moment:.2f} s"), f"killed at {moment:.2f} s"
+        if not hit:
+            self.ended(what)
+        elif not chain:
+            self.again(what)
+
+    def syscall(self, events: list[Any], paths: list[str]) -> None:
+        """A kill at a call that changes the disk; what is there already makes later calls rarer."""
+        call, number, line = self.draw.choice(events)
+        hurt = (call, number, "signal=SIGKILL")
+        victim = victims.traced(self.case.words, self.case.home, hurt, paths, **self.case.options)
+        if not self.met(victim, line[:160]):
+            self.ended(line[:160])
+
+    def error(self, events: list[Any], paths: list[str]) -> None:
+        """A call that fails."""
+        (call, number, line), error = self.draw.choice(events), ERRORS[self.counts["points"] % len(ERRORS)]
+        victim = victims.traced(self.case.words, self.case.home, (call, number, f"error={error}"), paths)
+        what = f"{error} at {line[:160]}"
+        self.again(what) if self.met(victim, what) else self.ended(what)
 
 
-def battery(train: str, files: list[str], points: int, seed: int) -> dict[str, Any]:
-    """What tests/battery/killsweep.py finds at `points` random moments."""
-    words = [sys.executable, str(BATTERY), "--train", train, "--final", *files]
-    words += ["--points", str(points), "--seed", str(seed)]
-    words += ["--check", shlex.join([sys.executable, str(Path(__file__).resolve()), "--check", "run"])]
-    with tempfile.TemporaryDirectory(prefix="killsweep_") as root:
-        done = subprocess.run([*words, "--root", root], capture_output=True, text=True, check=False)
-        log = Path(root, "log.txt").read_text(errors="replace")
-    took = re.search(r"interruptions took effect of (\d+); exit codes \{(.*)\}", done.stdout)
-    if took is None:
-        raise SystemExit(f"{train}\n{done.stdout}{done.stderr}\n{log[-2000:]}")
-    failed = {name: int(count) for name, count in re.findall(r"(\w+) (\d+)", _line(done.stdout, "FAILED:"))}
-    killed = re.search(r"-9: (\d+)", took[2])
-    met = re.findall(rf"^{FOUND}(.*)$", log, re.MULTILINE)
-    return {
-        "points": int(took[1]),
-        "killed": int(killed[1]) if killed else 0,
-        "training": sum("step" in state for state in met),
-        "identical": int(took[1]) - failed.get("rerun", 0) - failed.get("differ", 0),
-        "whole": int(took[1]) - failed.get("check", 0),
-        "orphans": failed.get("orphans", 0),
-        "deterministic": "WARNING" not in done.stdout,
-        "met": met,
-        "told": done.stdout.splitlines(),
+@dataclass
+class Bench:
+    """The sweeps, with what each undisturbed command leaves; that does not depend on the workers."""
+
+    known: dict[tuple[str, str], tuple[Any, float]] = field(default_factory=dict)
+
+    def undisturbed(self, case: Case) -> tuple[Any, float]:
+        """The state in the end, and the seconds that it took."""
+        key = case.name, case.source
+        if key not in self.known:
+            case.empty()
+            began = time.monotonic()
+            assert case.run() == 0, case.said()
+            self.known[key] = case.state(case.home), time.monotonic() - began
+        case.empty()
+        return self.known[key]
+
+    def swept(self, case: Case, mode: str, points: int, seed: int, until: float) -> dict[str, Any]:
+        """The row of a case in a mode. A traced run, or one more, says whether two undisturbed ones are the same."""
+        expected, seconds = self.undisturbed(case)
+        sweep, found = Sweep(case, expected, seconds, random.Random(seed)), ([], [])
+        if mode in ("syscall", "error"):
+            found = victims.calls(case.words, case.home, **case.options)
+        else:
+            case.run()
+        deterministic = case.state(case.home) == expected
+        case.empty()
+        ways = {"time": lambda: sweep.time(False), "chain": lambda: sweep.time(True)}
+        ways |= {"syscall": lambda: sweep.syscall(*found), "error": lambda: sweep.error(*found)}
+        while sweep.counts["points"] < points and time.monotonic() < until:
+            ways[mode]()
+        if mode in ("chain", "syscall"):
+            sweep.again("the last of a chain")
+        calls = {"calls": len(found[0])} if found[0] else {}
+        row = {"case": case.name, "workers": case.workers, "source": case.source, "mode": mode, **calls, **sweep.counts}
+        return row | {"deterministic": deterministic, "failed": sweep.failed}
+
+
+def trained(name: str, data: Path, home: Path, *, workers: int = 0, source: str = "folder") -> Case:
+    """A method on its tiny encoder."""
+    import contract_driver  # noqa: F401 - the contract method joins the registry
+    from contract_parts import short, tiny
+
+    method = "simclr" if name == BROKEN else name
+    words = ["train", str(data), "--method", method, "--encoder", tiny(method), "--for", f"{STEPS}steps"]
+    words += [word for key, value in short(method).items() for word in ("--set", f"{key}={value}")]
+    words += [*TINY.split(), "--workers", str(workers), "--out", str(home / "run")]
+    return Case(name, words, home, workers, source, options={"broken": name == BROKEN})
+
+
+def commanded(name: str, pictures: Path, run: Path, home: Path, stack: ExitStack) -> Case:
+    """A command on a finished run, over what an earlier one left where there is such a thing."""
+    out = str(home / "out")
+    words = {
+        "embed": ["embed", str(run), str(pictures), "--out", out],
+        "pack": ["pack", str(pictures), out],
+        "export": ["export", str(run), "--out", out],
+        "onnx": ["export", str(run), "--format", "onnx", "--out", out],
     }
+    if name != "to":
+        return Case(name, words[name], home)
+    import cluster
+
+    address = stack.enter_context(cluster.cluster()).address
+    return Database(name, ["embed", str(run), str(pictures), "--batch", "8", "--to", address], home, state=rows)
 
 
-def _line(text: str, start: str) -> str:
-    """The rest of the line that begins with `start`, or nothing."""
-    return next((line.removeprefix(start) for line in text.splitlines() if line.startswith(start)), "")
+class Database(Case):
+    """`embed --to`: the table goes with the folder."""
+
+    def empty(self) -> None:
+        """Without the table."""
+        super().empty()
+        import psycopg
+
+        with psycopg.connect(self.words[-1], autocommit=True) as connection:
+            connection.execute("DROP TABLE IF EXISTS selfsight")
+        (self.home / "address").write_text(self.words[-1])
 
 
-def check(run: Path) -> int:
-    """Exit code of `selfsight inspect RUN`, which also looks into the stages before; 0 where there is no run yet."""
-    print(f"{FOUND}{state(run)}")
-    if not (run / "recipe.yaml").exists():
-        return 0
-    from selfsight import checkpoints, cli
+def rows(home: Path) -> Any:
+    """All that the database holds, but for numbers that count what was tried."""
+    from selfsight.searching.database import Database as Stored
 
-    warnings.simplefilter("error")  # falling back to the checkpoint before is not good enough here
-    for stage in run.glob("stages/*"):
-        newest = checkpoints.latest(stage / "checkpoints")
-        if newest:
-            checkpoints.verify(newest)
-    return cli.main(["inspect", str(run)])
+    stored = Stored.open((home / "address").read_text()).fetched()
+    return stored.vectors.tobytes(), stored.table.drop_columns(["row"]).to_pydict(), stored.names
 
 
-def state(run: Path) -> str:
-    """How far a run has come."""
-    if (run / "encoder" / "config.json").exists():
-        return "finished"
-    for folder in (run, *run.glob("stages/*")):
-        steps = sorted(path.name for path in folder.glob("checkpoints/step-*") if ".tmp-" not in path.name)
-        if steps:
-            return f"{'' if folder == run else 'before: '}{steps[-1]}"
-    return "planned" if (run / "recipe.yaml").exists() else "not begun"
+def cases(asked: argparse.Namespace, scratch: Path, stack: ExitStack) -> Iterator[tuple[Case, str]]:
+    """Everything asked for, with its mode: each case once before the workers and the shards."""
+    pictures = photographs.crops(scratch / "pictures", count=PICTURES, side=SIDE)
+    shards, home = scratch / "shards", scratch / "home"
+    victims.fresh(scratch / "made")
+    assert victims.Victim(["pack", pictures, shards], scratch / "made").end() == 0
+    finished = trained("simclr", pictures, scratch / "made")
+    assert finished.run() == 0, finished.said()
+    for source, workers in (("folder", 0), ("folder", 2), ("shards", 2)):
+        for mode in asked.modes:
+            for name in asked.cases:
+                if name not in COMMANDS:
+                    data = pictures if source == "folder" else shards
+                    yield trained(name, data, home, workers=workers, source=source), mode
+                elif source == "folder" and workers == 0 and not (name == "to" and mode in ("syscall", "error")):
+                    yield commanded(name, pictures, scratch / "made" / "run", home, stack), mode
 
 
 def passed(row: dict[str, Any]) -> bool:
-    """Nothing differs, nothing was lost, nothing was left behind."""
-    whole = row["identical"] == row["whole"] == row["points"]
-    return whole and row["deterministic"] and not row["orphans"]
+    """Nothing differs, nothing was lost, nothing was left behind; the broken saver must be found out."""
+    right = row["deterministic"] and not row["failed"] and row["identical"] == row["ends"]
+    right = right and row["whole"] == row["gone"] == row["points"]
+    return right != (row["case"] == BROKEN and row["mode"] == "syscall")
 
 
 def table(results: dict[str, Any]) -> str:
-    """The figures as Markdown."""
-    lines = [
-        "| method | workers | moments | killed before the end | in training | checkpoint whole | byte-identical |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in results["sweeps"]:
-        values = (row[name] for name in ("method", "workers", "points", "killed", "training", "whole", "identical"))
-        lines.append(f"| {' | '.join(map(str, values))} |")
-    total, same = (sum(row[name] for row in results["sweeps"]) for name in ("points", "identical"))
-    return "\n".join([*lines, "", f"{same} of {total} byte-identical."])
+    """The figures as Markdown: a line for each case, workers and source together."""
+    lines = ["| case | mode | starts | killed | gave up | checkpoint whole | ends | byte-identical |"]
+    lines.append("|---|---|---|---|---|---|---|---|")
+    names = list(dict.fromkeys((row["case"], row["mode"]) for row in results["rows"]))
+    for case, mode in names:
+        its = [row for row in results["rows"] if (row["case"], row["mode"]) == (case, mode)]
+        sums = {count: sum(row[count] for row in its) for count in COUNTS}
+        values = (sums[name] for name in ("points", "died", "refused", "whole", "ends", "identical"))
+        lines.append(f"| {case} | {mode} | {' | '.join(map(str, values))} |")
+    return "\n".join([*lines, "", summary(results)])
+
+
+def promises(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """What the rows say of promises, for docs/reliability.md."""
+
+    def told(sentence: str, modes: tuple[str, ...], names: tuple[str, ...]) -> str | None:
+        its = [row for row in rows if row["mode"] in modes and row["case"] in names]
+        sums = {count: sum(row[count] for row in its) for count in COUNTS}
+        cases = len({row["case"] for row in its})
+        return sentence.format(cases=cases, **sums) if its else None
+
+    same, methods = "{identical} of {ends} ends byte-identical", ("time", "chain", "syscall", "error")
+    found = {
+        "R1": told(f"{{died}} kills at random moments of {{cases}} methods: {same}", ("time",), METHODS),
+        "R2": told(f"{{died}} kills in chains, of {{cases}} methods: {same}", ("chain", "syscall"), METHODS),
+        "R6": told("{whole} of {points} times the newest checkpoint was whole or none was there yet", methods, METHODS),
+        "R9": told(f"{{points}} refused calls, {{refused}} of them ended the run: {same}", ("error",), METHODS),
+        "R11": told("{gone} of {points} times nothing was left after 2 s", methods, METHODS + COMMANDS),
+        "R25": told(
+            f"{{points}} starts that were killed or refused a call, of {{cases}} commands: {same}", methods, COMMANDS
+        ),
+    }
+    return {number: said for number, said in found.items() if said}
+
+
+def summary(results: dict[str, Any]) -> str:
+    """One sentence."""
+    honest = [row for row in results["rows"] if row["case"] != BROKEN]
+    points, ends, same, whole = (sum(row[c] for row in honest) for c in ("points", "ends", "identical", "whole"))
+    found = [row for row in results["rows"] if row["case"] == BROKEN and row["mode"] == "syscall"]
+    control = f"; a saver that writes in place is found out: {'yes' if all(map(passed, found)) else 'no'}"
+    told = f"{points} starts that were to be killed or refused: {whole} left a whole checkpoint or none yet, "
+    told += f"{same} of {ends} ends byte-identical"
+    return told + (control if found else "") + "."
 
 
 def options() -> argparse.Namespace:
     """What the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 2])
-    parser.add_argument("--kills", type=int, default=10, help="for each method and number of workers")
-    parser.add_argument("--steps", type=int, default=40)
+    every = (*METHODS, *COMMANDS, BROKEN)
+    parser.add_argument("--cases", nargs="+", choices=every, default=list(every))
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
+    parser.add_argument("--points", type=int, default=20, help="interruptions in each row")
+    parser.add_argument("--minutes", type=float, default=1e9, help="begin no further interruption after these")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--check", type=Path, metavar="RUN", help="only check this run's newest checkpoint")
+    parser.add_argument("--json", type=Path, default=RESULTS, help="the result file, which is also read")
+    parser.add_argument("--table", action="store_true", help="only print what is in the result file")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Sweep, print a table, write JSON if asked; exit 1 when anything differed."""
-    asked = options()
-    if asked.check:
-        sys.exit(check(asked.check))
-    rows = []
-    with tempfile.TemporaryDirectory(prefix="killsweep_pictures_") as scratch:
-        pictures = photographs.crops(Path(scratch, "pictures"), count=PICTURES, side=SIDE)
-        for method in asked.methods:
-            for workers in asked.workers:
-                seed = asked.seed + workers
-                row = sweep(pictures, method, workers=workers, steps=asked.steps, kills=asked.kills, seed=seed)
-                print("\n".join(row.pop("told")), file=sys.stderr, flush=True)
-                rows.append(row)
-    results = {"settings": {"steps": asked.steps, "seed": asked.seed}, "sweeps": rows}
-    machine.keep(asked.json, results)
+    """Sweep, keep each row, print a table; exit 1 when anything differed."""
+    asked, until = options(), time.monotonic()
+    until += 60 * asked.minutes
+    results = json.loads(asked.json.read_text()) if asked.json.exists() else {}
+    results = {"rows": results.get("rows", [])}
+    if not asked.table and not shutil.which("strace") and {"syscall", "error"} & {*asked.modes}:
+        sys.exit("the modes syscall and error need strace: apt install strace")
+    bench = Bench()
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="killsweep_")))
+        for case, mode in () if asked.table else cases(asked, scratch, stack):
+            key = {"case": case.name, "workers": case.workers, "source": case.source, "mode": mode}
+            if any(all(row[name] == value for name, value in key.items()) for row in results["rows"]):
+                continue
+            if time.monotonic() >= until:
+                break
+            results["rows"].append(row := bench.swept(case, mode, asked.points, asked.seed, until))
+            print(json.dumps(row), file=sys.stderr, flush=True)
+            machine.keep(asked.json, {"promises": promises(results["rows"]), **results})
     print(table(results))
-    sys.exit(0 if all(map(passed, rows)) else 1)
+    sys.exit(0 if all(map(passed, results["rows"])) else 1)
 
 
 if __name__ == "__main__":

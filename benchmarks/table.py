@@ -38,7 +38,9 @@ import ranks
 import search
 import second_epoch
 import serve
+import soak
 import start_up
+import stops
 import supcon
 import time_to_quality
 import vdvs
@@ -86,6 +88,8 @@ TABLES = {
     "second_epoch": second_epoch.table,
     "search": search.table,
     "serve": serve.table,
+    "soak": soak.table,
+    "stops": stops.table,
     "start_up": start_up.table,
     "vdvs": vdvs.table,
     "view_search": view_search.table,

@@ -1,6 +1,7 @@
-"""The pages of the methods, and the README's table of them, written from the methods' own files.
+"""The pages of the methods, and the README's table of them, written from the methods' own files; and the page of what
+is promised (docs/reliability.md), from promises.toml and what was measured.
 
-python docs/pages.py              write docs/methods/*.md and the table anew
+python docs/pages.py              write docs/methods/*.md, the table and docs/reliability.md anew
 python docs/pages.py --check      exit 1 when one of them is not what the files and the measurements say
 python docs/pages.py --pictures   also draw docs/methods/*.png: what each method sees of the demo's pictures
 """
@@ -12,6 +13,7 @@ import json
 import re
 import sys
 import tempfile
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,23 @@ HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
 CARDS = HERE.parent / "benchmarks" / "results" / "cards.json"
 TABLE = re.compile(r"(<!-- methods -->\n).*?(<!-- end of methods -->)", re.DOTALL)
+RESULTS = CARDS.parent
+PROMISED = """<!-- Written by docs/pages.py from docs/promises.toml and benchmarks/results/. -->
+
+# What is promised, and how it is held to
+
+Every promise has a test in the suite, which `scripts/test` runs. `scripts/torture` tries the same at length, writes
+what it finds into `benchmarks/results/`, and stops at the first promise that is broken; a second call goes on from
+there.
+
+```sh
+scripts/torture --list                      # the parts
+scripts/torture stops ranks --minutes 20    # some of them, and for how long
+```
+
+The figures below are what it found; "not measured" means that the tests hold the promise and nothing was tried at
+length yet. What none of it can show is a power cut, which loses what the system had not written yet: files and folders
+are synced before they are renamed, and more is not known."""
 SMALL, LARGE = 64, 224  # sizes whose recipes are shown
 MANY = 50_000  # pictures, without labels, for which automatic settings are shown
 PICTURES, SIDE = 4, 64  # in a drawn sheet
@@ -185,9 +204,25 @@ def draw(name: str) -> None:
         Image.open(run.folder / "views.png").quantize(256).save(HERE / "methods" / f"{name}.png", optimize=True)
 
 
+def reliability() -> str:
+    """The page of what is promised."""
+    measured: dict[str, list[str]] = {}
+    for file in sorted(RESULTS.glob("*.json")):
+        for number, said in json.loads(file.read_text("utf-8")).get("promises", {}).items():
+            measured.setdefault(number, []).append(said)
+    rows: dict[str, list[str]] = {}
+    for one in tomllib.loads((HERE / "promises.toml").read_text("utf-8"))["promise"]:
+        links = ", ".join(f"[{Path(test).stem}](../tests/{test})" for test in one["tests"])
+        told = "; ".join(measured.get(one["number"], [one.get("told", "not measured")]))
+        rows.setdefault(one["part"], []).append(f"| {one['number']} | {one['sentence']} | {links} | {told} |")
+    head = ["| | promise | held by | at length |", "|---|---|---|---|"]
+    return "\n\n".join([PROMISED, *("\n".join([f"## {part}\n", *head, *its]) for part, its in rows.items())]) + "\n"
+
+
 def written() -> dict[Path, str]:
     """Every page and what it should hold."""
     pages = {HERE / "methods" / f"{name}.md": page(name) for name in names()}
+    pages[HERE / "reliability.md"] = reliability()
     pages |= {HERE / "methods" / f"{name}.svg": curve(*shown) for name, shown in CURVES.items()}
     return pages | {README: TABLE.sub(lambda found: f"{found[1]}{table()}{found[2]}", README.read_text("utf-8"))}
 

@@ -63,21 +63,34 @@ def test_crops_are_the_same_every_time(started: Callable[..., dict[str, Any]], t
     assert all((first / file).read_bytes() == (second / file).read_bytes() for file in files)
 
 
-def test_a_run_that_has_not_begun_is_whole(started: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    check = started("killsweep.py")["check"]
-    assert check(tmp_path / "run") == 0
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "recipe.yaml").write_text("no recipe")
-    assert check(tmp_path / "run") == 2
-
-
 def test_one_difference_fails_the_sweep(started: Callable[..., dict[str, Any]]) -> None:
     names = started("killsweep.py")
-    row = {"method": "moco", "workers": 0, "points": 3, "killed": 3, "training": 1, "identical": 3, "whole": 3}
-    row |= {"orphans": 0, "deterministic": True}
+    counts = {"points": 3, "died": 3, "refused": 0, "whole": 3, "gone": 3, "ends": 1, "identical": 1}
+    row = {"case": "moco", "mode": "syscall", "workers": 0, "source": "folder", "deterministic": True, "failed": []}
+    row |= counts
     assert names["passed"](row)
-    assert not names["passed"](row | {"identical": 2})
-    assert names["table"]({"sweeps": [row, row | {"identical": 2}]}).endswith("5 of 6 byte-identical.")
+    assert not names["passed"](row | {"identical": 0})
+    assert not names["passed"](row | {"whole": 2})
+    found_out = row | {"case": "overwriting", "whole": 0}
+    assert names["passed"](found_out)
+    assert not names["passed"](found_out | {"whole": 3})
+    text = names["table"]({"rows": [row, row | {"workers": 2, "identical": 0}, found_out]})
+    assert "| moco | syscall | 6 | 6 | 0 | 6 | 2 | 1 |" in text
+    assert text.endswith("1 of 2 ends byte-identical; a saver that writes in place is found out: yes.")
+    assert names["promises"]([row])["R2"] == "3 kills in chains, of 1 methods: 1 of 1 ends byte-identical"
+
+
+def test_every_part_of_the_torture_is_there(
+    started: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    started("torture.py", "--list")
+    assert "soak" in capsys.readouterr().out
+    for part in started("torture.py")["PARTS"].values():
+        script = next(word for word in part.words.split() if word.endswith(".py"))
+        assert (HOME.parent / script).is_file()
+        if script == "benchmarks/stops.py":
+            names = {check.__name__ for check in started("stops.py")["CHECKS"]}
+            assert {*part.words.split("--only ")[1].split()} <= names
 
 
 def test_weights_of_another_name_make_the_same_network(started: Callable[..., dict[str, Any]], tmp_path: Path) -> None:

@@ -24,21 +24,38 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def ranks(home: Path, data: list[Path], kill: str | None = None) -> tuple[list[int | None], list[str], float]:
-    """Exit codes, what was said, and the seconds between the end of rank 1 and that of rank 0."""
+def ranks(
+    home: Path, data: list[Path], lost_at: str | None = None, patience: float | None = None, lost: int = 1
+) -> tuple[list[int | None], list[str], float]:
+    """Exit codes, what was said, and the seconds between the end of the lost rank (or its last sign) and the other's.
+
+    Rank `lost` dies at a step, or with `patience` stands still there.
+    """
     port, said = free_port(), [home / f"said-{rank}" for rank in (0, 1)]
     given = [["train", str(one), *TINY, "--out", str(home / "run")] for one in data]
     processes = [
-        FORKED.Process(target=rank_processes.run, args=(rank, port, given[rank], said[rank], kill if rank else None))
+        FORKED.Process(
+            target=rank_processes.run,
+            args=(rank, port, given[rank], said[rank], lost_at if rank == lost else None, patience),
+        )
         for rank in (0, 1)
     ]
     for process in processes:
         process.start()
-    processes[1].join(120)
+    one, other = processes[lost], processes[1 - lost]
+    while one.is_alive() and not (patience and "T" in state(one.pid)):
+        time.sleep(0.02)
     ended = time.monotonic()
-    processes[0].join(120)
+    other.join(120)
     took = time.monotonic() - ended
+    one.kill() if patience else None
+    one.join(120)
     return [process.exitcode for process in processes], [file.read_text() for file in said], took
+
+
+def state(process: int | None) -> str:
+    """What Linux says of a process: R, S, T (stopped) ..."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 @pytest.fixture
@@ -51,7 +68,7 @@ def uneven(photos: Path, tmp_path: Path) -> Path:
 
 
 def test_a_rank_that_dies_is_named_and_the_run_goes_on(uneven: Path, tmp_path: Path) -> None:
-    codes, said, took = ranks(tmp_path, [uneven, uneven], kill="5")
+    codes, said, took = ranks(tmp_path, [uneven, uneven], lost_at="5")
     assert codes == [2, -9]
     assert took < 10
     assert "rank 1 of 2 ended" in said[0]
@@ -60,6 +77,16 @@ def test_a_rank_that_dies_is_named_and_the_run_goes_on(uneven: Path, tmp_path: P
     codes, said, _ = ranks(tmp_path, [uneven, uneven])
     assert codes == [0, 0], said
     assert checkpoints.steps(tmp_path / "run" / "checkpoints")[-1] == 12
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_rank_that_stands_still_is_named(lost: int, uneven: Path, tmp_path: Path) -> None:
+    """Rank 0 keeps the store by which ranks tell that they live, so then nobody answers there."""
+    codes, said, took = ranks(tmp_path, [uneven, uneven], lost_at="5", patience=3, lost=lost)
+    assert (codes[1 - lost], codes[lost]) == (2, -9)
+    assert took < 3 + 10
+    assert f"rank {lost} of 2 ended or stands still" in said[1 - lost]
+    assert checkpoints.latest(tmp_path / "run" / "checkpoints") == tmp_path / "run" / "checkpoints" / "step-00000004"
 
 
 def test_ranks_that_see_other_pictures_are_refused(uneven: Path, photos: Path, tmp_path: Path) -> None:

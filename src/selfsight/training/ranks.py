@@ -91,10 +91,17 @@ class Pulse:
     def stop(self) -> None:
         """No more signs."""
         self._ended.set()
-        self._thread.join()
+        self._thread.join(BEAT)  # a store that stands still may hold it: it is a daemon
 
     def silent(self) -> list[int]:
-        """The ranks that give no sign any more; rank 0 where the store is gone, which it keeps."""
+        """The ranks that give no sign any more; rank 0 where the store, which it keeps, is gone or stands still."""
+        found: list[list[int]] = []
+        asking = threading.Thread(target=lambda: found.append(self._silent()), daemon=True)
+        asking.start()
+        asking.join(SILENCE + STORE.total_seconds())
+        return found[0] if found else [0]
+
+    def _silent(self) -> list[int]:
         others = [rank for rank in range(distributed.world()) if rank != distributed.rank()]
         try:
             before = self._beats(others)

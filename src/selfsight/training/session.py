@@ -37,7 +37,7 @@ from selfsight.views.sheet import sheet
 __all__ = ["folder_for", "manifest_for", "plan_rows", "room_in", "seconds", "train"]
 
 SHOWN = 8  # pictures in views.png
-SAVE_EVERY = 60.0  # seconds; a kill loses no more
+SAVE_EVERY = 120.0  # seconds; a kill loses no more, and saving a ResNet-50 takes 1 % of it
 WORKERS = 2  # threads that prepare pictures; measured: enough to keep two cores of training fed
 Told = Callable[[Recipe, Mapping[str, str]], None]
 
