@@ -50,6 +50,6 @@ def test_a_flat_line_has_a_frame() -> None:
     assert chart([(0, 2.0), (10, 2.0)], title="flat", x="step", reference=(2.0, "before"))
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 1e308), (-1e308, 1e308), (1e308, 1e308), (-(10**305), 1)])
+@pytest.mark.parametrize(("low", "high"), [(0, 1e308), (-1e308, 1e308), (1e308, 1e308), (-(10**305), 1), (9, 3)])
 def test_ticks_of_what_a_strangers_file_may_hold(low: float, high: float) -> None:
     assert 2 <= len(ticks(low, high)) <= 12

@@ -64,7 +64,7 @@ def several(
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """About `count` round numbers from at or below `low` to at or above `high`."""
-    low, high = (min(max(end, -1e300), 1e300) for end in (low, high))  # their difference is a number
+    low, high = sorted(min(max(end, -1e300), 1e300) for end in (low, high))  # their difference is a number
     size = max(abs(low), abs(high))
     if not high - low > max(1e-12 * size, 1e-200):  # flat, to the eye
         half = 0.5 * size if size > 1e-200 else 0.5
