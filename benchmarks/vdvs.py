@@ -197,10 +197,11 @@ def verdict(rows: list[dict[str, Any]]) -> str:
     low, high = (100 * end for end in best["change"])
     said = "helped" if low > 0 else "did harm" if high < 0 else "is not shown to help"
     risen, ended = (100 * (one["accuracy"] - start["accuracy"]) for one in (best, last))
+    length = f"{best['epochs']} epoch{'s' * (best['epochs'] > 1)}"
     return (
-        f"Training {said}: with the best of these lengths, {best['epochs']} epoch{'s' * (best['epochs'] > 1)}, R@1 moved "
-        f"by {risen:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}), and with {last['epochs']} by {ended:+.1f}. The article, on pills: "
-        "+15.7 after 14 epochs, +8.4 after 52."
+        f"Training {said}: with the best of these lengths, {length}, R@1 moved by {risen:+.1f} points (95 % interval "
+        f"{low:+.1f} to {high:+.1f}), and with {last['epochs']} by {ended:+.1f}. The article, on pills: +15.7 after 14 "
+        "epochs, +8.4 after 52."
     )
 
 
