@@ -13,24 +13,25 @@ from mortal import FORKED, live
 from selfsight import checkpoints
 
 STEPS = 40
-TINY = ["--encoder", "test_resnet", "--size", "32", "--batch", "8", "--precision", "fp32", "--threads", "1", "--quiet"]
-TINY += ["--method", "moco", "--for", f"{STEPS}steps", "--device", "cpu", "--use-all", "--save-every", "0.001s"]
+TINY = ["--size", "32", "--batch", "8", "--precision", "fp32", "--threads", "1", "--quiet"]
+TINY += ["--for", f"{STEPS}steps", "--device", "cpu", "--use-all", "--save-every", "0.001s"]
 SIGNALS = ((signal.SIGTERM, False), (signal.SIGUSR1, False), (signal.SIGINT, False), (signal.SIGINT, True))  # twice?
 
 
 class Training:
     """`selfsight train` into a folder, in a session of its own."""
 
-    def __init__(self, photos: Path, out: Path) -> None:
+    def __init__(self, photos: Path, out: Path, method: str = "moco", encoder: str = "test_resnet") -> None:
         self.out, self.said = out, out.with_suffix(".said")
-        words = ["train", str(photos), *TINY, "--out", str(out)]
+        words = ["train", str(photos), *TINY, "--method", method, "--encoder", encoder, "--out", str(out)]
         self.count = FORKED.Value("i", 0)
         self.process = FORKED.Process(target=live, args=(words, out, 0, 0, self.count, self.said))
         self.process.start()
 
-    def beyond(self, step: int) -> None:
-        """Wait until it has saved later than `step`."""
-        while self.process.is_alive() and max(checkpoints.steps(self.out / "checkpoints"), default=-1) <= step:
+    def beyond(self, step: int, stage: str = "") -> None:
+        """Wait until it, or a stage before it, has saved later than `step`."""
+        saved = self.out / stage / "checkpoints"
+        while self.process.is_alive() and max(checkpoints.steps(saved), default=-1) <= step:
             time.sleep(0.005)
         assert self.process.is_alive(), self.said.read_text()
 
@@ -64,6 +65,15 @@ def test_each_ends_after_a_save_and_together_they_change_nothing(straight: Path,
     assert Training(photos, run).ended() == 0
     for name in ("metrics.jsonl", "encoder/model.safetensors", f"checkpoints/step-{STEPS:08d}/optimizer.safetensors"):
         assert (run / name).read_bytes() == (straight / name).read_bytes(), name
+
+
+def test_stopped_in_a_stage_it_is_the_run_that_goes_on(photos: Path, tmp_path: Path) -> None:
+    training = Training(photos, tmp_path / "run", "beit", "test_vit")
+    training.beyond(0, "stages/vq")
+    os.kill(training.process.pid or 0, signal.SIGINT)
+    assert training.ended() == 128 + signal.SIGINT, training.said.read_text()
+    said = training.said.read_text()
+    assert f"stopped while vq was trained; go on with: selfsight train --resume {training.out}\n" in said
 
 
 def test_a_second_process_is_refused_and_the_first_goes_on(straight: Path, photos: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from selfsight.data.manifest import Manifest, scan
 from selfsight.data.order import Purpose, keyed
 from selfsight.data.pictures import Pictures, write_bad_files
 from selfsight.data.ranges import format_of
-from selfsight.errors import DataError, DiskError, RecipeError, RunError, must_have
+from selfsight.errors import DataError, DiskError, Interrupted, RecipeError, RunError, must_have
 from selfsight.methods.base import Method
 from selfsight.recipe import Columns, Recipe, Whole
 from selfsight.training import ranks, view_search
@@ -192,7 +192,11 @@ def stages(
         inside = folder / "stages" / recipe.before.method
         inside.mkdir(parents=True, exist_ok=True)
         shared = replace(recipe.before, columns=recipe.columns)
-        first = stages(shared, manifest, inside, workers=workers, save_every=save_every, quiet=quiet, events=events)
+        try:
+            first = stages(shared, manifest, inside, workers=workers, save_every=save_every, quiet=quiet, events=events)
+        except Interrupted as error:
+            said = f"stopped while {shared.method} was trained; go on with: selfsight train --resume {folder}"
+            raise Interrupted(said, error.signal) from error
     method = method_of(recipe, first)
     optimizer = optimizer_of(recipe, method)
     title = f"{recipe.method}: " if recipe.before or folder.parent.name == "stages" else ""
