@@ -112,6 +112,32 @@ def test_one_gradient(trainer: Trainer) -> None:
     assert skipped(trainer.folder)[0]["tensor"].startswith(f"the gradient of '{name}' (1 of ")
 
 
+def test_running_statistics(trainer: Trainer) -> None:
+    """The loss does not see them while training: without a look they would spoil the encoder in silence."""
+    norm = trainer.method.encoder.backbone.bn1
+    now: list[int] = []
+
+    def spoil(*_: object) -> None:
+        if now[-1] == BAD:
+            norm.running_var.data[0] = NAN
+
+    norm.register_forward_hook(spoil)
+    changed = spoiled_batch(trainer, lambda batch: batch)
+    honest = trainer.step
+
+    def step(number: int, batch: Batch) -> None:
+        now.append(number)
+        honest(number, batch)
+        now.append(-1)
+
+    trainer.step = step  # type: ignore[method-assign]
+    now.append(-1)
+    trainer.fit()
+    assert [step for step, moved in changed.items() if not moved] == [BAD]
+    assert skipped(trainer.folder)[0]["tensor"] == "the running statistic 'encoder.backbone.bn1.running_var'"
+    assert state.not_finite(trainer.method.state_dict()) is None
+
+
 def test_white_pictures_do_no_harm(trainer: Trainer) -> None:
     """Every variance is 0: what comes of it is finite, or the step is skipped."""
     spoiled_batch(trainer, lambda batch: {**batch, "views": torch.full_like(batch["views"], 255)})

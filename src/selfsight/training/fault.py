@@ -13,12 +13,14 @@ from selfsight.methods.base import Batch, Projections, Terms
 __all__ = ["blamed"]
 
 
-def blamed(method: nn.Module, batch: Batch, projections: Projections, terms: Terms) -> str:
+def blamed(method: nn.Module, batch: Batch, projections: Projections, terms: Terms, statistic: str | None) -> str:
     """One phrase, the same on every rank: of several ranks' tensors the one that comes first on the way is named.
 
-    A sample is named where it alone is at fault: past a batch norm every row of the batch is.
+    A sample is named where it alone is at fault: past a batch norm every row of the batch is, and so is the running
+    `statistic`, which is to blame where nothing else is.
     """
-    place, said = next(_on_the_way(method, batch, projections, terms), (9, "the gradient's norm"))
+    last = f"the running statistic {statistic!r}" if statistic else "the gradient's norm"
+    place, said = next(_on_the_way(method, batch, projections, terms), (9, last))
     if distributed.world() > 1 and place < 9:
         said += f" on rank {distributed.rank()}"
     return str(min(distributed.everyones((place, said)))[1])

@@ -158,8 +158,9 @@ class Trainer:
         terms, projections = self.gradient(step, batch)
         norm = torch.nn.utils.get_total_norm([p.grad for p in method.parameters() if p.grad is not None])
         if not self.finite(terms["loss"], norm):
+            statistic = state.not_finite(dict(method.named_buffers()))
             torch._foreach_copy_(self.running, before) if before else None
-            self.complain(step, batch, blamed(method, batch, projections, terms))
+            self.complain(step, batch, blamed(method, batch, projections, terms, statistic))
             return
         self.failures = 0
         if recipe.clip is not None:
@@ -189,8 +190,9 @@ class Trainer:
         )
 
     def finite(self, loss: Tensor, norm: Tensor) -> bool:
-        """Whether loss and gradient are finite on every rank."""
-        bad = ~(torch.isfinite(loss) & torch.isfinite(norm))
+        """Whether loss, gradient and running statistics are finite on every rank."""
+        running = torch.nn.utils.get_total_norm([one for one in self.running if one.is_floating_point()])
+        bad = ~(torch.isfinite(loss) & torch.isfinite(norm) & torch.isfinite(running))
         return not bool(distributed.largest(bad.float().reshape(1)))
 
     def complain(self, step: int, batch: Batch, tensor: str) -> None:
