@@ -33,7 +33,8 @@ class Pictures:
     """The decoded pictures of a manifest in one pixel format. Safe to read from several threads.
 
     `noted` is the bad_files.csv that is brought up to date before the pictures are refused; with `kept`, what was
-    decoded is kept in a file, for later epochs and other runs; None takes such a file where there is one.
+    decoded is kept in a file, for later epochs and other runs; None takes from such a file, where there is one, those
+    pictures whose own files are still there.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Pictures:
         self.train = trained if len(trained) else manifest.every_row()  # a set to evaluate may be all test
         self.say: Callable[[str], None] = lambda sentence: None  # where a sentence for the user goes
         self._bad: dict[int, BadFile] = {}
+        self._training = bool(kept)
         self._opened: set[int] = set()  # rows that were decoded once, and so can be in this process
         self._lock = Lock()
         self._far = any(map(remote.is_address, manifest.paths))
@@ -101,7 +103,7 @@ class Pictures:
     def _try(self, row: int) -> np.ndarray | None:
         if row in self._bad:
             return None
-        if self.canvases and (kept := self.canvases.get(row)) is not None:
+        if self.canvases and self._there(row) and (kept := self.canvases.get(row)) is not None:
             return kept
         path, kind = self.manifest.paths[row], KINDS[self.manifest.kind]
         try:
@@ -119,6 +121,10 @@ class Pictures:
         except DataError as error:  # from conform
             self._record(row, BadFile(path, "other_format", str(error), first_bytes(path)))
         return None
+
+    def _there(self, row: int) -> bool:
+        """Whether what is kept may stand for the file: to training always, to others while the file is there."""
+        return self._training or self._far or Path(self.manifest.paths[row]).exists()
 
     def _keep(self, row: int, picture: np.ndarray) -> None:
         try:

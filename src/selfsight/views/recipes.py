@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from itertools import cycle, islice
 
 import numpy as np
@@ -18,6 +19,7 @@ from selfsight.views import draw as drawing
 from selfsight.views.draw import Draw, Step
 from selfsight.views.render import render
 
+NEAR = 0.85  # likeness of a name to a recipe's, above which that one is meant and not a change of another
 SMALL = 96  # largest view, in pixels, for which the rows of 32-pixel data sets are used
 
 
@@ -165,7 +167,7 @@ def rows(name: str, size: int) -> tuple[Recipe, ...]:
     first, changes = changed(name)
     if first not in RECIPES:
         for base in sorted(RECIPES, key=len, reverse=True):
-            if first.startswith(f"{base}-"):
+            if first.startswith(f"{base}-") and not get_close_matches(first, RECIPES, cutoff=NEAR):
                 raise RecipeError(unknown(f"change of {base!r}", first.removeprefix(f"{base}-"), CHANGES))
         raise RecipeError(unknown("view recipe", name, RECIPES))
     found = RECIPES[first][size > SMALL]
