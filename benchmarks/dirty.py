@@ -235,6 +235,11 @@ def table(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def promises(found: dict[str, Any]) -> dict[str, str]:
+    """What was found says of promises, for docs/reliability.md."""
+    return {"R16": "; ".join(f"{name}: {one['right']} of {one['files']}" for name, one in found.items())}
+
+
 def main() -> None:
     """Measure, keep and print."""
     asked = machine.answered(machine.asks(__doc__, RESULTS))
@@ -245,7 +250,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="dirty_") as home:
         os.environ["SELFSIGHT_CACHE"] = f"{home}/cache"
         found = measured(Path(home))
-    machine.keep(asked.json, {"dirty": found})
+    machine.keep(asked.json, {"promises": promises(found), "dirty": found})
     print(table(found))
 
 
