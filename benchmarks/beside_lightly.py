@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
+from itertools import product
 from statistics import mean
 from typing import Any
 
@@ -201,17 +201,12 @@ def main() -> None:
     """Make the rows that are missing, keep each pair at once, and print the table."""
     asked = options()
     results = quality.begun(asked)
-    if not asked.table:
-        for seed in range(asked.seeds):
-            for task, name in ((task, name) for task in asked.tasks for name in asked.methods):
-                key = {"task": task, "method": name, "seed": seed, "encoder": asked.encoder, "images": asked.images}
-                if any(key.items() <= one.items() for one in results["rows"]):
-                    continue
-                made = [{**key, **one} for one in rows(asked, task, name, seed)]
-                results = {"rows": [*results["rows"], *made]}
-                machine.keep(asked.json, results)
-                told = {one["side"]: one["accuracy"]["kNN"] for one in made}
-                print(f"{task}, {name}, seed {seed}: {told}", file=sys.stderr, flush=True)
+    shared = {"encoder": asked.encoder, "images": asked.images}
+    keys = (
+        {"task": task, "method": name, "seed": seed, **shared}
+        for seed, task, name in product(range(asked.seeds), asked.tasks, asked.methods)
+    )
+    quality.filled(asked, results, keys, lambda key: rows(asked, key["task"], key["method"], key["seed"]))
     print(table(results))
 
 

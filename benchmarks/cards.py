@@ -45,11 +45,11 @@ def peak(command: Sequence[str]) -> int:
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def row(data: Path, name: str, method: str, length: str, seed: int, size: int | None) -> dict[str, Any]:
+def row(data: Path, task: str, method: str, length: str, seed: int, size: int | None) -> dict[str, Any]:
     """Train and evaluate once."""
-    table, folder = data / quality.TASKS[name].folder / "labels.csv", f"card-{name}-{method}-{length}-{seed}"
+    table, folder = data / quality.TASKS[task].folder / "labels.csv", f"card-{task}-{method}-{length}-{seed}"
     more = ["--size", str(size)] if size else []
-    return made(table, data / "runs" / folder, name, method, length, seed, more)
+    return made(table, data / "runs" / folder, task, method, length, seed, more)
 
 
 def made(
@@ -172,13 +172,11 @@ def main() -> None:
         from selfsight import methods
 
         chosen = asked.methods or [name for name in methods.names() if methods.get(name).kind == "pictures"]
-        made = {(one["task"], one["method"], one["length"], one["seed"]) for one in results["rows"]}
-        for seed, length, task, method in product(asked.seeds, asked.lengths, asked.tasks, chosen):
-            key = (task, method, length, seed)
-            if key not in made:
-                print(*key, file=sys.stderr, flush=True)
-                results = {"rows": [*results["rows"], row(asked.data, *key, asked.size)]}
-                machine.keep(asked.json, results)
+        keys = (
+            {"task": task, "method": method, "length": length, "seed": seed}
+            for seed, length, task, method in product(asked.seeds, asked.lengths, asked.tasks, chosen)
+        )
+        quality.filled(asked, results, keys, lambda key: [row(asked.data, **key, size=asked.size)])
     print(table(results))
 
 

@@ -15,7 +15,7 @@ that of quality.py.
 from __future__ import annotations
 
 import argparse
-import sys
+from itertools import product
 from typing import Any
 
 import beside_lightly
@@ -42,7 +42,7 @@ def row(asked: argparse.Namespace, key: dict[str, Any]) -> dict[str, Any]:
         out=asked.data / "runs" / f"dcl-{task}-{criterion}-{batch}-{asked.length}-{asked.encoder}-{seed}",
     )  # fmt: skip
     kept = {name: getattr(run.recipe, name) for name in ("size", "steps", "lr", "precision", "threads")}
-    return {**key, **kept, **beside_lightly.scored(run, run.encoder())}
+    return {**kept, **beside_lightly.scored(run, run.encoder())}
 
 
 def table(results: dict[str, Any]) -> str:
@@ -76,16 +76,12 @@ def main() -> None:
     """Make the rows that are missing, keep each at once, and print the table."""
     asked = options()
     results = quality.begun(asked)
-    if not asked.table:
-        shared = {"encoder": asked.encoder, "length": asked.length}
-        for seed, task in ((seed, task) for seed in range(asked.seeds) for task in asked.tasks):
-            for batch, criterion in ((batch, criterion) for batch in asked.batches for criterion in CRITERIA):
-                key = {"task": task, "batch": batch, "criterion": criterion, "seed": seed, **shared}
-                if any(key.items() <= one.items() for one in results["rows"]):
-                    continue
-                results = {"rows": [*results["rows"], row(asked, key)]}
-                machine.keep(asked.json, results)
-                print(f"{key}: {results['rows'][-1]['accuracy']['kNN']}", file=sys.stderr, flush=True)
+    shared = {"encoder": asked.encoder, "length": asked.length}
+    keys = (
+        {"task": task, "batch": batch, "criterion": criterion, "seed": seed, **shared}
+        for seed, task, batch, criterion in product(range(asked.seeds), asked.tasks, asked.batches, CRITERIA)
+    )
+    quality.filled(asked, results, keys, lambda key: [row(asked, key)])
     print(table(results))
 
 

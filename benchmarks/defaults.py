@@ -20,7 +20,6 @@ the result file are not made again. All of it is days on two cores; the flags re
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
@@ -75,20 +74,19 @@ def asks(method: str, variant: str) -> list[str] | None:
     return [word.format(views) for word in VARIANTS[variant]]
 
 
-def wanted(asked: argparse.Namespace) -> Iterator[tuple[dict[str, Any], list[str]]]:
-    """The rows to make, seed by seed, and what each asks for."""
+def wanted(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The rows to make, seed by seed."""
     from selfsight import methods
 
     chosen = asked.methods or [name for name in methods.names() if methods.get(name).kind == "pictures"]
     named = ("seed", "length", "pictures", "task", "variant", "method")
     for values in product(asked.seeds, asked.lengths, asked.pictures, asked.tasks, asked.variants, chosen):
         key = dict(zip(named, values, strict=True))
-        more = asks(key["method"], key["variant"])
-        if more is not None:
-            yield key, more
+        if asks(key["method"], key["variant"]) is not None:
+            yield key
 
 
-def row(data: Path, key: dict[str, Any], more: Sequence[str]) -> dict[str, Any]:
+def row(data: Path, key: dict[str, Any]) -> dict[str, Any]:
     """Train and evaluate once."""
     folder = data / "runs" / "default-{task}-{pictures}-{method}-{variant}-{length}-{seed}".format(**key)
     source, task = data / quality.TASKS[key["task"]].folder, quality.TASKS[key["task"]]
@@ -97,7 +95,7 @@ def row(data: Path, key: dict[str, Any], more: Sequence[str]) -> dict[str, Any]:
         split = vdvs.Task(task.split, task.label, None, task.told)
         table = vdvs.listing(source, split, key["pictures"], folder.with_suffix(".csv"))
     named = (key["task"], key["method"], key["length"], key["seed"])
-    return cards.made(table, folder, *named, more) | key
+    return cards.made(table, folder, *named, asks(key["method"], key["variant"]) or [])
 
 
 def table(results: dict[str, Any]) -> str:
@@ -181,12 +179,7 @@ def main() -> None:
     """Make the rows that are missing, keep each at once, and print all."""
     asked = options()
     results = quality.begun(asked)
-    if not asked.table:
-        for key, more in wanted(asked):
-            if not any(key.items() <= one.items() for one in results["rows"]):
-                print(key, file=sys.stderr, flush=True)
-                results = {"rows": [*results["rows"], row(asked.data, key, more)]}
-                machine.keep(asked.json, results)
+    quality.filled(asked, results, () if asked.table else wanted(asked), lambda key: [row(asked.data, key)])
     print(table(results))
 
 

@@ -8,7 +8,7 @@ SimCLR, for each size of the views. Five sides take turns, each in a process of 
 round:
 
 * bare: forward, backward and optimizer of our method on one batch of tensors that is in memory, in plain PyTorch
-* bare_kept: the same while freed memory stays with the process, as it does in our training (embedding/heap.py): what is
+* bare_kept: the same while freed memory stays with the process, as it does in our training (heap.py): what is
   missing to it is what we do beside the step
 * ours: `selfsight train FOLDER` as users run it, monitor looks and saves included. The time is that between the first
   look and the last in the run's own timing.jsonl, so start-up and autotune are left out. A run of 100 steps looks more
@@ -95,7 +95,7 @@ def plan(bench: Bench) -> tuple[str, int]:
 
 def bare_kept(bench: Bench) -> float:
     """Images/s of the step alone, with memory as in training."""
-    from selfsight.embedding import heap
+    from selfsight import heap
 
     with heap.kept():
         return bare(bench)

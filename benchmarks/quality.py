@@ -20,6 +20,8 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -198,8 +200,24 @@ def begun(asked: argparse.Namespace) -> dict[str, Any]:
         asked.data = asked.data.absolute()
         if "fashion_mnist" in asked.tasks:
             export_fashion(asked.data)
-    found: dict[str, Any] = json.loads(asked.json.read_text()) if asked.json.exists() else {"rows": []}
-    return found
+    found = json.loads(asked.json.read_text()) if asked.json.exists() else {}
+    found.pop("machine", None)  # what is measured now may be measured on another
+    return {"rows": [], **found}
+
+
+def filled(
+    asked: argparse.Namespace,
+    results: dict[str, Any],
+    keys: Iterable[dict[str, Any]],
+    make: Callable[[dict[str, Any]], list[dict[str, Any]]],
+    part: str = "rows",
+) -> None:
+    """Make what is missing in a part of the results, each key's rows, and keep it at once; with --table nothing."""
+    for key in () if asked.table else keys:
+        if not any(key.items() <= one.items() for one in results[part]):
+            print(*key.values(), file=sys.stderr, flush=True)
+            results[part] += [key | one for one in make(key)]
+            machine.keep(asked.json, results)
 
 
 def main() -> None:

@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -208,9 +207,10 @@ def noted(task: Any, right: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def row(asked: argparse.Namespace, name: str, arm: Arm, seed: int) -> dict[str, Any]:
+def row(asked: argparse.Namespace, key: dict[str, Any]) -> dict[str, Any]:
     """Train, score, and keep what the tables show."""
-    run = trained(asked, name, arm, seed)
+    arm = Arm(**{name: key[name] for name in asdict(Arm())})
+    run = trained(asked, key["task"], arm, key["seed"])
     recipe, started = run.recipe, time.monotonic()
     encoder, classifier = (run.encoder(), None) if arm.kind != ENTROPY else cross_entropy(run)
     clock = json.loads((run.folder / "timing.jsonl").read_text().splitlines()[-1])
@@ -302,15 +302,7 @@ def main() -> None:
     """Make the rows that are missing, keep each at once, and print the tables."""
     asked = options()
     results = quality.begun(asked)
-    if not asked.table:
-        for key in wanted(asked):
-            if any(key.items() <= one.items() for one in results["rows"]):
-                continue
-            arm = Arm(**{name: key[name] for name in asdict(Arm())})
-            made = {**key, **row(asked, key["task"], arm, key["seed"])}
-            results = {"rows": [*results["rows"], made]}
-            machine.keep(asked.json, results)
-            print(f"{key['task']}, {arm}, seed {key['seed']}: {made['accuracy']}", file=sys.stderr, flush=True)
+    quality.filled(asked, results, wanted(asked), lambda key: [row(asked, key)])
     print(table(results))
 
 

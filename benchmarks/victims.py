@@ -68,7 +68,7 @@ def in_place(folder: Path, step: int, files: dict[str, bytes], facts: dict[str, 
     for name, content in files.items():
         (place / name).write_bytes(content)
     digests = {name: {"bytes": len(content), "sha256": checkpoints._sha(content)} for name, content in files.items()}
-    (place / "manifest.json").write_bytes(checkpoints._signed({"facts": {"step": step, **facts}, "files": digests}))
+    (place / "manifest.json").write_bytes(checkpoints.signed({"facts": {"step": step, **facts}, "files": digests}))
     return place
 
 

@@ -19,7 +19,6 @@ that of quality.py.
 from __future__ import annotations
 
 import argparse
-import sys
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -165,7 +164,7 @@ def effect(asked: argparse.Namespace, key: dict[str, Any]) -> dict[str, Any]:
         out=asked.data / "runs" / f"view-{'-'.join(map(str, key.values()))}",
     )  # fmt: skip
     told = {"views": run.recipe.settings["augmentation"], "tried": run.recipe.searched}
-    return {**key, **told, "steps": run.recipe.steps, **beside_lightly.scored(run, run.encoder())}
+    return {**told, "steps": run.recipe.steps, **beside_lightly.scored(run, run.encoder())}
 
 
 def table(results: dict[str, Any]) -> str:
@@ -241,20 +240,20 @@ def options() -> argparse.Namespace:
 def main() -> None:
     """Make the rows that are missing, keep each at once, and print the tables."""
     asked = options()
-    results: dict[str, Any] = {"agreement": [], **quality.begun(asked)}
-    if not asked.table:
-        for seed, task in product(range(asked.seeds) if asked.images else (), asked.tasks):
-            key = {"task": task, "images": asked.images, "seed": seed}
-            if not any(key.items() <= one.items() for one in results["agreement"]):
-                print(key, file=sys.stderr, flush=True)
-                results["agreement"].append({**key, "rows": agreement(asked, task, seed)})
-                machine.keep(asked.json, results)
-        for seed, task, arm in product(range(asked.seeds) if asked.length != "0m" else (), asked.tasks, ARMS):
-            key = {"task": task, "method": asked.method, "length": asked.length, "arm": arm, "seed": seed}
-            if not any(key.items() <= one.items() for one in results["rows"]):
-                print(key, file=sys.stderr, flush=True)
-                results["rows"].append(effect(asked, key))
-                machine.keep(asked.json, results)
+    results = {"agreement": [], **quality.begun(asked)}
+    ranked = (
+        {"task": task, "images": asked.images, "seed": seed}
+        for seed, task in product(range(asked.seeds if asked.images else 0), asked.tasks)
+    )
+    told = {"method": asked.method, "length": asked.length}
+    trained = (
+        {"task": task, **told, "arm": arm, "seed": seed}
+        for seed, task, arm in product(range(asked.seeds if asked.length != "0m" else 0), asked.tasks, ARMS)
+    )
+    quality.filled(
+        asked, results, ranked, lambda key: [{"rows": agreement(asked, key["task"], key["seed"])}], "agreement"
+    )
+    quality.filled(asked, results, trained, lambda key: [effect(asked, key)])
     print(table(results))
 
 

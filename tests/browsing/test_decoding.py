@@ -15,6 +15,7 @@ from PIL import Image
 
 from selfsight.browsing import decoding
 from selfsight.browsing.decoding import Decoders, Undecodable
+from selfsight.data.decode import contained
 from selfsight.data.ranges import PixelFormat
 from selfsight.views.render import whole
 
@@ -85,7 +86,7 @@ def test_a_child_that_hangs_is_replaced(decoders: Decoders, monkeypatch: pytest.
 def test_a_child_has_no_more_memory_than_its_bound() -> None:
     reading, writing = os.pipe()
     if not (child := os.fork()):
-        decoding.bound()
+        contained.bound(decoding.LIMIT)
         try:
             bytearray(decoding.LIMIT + (1 << 28))
         except MemoryError:

@@ -110,11 +110,12 @@ class _Child:
 def _work(pipe: Connection, form: PixelFormat, size: int) -> None:
     """The child: bytes in, a head and a body out, until the other end is closed. It loads no torch."""
     from selfsight.data.decode import Refused, unguarded
+    from selfsight.data.decode.contained import bound
     from selfsight.data.ranges import conform
     from selfsight.errors import DataError
     from selfsight.views.render import whole
 
-    bound()
+    bound(LIMIT)
     while True:
         try:
             data = pipe.recv_bytes()
@@ -129,14 +130,3 @@ def _work(pipe: Connection, form: PixelFormat, size: int) -> None:
             head, body = {"reason": str(error) or "it needs too much memory"}, b""
         pipe.send_bytes(json.dumps(head).encode())
         pipe.send_bytes(body)
-
-
-def bound() -> None:
-    """Allow this process LIMIT more bytes than it has, where the system can tell."""
-    import resource
-    from pathlib import Path
-
-    pages = Path("/proc/self/statm")
-    if pages.exists():
-        most = int(pages.read_text().split()[0]) * resource.getpagesize() + LIMIT
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))

@@ -13,9 +13,9 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from selfsight import heap
 from selfsight.browsing.guard import loopback
 from selfsight.browsing.server import Server
-from selfsight.embedding import heap
 from selfsight.errors import RunError
 
 __all__ = ["PORT", "bound", "config", "serve"]

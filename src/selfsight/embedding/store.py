@@ -182,9 +182,8 @@ def _prepare(folder: Path, parts: Parts, pictures: Pictures | None, kept: Kept |
 def _change(folder: Path, table: bytes, facts: Mapping[str, Any]) -> None:
     checkpoints.replace_file(folder / f"{TABLE}.new", table)
     told = {**facts, "table": _hash(table), "array": _sum(folder / f"{ARRAY}.new")}
-    checkpoints.replace_file(
-        folder / f"{FACTS}.new", checkpoints.signed(told)
-    )  # the moment: what comes after, anybody can finish
+    content = checkpoints.signed(told)
+    checkpoints.replace_file(folder / f"{FACTS}.new", content)  # the moment: what comes after, anybody can finish
     _settle(folder)
 
 

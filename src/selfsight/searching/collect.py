@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
+from selfsight import heap
 from selfsight.data import source
 from selfsight.data.manifest import scan
 from selfsight.data.pictures import pictures_of
-from selfsight.embedding import heap, progress, store, upkeep
+from selfsight.embedding import progress, store, upkeep
 from selfsight.embedding.embed import batches
 from selfsight.errors import RecipeError
 from selfsight.nn import families

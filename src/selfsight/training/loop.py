@@ -16,8 +16,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from selfsight import checkpoints, distributed
-from selfsight.embedding import heap
+from selfsight import checkpoints, distributed, heap
 from selfsight.errors import DiskError, Interrupted, TrainingError
 from selfsight.methods.base import Batch, Epoch, Method, Projections, Terms
 from selfsight.nn.embedder import Embedder

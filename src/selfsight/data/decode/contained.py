@@ -31,7 +31,7 @@ from selfsight.data.decode.formats import Refused
 from selfsight.data.decode.raster import Header
 from selfsight.errors import MissingError
 
-__all__ = ["header", "indices", "pixels"]
+__all__ = ["bound", "header", "indices", "pixels"]
 
 ROOM = 1 << 30  # bytes
 SECONDS = 10  # of processor time: what else the machine does must not decide what a picture is
@@ -48,19 +48,22 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)  # which
 
 def pixels(kind: str, data: bytes) -> np.ndarray:
     """`raster.pixels` in a child. Raises Refused, also with the reason `decoder_failed`."""
-    head, body = _answer("pixels", kind, data)
-    return np.frombuffer(body, head["dtype"]).reshape(head["shape"])
+    return _array("pixels", kind, data)
 
 
 def indices(kind: str, data: bytes) -> np.ndarray:
     """`raster.indices` in a child. Raises Refused."""
-    head, body = _answer("indices", kind, data)
-    return np.frombuffer(body, head["dtype"]).reshape(head["shape"])
+    return _array("indices", kind, data)
 
 
 def header(kind: str, data: bytes) -> Header:
     """`raster.header` in a child. Raises Refused."""
     return Header(**_answer("header", kind, data)[0]["header"])
+
+
+def _array(what: str, kind: str, data: bytes) -> np.ndarray:
+    head, body = _answer(what, kind, data)
+    return np.frombuffer(body, head["dtype"]).reshape(head["shape"])
 
 
 def _answer(what: str, kind: str, data: bytes) -> tuple[dict[str, Any], bytearray]:
@@ -156,7 +159,7 @@ def work(handle: int, room: int, seconds: int) -> None:
     for one in ENDING:
         signal.signal(one, signal.SIG_IGN)  # the parent decides
     cv2.setNumThreads(0)
-    _bound(room)
+    bound(room)
     with socket.socket(fileno=handle) as own, own.makefile("rwb") as line:
         line.write(READY)
         line.flush()
@@ -178,12 +181,11 @@ def _told(what: str, kind: str, data: bytes) -> tuple[dict[str, Any], bytes | me
     if isinstance(found, Header):
         return {"header": asdict(found), "bytes": 0}, b""
     found = np.ascontiguousarray(found)
-    return {"dtype": found.dtype.str, "shape": found.shape, "bytes": found.nbytes}, found.reshape(-1).view(
-        np.uint8
-    ).data
+    head = {"dtype": found.dtype.str, "shape": found.shape, "bytes": found.nbytes}
+    return head, found.reshape(-1).view(np.uint8).data
 
 
-def _bound(room: int) -> None:
+def bound(room: int) -> None:
     """No core file, and `room` bytes more than this process has, where the system can tell."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     pages = Path("/proc/self/statm")
