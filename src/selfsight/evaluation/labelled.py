@@ -125,7 +125,8 @@ def origin(task: Task, seen: Bool[np.ndarray, "Q"], anew: bool) -> list[str]:
     notes = []
     both = np.intersect1d(task.train_groups, task.test_groups)
     if len(both):
-        notes.append(f"{len(both)} groups have pictures in both parts, which flatters the accuracy.")
+        said = "1 group has" if len(both) == 1 else f"{len(both)} groups have"
+        notes.append(f"{said} pictures in both parts, which flatters the accuracy.")
     if anew:
         notes.append(
             f"There are no labelled test pictures: the accuracy is of a classifier of {len(task.train)} pictures on "
