@@ -45,7 +45,8 @@ class Database:
         self.where = shown(address)
         self._encoder = encoder
         try:
-            self.connection = psycopg.connect(address, autocommit=True, connect_timeout=10)
+            # a prepared statement would keep its plan, with the index or without, whatever `searching` says by then
+            self.connection = psycopg.connect(address, autocommit=True, connect_timeout=10, prepare_threshold=None)
         except psycopg.Error as error:
             raise RunError(f"{self.where!r} cannot be reached: {_first_line(error)}") from error
         weakref.finalize(self, self.connection.close)
