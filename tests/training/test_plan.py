@@ -76,7 +76,7 @@ def test_flag_wins_over_set_over_config_over_method(manifest: Manifest, tmp_path
     assert (recipe.batch, reasons["batch"]) == (8, "as asked")
     assert (recipe.momentum, reasons["momentum"]) == (0.2, "as asked")
     assert (recipe.weight_decay, reasons["weight_decay"]) == (0.5, "from --config")
-    assert recipe.lr == pytest.approx(0.06 * 8 / 128), "the config's belongs to its own batch"
+    assert recipe.lr == pytest.approx(0.001 * 8 / 64), "the config's belongs to its own batch"
     assert planned(manifest, config=str(config), lr=0.25, batch=8)[0].lr == 0.25
     assert planned(manifest, config=str(config))[0].lr == 0.5
     assert recipe.clip == 3.0
