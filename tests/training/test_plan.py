@@ -254,7 +254,7 @@ def test_every_value_is_told_with_its_reason(manifest: Manifest) -> None:
     wanted += ["weight decay", "micro batch", "channels last", "batch norm", "warmup"]
     assert set(wanted) <= rows.keys()
     assert all(why for _, why in rows.values())
-    assert rows["temperature"][1] == "SimCLR README, CIFAR-10"
+    assert rows["temperature"][1] == "measured for batches up to 64"
     assert rows["width"][1] == "the method's default"
 
 
