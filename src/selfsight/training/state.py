@@ -89,4 +89,3 @@ def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     """The name of the first tensor with a NaN or an infinity, or None."""
     spoiled = (name for name, t in tensors.items() if t.is_floating_point() and not bool(torch.isfinite(t).all()))
     return next(spoiled, None)
-
