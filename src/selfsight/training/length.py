@@ -27,8 +27,8 @@ BEFORE_SHARE = 1 / 3  # of the time, for what is trained before a method; of the
 
 def length(made: Plan, request: Request, manifest: Manifest, kind: type[Method]) -> tuple[Recipe, dict[str, str]]:
     """Steps, from any way to say how long; where time is meant, from the measured speed, and for the whole run."""
-    training, values = kind.defaults(made.values["size"]), made.values
-    on_cpu = values["device"] == "cpu"
+    values = made.values
+    training, on_cpu = kind.usual(values["size"], values["device"]), values["device"] == "cpu"
     usual = CPU_LENGTH if on_cpu else f"{training.epochs}epochs"
     why = "a first look; give --for to train longer" if on_cpu else "as published"
     number, unit = parse_length(made.settle("length", request.length, usual, why))
@@ -47,7 +47,7 @@ def length(made: Plan, request: Request, manifest: Manifest, kind: type[Method])
         made.reasons["steps"] = f"{epoch} an epoch" + (f", {seconds:.2f} s each" if seconds else "")
     if warm is None:
         values["warmup"] = min(0.5, training.warmup * epoch / values["steps"])
-        made.reasons["warmup"] = f"{training.warmup:g} epochs, as published"
+        made.reasons["warmup"] = f"{training.warmup:g} epochs, as {training.source}"
     monitor(made, values, manifest)
     if first:
         whole = 60 * number * BEFORE_SHARE if unit == "minutes" else 0.0
@@ -120,7 +120,7 @@ def before_recipe(
     It has `seconds` for itself and what comes before it, at the measured speeds, or else half as many steps.
     """
     kind = methods.get(name)
-    training = kind.defaults(values["size"])
+    training = kind.usual(values["size"], values["device"])
     handed = methods.get(values["method"]).first_settings(values["settings"])
     settings = {key: p.default for key, p in methods.settings(kind).items()} | handed
     found = kind.resolve(settings, facts_of(values, manifest))
