@@ -20,7 +20,7 @@ from selfsight.training.values import Plan
 __all__ = ["facts_of", "length"]
 
 CPU_LENGTH = "10m"  # what a laptop does in the time of a coffee
-MONITOR_SHARE = 0.02  # of the pictures that training computes
+MONITOR_SHARE = 0.01  # of the pictures that training computes
 LOOKS, FEWEST_LOOKS, FEWEST_SHOWN = 30, 4, 200  # of the monitor, and the pictures of a look
 BEFORE_SHARE = 1 / 3  # of the time, for what is trained before a method; of the steps it has half as many
 
@@ -99,7 +99,7 @@ def tell(made: Plan, recipe: Recipe, speeds: Sequence[Speed]) -> None:
 
 
 def monitor(made: Plan, values: dict[str, Any], manifest: Manifest) -> None:
-    """How often and on how many pictures to look, so that looking costs about 2 % of training: 30 times if it can be.
+    """How often and on how many pictures to look, so that looking costs about 1 % of training: 30 times if it can be.
 
     Without labels two views of each picture are drawn as well, with labels of a few.
     """
@@ -108,8 +108,8 @@ def monitor(made: Plan, values: dict[str, Any], manifest: Manifest) -> None:
     times, drawn = (1, 2 * PAIRED) if classes > 1 else (3, 0)
     points = int(min(LOOKS, values["steps"], max(FEWEST_LOOKS, budget / (times * FEWEST_SHOWN + drawn))))
     count = int(min(2000, values["pictures"], max(FEWEST_SHOWN, (budget / points - drawn) / times)))
-    made.settle("monitor_pictures", None, count, "about 2 % of the time goes into looking")
-    made.settle("monitor_points", None, points, "about 2 % of the time goes into looking")
+    made.settle("monitor_pictures", None, count, "about 1 % of the time goes into looking")
+    made.settle("monitor_points", None, points, "about 1 % of the time goes into looking")
 
 
 def before_recipe(
