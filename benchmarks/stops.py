@@ -34,6 +34,7 @@ STEPS, PICTURES, SIDE = 60, 64, 40
 TINY = "--method moco --encoder test_resnet --size 32 --batch 8 --device cpu --precision fp32 --threads 1 --use-all"
 TINY += f" --for {STEPS}steps --workers 2"
 SLOW, LIMIT = 10.0, 0.01  # seconds to end after a signal; share of the time that saving may take
+FOLLOWED, SAVES = 8, 5  # steps that a save falls into, and saves that are tried
 Told = tuple[bool, str]  # whether the promise was kept, and what was seen
 
 
@@ -222,23 +223,40 @@ def saving(home: Path) -> Told:
     from contract_parts import made
 
     from selfsight import checkpoints
-    from selfsight.training import session, state
+    from selfsight.training import state
+    from selfsight.training.saver import Saver
 
     victims.fresh(home)
-    method = made("simclr", encoder="resnet50")
-    optimizer = torch.optim.SGD(method.parameters(), lr=0.1, momentum=0.9)
-    for parameter in method.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    times, size = list[float](), 0
-    for step in range(5):
+    method, saver = made("simclr", encoder="resnet50"), Saver(None, print)
+    optimizer = torch.optim.SGD(method.parameters(), lr=0.0, momentum=0.9)
+    pixels = torch.randint(0, 256, (32, 2, 64, 64, 3), dtype=torch.uint8)
+    sizes = list[int]()
+
+    def steps() -> float:
         began = time.monotonic()
-        files = state.pack(method, optimizer)
-        checkpoints.write(home, step, files, {})
-        times.append(time.monotonic() - began)
-        size = sum(map(len, files.values()))
-    share = statistics.median(times) / session.SAVE_EVERY
-    return share <= LIMIT, f"{statistics.median(times):.2f} s for {size / 1e6:.0f} MB, {share:.2%} of the time"
+        for _ in range(FOLLOWED):
+            optimizer.zero_grad(set_to_none=True)
+            method.loss(method.project({"views": pixels}), {})["loss"].backward()
+            optimizer.step()
+        return time.monotonic() - began
+
+    def write(files: Any) -> None:
+        sizes.append(sum(map(len, files.values())))
+        checkpoints.write(home, len(sizes), files, {})
+
+    steps()
+    with_save, without = list[float](), list[float]()
+    for turn in range(2 * SAVES):
+        began = time.monotonic()
+        if turn % 2:
+            saver.save(lambda room: state.pack(method, optimizer, room), write, must=False)
+        held = time.monotonic() - began
+        (with_save if turn % 2 else without).append(held + steps())
+        saver.look(wait=True)
+    saver.close()
+    longer = statistics.median(with_save) - statistics.median(without)
+    told = f"{longer:.2f} s longer with a save of {sizes[-1] / 1e6:.0f} MB, held up for {saver.held:.2f} s"
+    return longer / saver.usual <= LIMIT, f"{told}, one in {saver.usual:.0f} s: {longer / saver.usual:.2%} of the time"
 
 
 CHECKS: tuple[Callable[[Path], Told], ...] = (

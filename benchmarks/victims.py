@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -140,20 +141,20 @@ def traced(words: Sequence[object], home: Path, hurt: Hurt | None, paths: Sequen
 
 
 def calls(words: Sequence[object], home: Path, **options: bool) -> tuple[list[tuple[str, int, str]], list[str]]:
-    """The calls that change `home`, as (name, the how manieth, line), and all paths in there that they name."""
+    """The calls that change `home`, as (name, the how manieth of its thread, line), and all paths that they name."""
     victim = traced(words, home, None, (), **options)
     if victim.process.exitcode:
         raise SystemExit(home.with_suffix(".said").read_text()[-2000:])
-    inside, counts, events, paths = str(home), dict[str, int](), [], set[str]()
+    inside, counts, events, paths = str(home), Counter[str](), [], set[str]()
     for line in home.with_suffix(".trace").read_text(errors="replace").splitlines():
         found = EVENT.match(line)
         named = re.findall(rf'["<]({re.escape(inside)}/[^">]*)[">]', line)
-        if found is None or int(found[1]) != victim.pid or not named:
+        if found is None or not named:
             continue
         paths.update(named)
-        counts[found[2]] = counts.get(found[2], 0) + 1
+        counts[found[0]] += 1  # strace counts for each thread
         if found[2] != "openat" or re.search(r"O_WRONLY|O_RDWR|O_CREAT", line):
-            events.append((found[2], counts[found[2]], line))
+            events.append((found[2], counts[found[0]], line))
     return events, sorted(path.replace(str(victim.pid), "PID") for path in paths)
 
 

@@ -26,19 +26,22 @@ __all__ = [
 
 KEPT = 2  # the newest and the one before
 SEAL = "digests.json"  # in a folder that `seal` wrote
+CHUNK = 1 << 18  # bytes that are looked at together, so that nothing large is in memory twice
 NAME = re.compile(r"step-(\d{8})")
+Content = bytes | bytearray
 
 
-def write(folder: Path, step: int, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> Path:
+def write(folder: Path, step: int, files: Mapping[str, Content], facts: Mapping[str, Any]) -> Path:
     """Save `files` and `facts` (JSON) as the checkpoint of `step`; DiskError leaves what was there untouched."""
     final = folder / f"step-{step:08d}"
     partial = folder / f"{final.name}.tmp-{os.getpid()}"
     needed = sum(map(len, files.values()))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_all(partial, files, {"step": step, **facts})
+        written = _write_all(partial, files, {"step": step, **facts})
         into_place(partial, final)
-        verify(final)
+        if wrong := [name for name, content in written.items() if not _holds(final / name, content)]:
+            raise CheckpointError(f"checkpoint {str(final)!r} is damaged: {wrong[0]} does not hold what was written")
         replace_file(folder / "LATEST", f"{final.name}\n".encode())
         _forget_old(folder)
     except OSError as error:
@@ -50,15 +53,15 @@ def write(folder: Path, step: int, files: Mapping[str, bytes], facts: Mapping[st
     return final
 
 
-def _write_all(partial: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
+def _write_all(partial: Path, files: Mapping[str, Content], facts: Mapping[str, Any]) -> dict[str, Content]:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    for name, content in files.items():
-        _write_synced(partial / name, content)
     digests = {name: {"bytes": len(content), "sha256": _sha(content)} for name, content in files.items()}
-    manifest = {"facts": dict(facts), "files": digests}
-    _write_synced(partial / "manifest.json", signed(manifest))
+    written = {**files, "manifest.json": signed({"facts": dict(facts), "files": digests})}
+    for name, content in written.items():
+        _write_synced(partial / name, content)
     _sync_folder(partial)
+    return written
 
 
 def into_place(partial: Path, final: Path) -> None:
@@ -89,15 +92,15 @@ def _remove(folder: Path, doomed_steps: list[int]) -> None:
 
 def verify(checkpoint: Path) -> dict[str, Any]:
     """The facts of a whole checkpoint; CheckpointError names the first thing that is wrong with it."""
-    return _open(checkpoint)[0]
+    return _open(checkpoint, keep=False)[0]
 
 
 def read(checkpoint: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Facts and files of a checkpoint, every byte checked against its digest."""
-    return _open(checkpoint)
+    return _open(checkpoint, keep=True)
 
 
-def _open(checkpoint: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+def _open(checkpoint: Path, *, keep: bool) -> tuple[dict[str, Any], dict[str, bytes]]:
     try:
         manifest = entries(checkpoint / "manifest.json")
         if not is_signed(manifest, (checkpoint / "manifest.json").read_bytes()):
@@ -106,10 +109,12 @@ def _open(checkpoint: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
             )
         files = {}
         for name, promise in manifest["files"].items():
-            content = (checkpoint / Path(name).name).read_bytes()
-            if len(content) != promise["bytes"] or _sha(content) != promise["sha256"]:
+            with open(checkpoint / Path(name).name, "rb") as file:
+                files[name] = file.read() if keep else b""
+                size = os.stat(file.fileno()).st_size
+                digest = _sha(files[name]) if keep else hashlib.file_digest(file, "sha256").hexdigest()
+            if (size, digest) != (promise["bytes"], promise["sha256"]):
                 raise CheckpointError(f"checkpoint {str(checkpoint)!r} is damaged: {name} does not match its digest")
-            files[name] = content
         facts: dict[str, Any] = manifest["facts"]
         named = f"step-{facts.get('step', -1):08d}"
     except FileNotFoundError as error:
@@ -228,11 +233,22 @@ def entries(file: Path) -> dict[str, Any]:
     return found
 
 
-def _write_synced(path: Path, content: bytes) -> None:
+def _write_synced(path: Path, content: Content) -> None:
     with open(path, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _holds(path: Path, content: Content) -> bool:
+    """Whether a file that is read anew has this content."""
+    expected, chunk, at = memoryview(content), bytearray(CHUNK), 0
+    with open(path, "rb", buffering=0) as file:
+        while count := file.readinto(chunk):
+            if chunk[:count] != expected[at : at + count]:
+                return False
+            at += count
+    return at == len(expected)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -246,7 +262,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _sha(content: bytes) -> str:
+def _sha(content: Content) -> str:
     return hashlib.sha256(content).hexdigest()
 
 

@@ -121,7 +121,8 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "resume": "Go on with this run, from the very next picture.",
     "config": "Take settings from this recipe.yaml; flags and --set win over it.",
     "settings": "A setting of the method, as key=value; give it again for more (`selfsight methods NAME` lists them).",
-    "save_every": "How often to save: a length of time, such as 90s or 5m.",
+    "save_every": "How often to save: a length of time, such as 90s or 5m (by default every 10 s to 2 minutes, so that "
+    "it takes about 1 % of the time).",
     "keep": "Which encoder is the result: the last one, or (best-rankme, no labels needed) that of the look with the "
     "highest effective rank.",
     "on_collapse": "What to do when the guard finds that nothing is learned any more: warn and go on, or stop.",

@@ -59,6 +59,7 @@ def measure(
     chosen = steps[best]
     memory = own + chosen.kept + chosen.working * recipe.micro_batch / micro
     if own:
+        memory += chosen.kept  # once more, from which it is saved
         memory += size_of(batch.values()) * share / recipe.world * (workers + AHEAD + 2)
     return Speed(*best, paced(seconds[best], loading * share, workers), memory, f"measured, images/s: {told}")
 

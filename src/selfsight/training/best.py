@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from math import inf
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor
 
 from selfsight.nn.embedder import Embedder
+from selfsight.training.state import serialised
 
 __all__ = ["KEEPS", "Best"]
 
@@ -33,12 +34,12 @@ class Best:
         self.weights = {name: t.detach().cpu().contiguous().clone() for name, t in encoder.state_dict().items()}
         return True
 
-    def pack(self) -> dict[str, bytes]:
+    def pack(self) -> dict[str, bytearray]:
         """What a checkpoint keeps of it."""
         if not self.weights:
             return {}
         found = {"value": torch.tensor(self.value, dtype=torch.float64), "step": torch.tensor(self.step)}
-        return {FILE: save(found | {f"encoder.{name}": tensor for name, tensor in self.weights.items()})}
+        return {FILE: serialised(found | {f"encoder.{name}": tensor for name, tensor in self.weights.items()})}
 
     def unpack(self, files: Mapping[str, bytes]) -> None:
         """Put it back from a checkpoint's files."""

@@ -38,8 +38,9 @@ class Events:
         self._try("close")
 
     def _try(self, name: str, *values: Any) -> None:
+        writer = self.writer  # which a save in another thread may end
         try:
-            if self.writer is not None:
-                getattr(self.writer, name)(*values)
+            if writer is not None:
+                getattr(writer, name)(*values)
         except OSError:
             self.writer = None

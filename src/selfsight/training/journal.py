@@ -58,10 +58,13 @@ class Journal:
                 lines.append(json.dumps(values) + "\n")
 
     def sync(self) -> None:
-        """Everything so far is on disk: called before a checkpoint that counts on it. OSError leaves it waiting."""
+        """Everything so far is on disk: called before a checkpoint that counts on it. OSError leaves it waiting.
+
+        Lines may come meanwhile, from another thread: they wait for the next time.
+        """
         for path, lines in self.waiting.items():
-            _append(path, "".join(lines).encode())
-            lines.clear()
+            _append(path, "".join(now := list(lines)).encode())
+            del lines[: len(now)]
         if self.events:
             self.events.flush()
 

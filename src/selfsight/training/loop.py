@@ -7,8 +7,10 @@ never calls it: so going on from a checkpoint is the same as never having stoppe
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from selfsight.training.fault import blamed
 from selfsight.training.journal import Journal
 from selfsight.training.optimizers import set_rate
 from selfsight.training.progress import Watcher
+from selfsight.training.saver import Saver
 from selfsight.training.signals import Signals
 
 PATIENCE = 3  # steps in a row that are not finite before training stops itself
@@ -46,7 +49,7 @@ class Trainer:
     optimizer: torch.optim.Optimizer
     data: TrainingData
     watcher: Watcher
-    save_every: float  # seconds; 0 saves at every step
+    save_every: float | None  # seconds; 0 saves at every step, None as often as costs little
     events: type[Events] | None = None
 
     def __post_init__(self) -> None:
@@ -59,7 +62,8 @@ class Trainer:
         step = self.restore()  # after the weights are on their device, where the optimizer's memory must be too
         self.journal = Journal(self.folder if distributed.rank() == 0 else None, step - (step == 0), self.events)
         self.running = gradcache.running_statistics(self.method)
-        self.saved_at, self.started_at, self.failures = time.monotonic(), time.monotonic(), 0
+        self.started_at, self.failures = time.monotonic(), 0
+        self.saver = Saver(self.save_every, self.watcher.say)
         self.guard = guard.Guard(self.recipe.lr, lambda: self.method.chance(self.recipe.batch))
         for line in self.journal.past():
             self.guard.note(line)
@@ -72,6 +76,7 @@ class Trainer:
             stack.callback(self.data.loader.close)
             signals = stack.enter_context(Signals())
             stack.enter_context(self.watcher)
+            stack.callback(self.saver.close)
             if step == 0:
                 self.begin()
             while step < self.recipe.steps:
@@ -222,7 +227,8 @@ class Trainer:
             self.look(step)
         if self.glances(step):
             self.glance(step)
-        due = time.monotonic() - self.saved_at >= self.save_every
+        self.saver.look()
+        due = self.saver.due and distributed.rank() == 0  # which alone saves
         asked = distributed.largest(torch.tensor([float(signals.asked), float(due), float(bool(self.collapsed))]))
         if asked.any() or step == self.recipe.steps:
             self.save(step)
@@ -275,15 +281,10 @@ class Trainer:
     def save(self, step: int, *, must: bool = False) -> None:
         """A checkpoint of `step`. A full disk costs the save, not the run: it is tried again later."""
         if distributed.rank() == 0:
-            try:
-                self.write(step)
-            except DiskError as error:
-                if must or step == self.recipe.steps:
-                    raise
-                self.watcher.say(f"{error}; training goes on and saves again later")
-        self.saved_at = time.monotonic()
+            copy = partial(state.pack, self.method, self.raw_optimizer)
+            self.saver.save(copy, partial(self.write, step, self.best.pack()), must=must or step == self.recipe.steps)
 
-    def write(self, step: int) -> None:
+    def write(self, step: int, best: Mapping[str, bytearray], files: Mapping[str, bytearray]) -> None:
         """Journal first, then what counts on it; DiskError when there is no room for either."""
         try:
             self.journal.sync()
@@ -295,5 +296,4 @@ class Trainer:
                 f"step {step} cannot be noted in {str(self.folder)!r} ({error.strerror}); free some space, the earlier "
                 "checkpoint is untouched"
             ) from error
-        files = state.pack(self.method, self.raw_optimizer) | self.best.pack()
-        checkpoints.write(self.folder / "checkpoints", step, files, {"listing": self.recipe.listing})
+        checkpoints.write(self.folder / "checkpoints", step, {**files, **best}, {"listing": self.recipe.listing})

@@ -37,7 +37,6 @@ from selfsight.views.sheet import sheet
 __all__ = ["folder_for", "manifest_for", "plan_rows", "room_in", "seconds", "train"]
 
 SHOWN = 8  # pictures in views.png
-SAVE_EVERY = 120.0  # seconds; a kill loses no more, and saving a ResNet-50 takes 1 % of it
 WORKERS = 2  # threads that prepare pictures; measured: enough to keep two cores of training fed
 Told = Callable[[Recipe, Mapping[str, str]], None]
 
@@ -47,7 +46,7 @@ def train(
     folder: Path,
     *,
     workers: int = 1,
-    save_every: float = SAVE_EVERY,
+    save_every: float | None = None,
     quiet: bool = False,
     tensorboard: bool = False,
     tell: Told = lambda recipe, reasons: None,
@@ -100,10 +99,10 @@ def folder_for(request: Request, out: Path | None) -> Path:
     return folder
 
 
-def seconds(save_every: str | None) -> float:
-    """How often to save: 90s, 5m; RecipeError otherwise."""
+def seconds(save_every: str | None) -> float | None:
+    """How often to save: 90s, 5m, None as often as costs little; RecipeError otherwise."""
     if save_every is None:
-        return SAVE_EVERY
+        return None
     number, unit = parse_length(save_every)
     if unit != "minutes":
         raise RecipeError(f"--save-every {save_every!r} is not a time; write 90s or 5m")
@@ -182,7 +181,7 @@ def stages(
     folder: Path,
     *,
     workers: int,
-    save_every: float,
+    save_every: float | None,
     quiet: bool,
     events: type[Events] | None = None,
 ) -> Method:

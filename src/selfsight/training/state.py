@@ -2,26 +2,62 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from selfsight.errors import CheckpointError
 
-__all__ = ["forget", "not_finite", "pack", "unpack"]
+__all__ = ["forget", "not_finite", "pack", "serialised", "unpack"]
+
+TYPES = {  # names of the format, in the order in which it lays tensors down
+    torch.int64: "I64", torch.float64: "F64", torch.float32: "F32", torch.int32: "I32", torch.bfloat16: "BF16",
+    torch.float16: "F16", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
 
 
-def pack(method: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, bytes]:
-    """Two files: `method.safetensors` and `optimizer.safetensors` (`<parameter number>.<name>`)."""
+def pack(
+    method: nn.Module, optimizer: torch.optim.Optimizer, room: Mapping[str, bytearray] | None = None
+) -> dict[str, bytearray]:
+    """Two files: `method.safetensors` and `optimizer.safetensors` (`<parameter number>.<name>`).
+
+    `room` is what was packed before and is needed no more: it is written over.
+    """
     slots = {}
     for number, values in optimizer.state_dict()["state"].items():
         for name, value in values.items():
             if value is not None:
-                slots[f"{number}.{name}"] = torch.as_tensor(value).detach().cpu().contiguous().clone()
-    return {"method.safetensors": save(_own(method)), "optimizer.safetensors": save(slots)}
+                slots[f"{number}.{name}"] = torch.as_tensor(value)
+    parts = {"method.safetensors": method.state_dict(), "optimizer.safetensors": slots}
+    return {name: serialised(tensors, (room or {}).get(name)) for name, tensors in parts.items()}
+
+
+def serialised(tensors: Mapping[str, Tensor], room: bytearray | None = None) -> bytearray:
+    """A safetensors file in memory, written over `room` where that has its size. The tensors are copied once.
+
+    Byte for byte what `safetensors.torch.save` gives, which copies three times, to memory that is new each time.
+    """
+    order = list(TYPES)
+    names = sorted(tensors, key=lambda name: (order.index(tensors[name].dtype), name))
+    entries, ends = {}, [0]
+    for name in names:
+        ends.append(ends[-1] + tensors[name].nbytes)
+        kind, shape = TYPES[tensors[name].dtype], list(tensors[name].shape)
+        entries[name] = {"dtype": kind, "shape": shape, "data_offsets": ends[-2:]}
+    head = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    head += b" " * (-len(head) % 8)
+    first = 8 + len(head)
+    file = room if room is not None and len(room) == first + ends[-1] else bytearray(first + ends[-1])
+    file[:first] = len(head).to_bytes(8, "little") + head
+    content = torch.frombuffer(file, dtype=torch.uint8)
+    for name, start, end in zip(names, ends[:-1], ends[1:], strict=True):
+        tensor = tensors[name].detach()
+        content[first + start : first + end].view(tensor.dtype).view(tensor.shape).copy_(tensor)
+    return file
 
 
 def unpack(files: Mapping[str, bytes], method: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -53,7 +89,3 @@ def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     """The name of the first tensor with a NaN or an infinity, or None."""
     spoiled = (name for name, t in tensors.items() if t.is_floating_point() and not bool(torch.isfinite(t).all()))
     return next(spoiled, None)
-
-
-def _own(method: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in method.state_dict().items()}
