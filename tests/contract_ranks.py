@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import contract_driver  # noqa: F401 - the contract method joins the registry
 import torch
@@ -18,10 +20,23 @@ from torch import Tensor
 
 from selfsight import distributed
 from selfsight.recipe import Recipe
+from selfsight.training.ranks import shared
 
 
-def run(rank: int, world: int, port: int, photos: Path, recipe_file: Path, folder: Path, micro: int) -> None:
-    """Train to the end as rank `rank` of `world`, in the environment that torchrun makes."""
+def run(
+    rank: int,
+    world: int,
+    port: int,
+    photos: Path,
+    recipe_file: Path,
+    folder: Path,
+    micro: int | None,
+    until: int | None,
+) -> None:
+    """Train to the end, or to a checkpoint of step `until`, as rank `rank` of `world`, in torchrun's environment.
+
+    Without `micro` the recipe is taken as a run takes it that was begun on another number of ranks.
+    """
     if world > 1:
         numbers = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "contract"}
@@ -30,12 +45,13 @@ def run(rank: int, world: int, port: int, photos: Path, recipe_file: Path, folde
     assert distributed.world() == world
     torch.set_default_dtype(torch.float64)
     Tensor.float = Tensor.double  # type: ignore[method-assign]
-    recipe = replace(Recipe.from_yaml(recipe_file), world=world, micro_batch=micro)
+    recipe = Recipe.from_yaml(recipe_file)
+    recipe = replace(recipe, world=world, micro_batch=micro) if micro else shared(recipe, everything_scanned(photos))
     trainer = trainer_of(recipe, everything_scanned(photos), folder, workers=rank, save=3600.0)
     method = freeze_norms(trainer.method)
     gradients: dict[str, Tensor] = {}
     seen: list[list[int]] = []
-    honest = trainer.gradient
+    honest, after = trainer.gradient, trainer.after
 
     def gradient(step: int, batch: dict[str, Tensor]) -> object:
         found = honest(step, batch)
@@ -45,8 +61,15 @@ def run(rank: int, world: int, port: int, photos: Path, recipe_file: Path, folde
         seen.append(batch["index"].tolist())
         return found
 
-    trainer.gradient = gradient  # type: ignore[method-assign, assignment]
-    trainer.fit()
+    def stopping(step: int, signals: Any) -> None:
+        after(step, signals)
+        if step == until:
+            trainer.save(step)
+            raise KeyboardInterrupt
+
+    trainer.gradient, trainer.after = gradient, stopping  # type: ignore[method-assign, assignment]
+    with suppress(KeyboardInterrupt):
+        trainer.fit()
     save_file(gradients, folder / f"gradients-{rank}.safetensors")
     state = {key: tensor.contiguous().clone() for key, tensor in method.state_dict().items()}
     save_file(state, folder / f"state-{rank}.safetensors")

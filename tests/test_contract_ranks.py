@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 import contract_driver
@@ -31,12 +32,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def trained(world: int, photos: Path, recipe_file: Path, folder: Path, micro: int) -> Path:
-    port = free_port()
-    ranks = [
-        FORKED.Process(target=contract_ranks.run, args=(rank, world, port, photos, recipe_file, folder, micro))
-        for rank in range(world)
-    ]
+def trained(
+    world: int, photos: Path, recipe_file: Path, folder: Path, micro: int | None, until: int | None = None
+) -> Path:
+    given = (world, free_port(), photos, recipe_file, folder, micro, until)
+    ranks = [FORKED.Process(target=contract_ranks.run, args=(rank, *given)) for rank in range(world)]
     for rank in ranks:
         rank.start()
     for rank in ranks:
@@ -81,6 +81,24 @@ def test_two_ranks_equal_one(name: str, samples: Path, tmp_path: Path) -> None:
         assert losses(two) == pytest.approx(losses(one), rel=1e-9)
         assert apart(start, gradients) <= 1e-9
         assert apart(expected, first) <= 1e-9
+
+
+@pytest.mark.parametrize("name", ["everything", "deepcluster_v2"])
+def test_one_two_one(name: str, samples: Path, tmp_path: Path) -> None:
+    """Begun on one rank, gone on with on two inside the first epoch, and back on one inside the second."""
+    data = taught(name, samples)
+    recipe_file = tmp_path / "recipe.yaml"
+    recipe_file.write_text(recipe_of(name, data, everything_scanned(data), steps=STEPS).to_yaml())
+    one = trained(1, data, recipe_file, tmp_path / "one", BATCH)
+    seen = []
+    for world, until in ((1, 3), (2, 9), (1, None)):
+        folder = trained(world, data, recipe_file, tmp_path / "changing", None, until)
+        parts = [json.loads((folder / f"seen-{rank}.json").read_text()) for rank in range(world)]
+        seen += [list(chain(*slices)) for slices in zip(*parts, strict=True)]
+    assert len(seen) == STEPS
+    assert seen == json.loads((one / "seen-0.json").read_text())
+    assert losses(folder) == pytest.approx(losses(one), rel=1e-9)
+    assert apart(*(load_file(run / "state-0.safetensors") for run in (one, folder))) <= 1e-9
 
 
 def test_torchrun_trains_as_one_process_does(photos: Path, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
-"""`embed`, `pack`, `export` and `compare`, killed or refused wherever they change the disk: nothing half has a final
-name, and the same command completes as if nothing had happened.
+"""`embed`, `pack`, `export`, `browse --export` and `compare`, killed or refused wherever they change the disk: nothing
+half has a final name, and the same command completes as if nothing had happened.
 
 Each is killed at its first change, then at the second of what it then has to do, and so on in the same folder, which
 is never cleaned between: so it also meets what several deaths left.
@@ -125,6 +125,27 @@ def test_export(harm: Harm, runs: Path, tmp_path: Path) -> None:
 
     shutil.copytree(tmp_path / "old", home / "out")
     harm(["export", runs / "new", "--out", home / "out"], home, whole)
+    assert files(home) == {f"out/{name}": content for name, content in ends[1].items()}
+
+
+def test_browse_export(runs: Path, tmp_path: Path) -> None:
+    """Over the page of another run; one change is refused by a full disk as well."""
+    home, ends = tmp_path / "home", []
+    for name in ("old", "new"):
+        vectors = tmp_path / f"{name} vectors"
+        assert selfsight(["embed", runs / name, runs / "photos", "--out", vectors], tmp_path, tmp_path / "said")[0] == 0
+        words = ["browse", vectors, "--export"]
+        assert selfsight([*words, tmp_path / name], tmp_path, tmp_path / "said")[0] == 0
+        ends.append(files(tmp_path / name))
+
+    def whole(home: Path) -> None:
+        assert not (home / "out").exists() or files(home / "out") in ends
+
+    shutil.copytree(tmp_path / "old", home / "out")
+    assert selfsight([*words, home / "out"], home, tmp_path / "full", at=20, error=errno.ENOSPC)[0] == 2
+    assert "cannot be written (No space left on device)" in (tmp_path / "full").read_text()
+    assert files(home) == {f"out/{name}": content for name, content in ends[0].items()}
+    assert torn([*words, home / "out"], home, whole, step=12) > 4
     assert files(home) == {f"out/{name}": content for name, content in ends[1].items()}
 
 

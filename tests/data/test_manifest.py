@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from selfsight.data.manifest import Manifest, scan
 from selfsight.data.source import Listing, Row, find
@@ -192,3 +193,32 @@ def test_saving_leaves_the_old_file_when_there_is_no_room(tmp_path: Path, monkey
     with pytest.raises(OSError, match="No space"):
         manifest.taking(np.array([0])).save(tmp_path / "manifest.parquet")
     assert len(Manifest.load(tmp_path / "manifest.parquet")) == 3
+
+
+def test_a_flipped_bit_is_found_wherever_it_is(tmp_path: Path) -> None:
+    """At random places, and at every bit in and around the digest itself."""
+    manifest = scan(find(write(tmp_path, 3)))
+    file = tmp_path / "manifest.parquet"
+    manifest.save(file)
+    whole = file.read_bytes()
+    own = 8 * whole.rindex(b"sha256")
+    anywhere = np.random.default_rng(0).integers(0, len(whole) * 8, 300)
+    for bit in [*anywhere, *range(own - 96, own + 640)]:
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(damaged)
+        with pytest.raises(DataError, match="is not a manifest"):
+            Manifest.load(file)
+    file.write_bytes(whole)
+    assert manifest.difference(Manifest.load(file)) is None
+
+
+def test_a_listing_without_a_digest_is_read(tmp_path: Path) -> None:
+    """As an older Selfsight wrote it."""
+    manifest = scan(find(write(tmp_path, 3)))
+    file = tmp_path / "manifest.parquet"
+    manifest.save(file)
+    table = parquet.read_table(file)
+    told = {key: value for key, value in table.schema.metadata.items() if key != b"sha256"}
+    parquet.write_table(table.replace_schema_metadata(told), file)
+    assert manifest.difference(Manifest.load(file)) is None

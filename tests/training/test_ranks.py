@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import shutil
 import socket
 import time
 from pathlib import Path
 
+import contract_driver
 import pytest
 import rank_processes
 
@@ -77,6 +79,23 @@ def test_a_rank_that_dies_is_named_and_the_run_goes_on(uneven: Path, tmp_path: P
     codes, said, _ = ranks(tmp_path, [uneven, uneven])
     assert codes == [0, 0], said
     assert checkpoints.steps(tmp_path / "run" / "checkpoints")[-1] == 12
+
+
+def test_a_run_goes_on_with_another_number_of_ranks(uneven: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = ["train", str(uneven), *TINY, "--out", str(run)]
+    for kill_at in ("3", None):
+        alone = FORKED.Process(target=contract_driver.run, args=(command, kill_at))
+        alone.start()
+        alone.join(120)
+        if kill_at:
+            assert alone.exitcode == -9
+            recipe = (run / "recipe.yaml").read_bytes()
+            assert ranks(tmp_path, [uneven, uneven], lost_at="6")[0] == [2, -9]
+    assert alone.exitcode == 0
+    assert (run / "recipe.yaml").read_bytes() == recipe
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, 13))
 
 
 @pytest.mark.parametrize("lost", [0, 1])

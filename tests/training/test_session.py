@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import shutil
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from contract_parts import BATCH, SIZE
+from contract_parts import BATCH, SIZE, everything_scanned, recipe_of
 
+from selfsight import distributed
 from selfsight.errors import DiskError, RecipeError, RunError
 from selfsight.recipe import Recipe
-from selfsight.training import session
+from selfsight.training import ranks, session
 from selfsight.training.request import Request
 
 FORKED = multiprocessing.get_context("forkserver")
@@ -118,14 +121,33 @@ def test_the_folder_may_move_with_its_pictures(photos: Path, finished: Path, tmp
     session.train(request(copied), moved, workers=0, quiet=True)
 
 
-def test_another_number_of_ranks_cannot_go_on(finished: Path, tmp_path: Path) -> None:
-    """Fabric would start the missing processes itself, each anew from the command line."""
+def test_a_run_goes_on_with_other_ranks_and_says_so(finished: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     text = (run / "recipe.yaml").read_text()
-    assert "world: 1" in text
     (run / "recipe.yaml").write_text(text.replace("world: 1", "world: 2").replace("micro_batch: 8", "micro_batch: 4"))
-    with pytest.raises(RunError, match=r"2 ranks.*torchrun --nproc-per-node 2"):
-        session.train(Request(), run, workers=0, quiet=True)
+    told: list[tuple[Recipe, Mapping[str, str]]] = []
+    session.train(Request(), run, workers=0, quiet=True, tell=lambda *plan: told.append(plan))
+    assert [(recipe.world, recipe.micro_batch) for recipe, _ in told] == [(1, 4)]
+    assert told[0][1] == {"world": "the run was begun with 2"}
+
+
+@pytest.mark.parametrize(
+    ("world", "change", "sentence"),
+    [
+        (3, {}, "a batch of 8 cannot be shared evenly by 3 ranks"),
+        (2, {"device": "cuda:1"}, "--device cuda:1 is one device and there are 2 ranks"),
+        (8, {"method": "jigsaw"}, "the batch norm in the head of jigsaw needs two pictures"),
+    ],
+)
+def test_ranks_that_cannot_take_a_run_over(
+    world: int, change: dict[str, Any], sentence: str, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = everything_scanned(photos)
+    recipe = replace(recipe_of(change.get("method", "simclr"), photos, manifest), **change)
+    monkeypatch.setattr(distributed, "world", lambda: world)
+    refused = rf"begun with 1 rank\(s\) and cannot go on with {world}: {sentence}.*; start it with 1 again"
+    with pytest.raises(RunError, match=refused):
+        ranks.shared(recipe, manifest)
 
 
 def test_save_every() -> None:

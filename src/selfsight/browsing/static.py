@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from glob import escape
 from pathlib import Path
+from shutil import rmtree
 
+from selfsight import checkpoints
 from selfsight.browsing.payloads import Payloads
 from selfsight.browsing.pictures import LARGE, SMALL, Pictures
 from selfsight.browsing.server import PAGE
@@ -23,29 +27,42 @@ ORDER = (  # every module behind those that it imports
 IMPORT = re.compile(r"^import (?:\* as (\w+)|\{[^}]*\}) from \"\./(\w+)\.js\";\n", re.MULTILINE)
 EXPORTED = re.compile(r"^export (?=(?:async )?(?:function|class|const|let) )", re.MULTILINE)
 READERS = 2
+PROOF = Path("data", "collection.js")  # that a folder is an export
 
 
 def write(payloads: Payloads, folder: Path, tell: Callable[[int], None]) -> Path:
     """Write the page, its data and its pictures; `tell` hears how many pictures are done. The index.html to open.
 
+    The folder gets its name when all is in it, in place of an earlier export.
     RunError when the folder holds something else, DiskError when it cannot be written.
     """
-    index = folder / "index.html"
-    if folder.exists() and any(folder.iterdir()) and not (folder / "data" / "collection.js").exists():
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / PROOF).exists())):
         raise RunError(f"{str(folder)!r} holds something else; give --export a new or an empty folder")
+    final = folder.absolute()
+    partial = final.with_name(f"{final.name}.tmp-{os.getpid()}")
     try:
-        for name in ("page", "data", "thumbnails", "pictures"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        for name in ("style.css", "icon.svg"):
-            (folder / "page" / name).write_bytes(PAGE[name])
-        (folder / "page" / "page.js").write_text(joined(), "utf-8")
-        for key in payloads.wanted():
-            (folder / "data" / f"{key}.js").write_text(script(payloads, key), "utf-8")
-        _pictures(Pictures(payloads.collection.paths), folder, tell)
-        index.write_text(page(), "utf-8")
+        final.parent.mkdir(parents=True, exist_ok=True)
+        checkpoints.clean(final.parent, escape(final.name))
+        _fill(partial, payloads, tell)
+        os.sync()  # once for all of the many files
+        checkpoints.into_place(partial, final)
     except OSError as error:
         raise DiskError(f"{str(folder)!r} cannot be written ({error.strerror}); choose another --export") from error
-    return index
+    finally:
+        rmtree(partial, ignore_errors=True)
+    return folder / "index.html"
+
+
+def _fill(folder: Path, payloads: Payloads, tell: Callable[[int], None]) -> None:
+    for name in ("page", "data", "thumbnails", "pictures"):
+        (folder / name).mkdir(parents=True)
+    for name in ("style.css", "icon.svg"):
+        (folder / "page" / name).write_bytes(PAGE[name])
+    (folder / "page" / "page.js").write_text(joined(), "utf-8")
+    for key in payloads.wanted():
+        (folder / "data" / f"{key}.js").write_text(script(payloads, key), "utf-8")
+    _pictures(Pictures(payloads.collection.paths), folder, tell)
+    (folder / "index.html").write_text(page(), "utf-8")
 
 
 def joined() -> str:

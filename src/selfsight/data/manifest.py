@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +35,9 @@ from selfsight.errors import DataError, brief
 READERS = min(8, 2 + (os.cpu_count() or 1))  # threads of a scan: reading and hashing release the interpreter lock
 COLUMNS = ("labels", "groups", "test", "widths", "heights", "channels")
 TEXTS = ("paths", "names", "digests", "dtypes")
+FACTS = ("classes", "bad", "use_all", "kind")
+BLANK = "0" * 64
+DIGEST = b"\x06sha256\x18\x40"  # so Parquet's footer begins an entry of 64 letters by that name
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,17 +114,27 @@ class Manifest:
         columns |= {name: tables.column_of(getattr(self, name)) for name in TEXTS}
         bad = [{**asdict(one), "first_bytes": one.first_bytes.hex()} for one in self.bad]
         facts = {"classes": self.classes, "bad": bad, "use_all": self.use_all, "kind": self.kind}
-        table = pa.table(columns).replace_schema_metadata({key: json.dumps(value) for key, value in facts.items()})
-        sink = pa.BufferOutputStream()
+        told = {"sha256": BLANK, **{key: json.dumps(value) for key, value in facts.items()}}
+        table, sink = pa.table(columns).replace_schema_metadata(told), pa.BufferOutputStream()
         parquet.write_table(table, sink, use_dictionary=["dtypes"])  # the other texts are all different
-        checkpoints.replace_file(Path(path), sink.getvalue().to_pybytes())
+        content = bytearray(sink.getvalue())
+        place, digest = _own_digest(content)
+        content[place : place + len(digest)] = digest
+        checkpoints.replace_file(Path(path), bytes(content))
 
     @classmethod
     def load(cls, path: str | Path) -> Manifest:
-        """Read what `save` wrote. Raises DataError when it is not a manifest."""
+        """Read what `save` wrote. Raises DataError when it is not a manifest, or a bit of it is another."""
         try:
-            table = parquet.read_table(path)
-            facts = {key.decode(): json.loads(text) for key, text in (table.schema.metadata or {}).items()}
+            content = Path(path).read_bytes()
+            place, digest = _own_digest(content)
+            if place and content[place : place + len(digest)] != digest:
+                raise ValueError("it does not match its digest: it was damaged or changed")
+            table = parquet.read_table(pa.BufferReader(content))
+            told = {key.decode(): text for key, text in (table.schema.metadata or {}).items()}
+            if bool(place) != bool(told.pop("sha256", None)) or told.keys() - {*FACTS}:
+                raise ValueError("it was damaged")  # where its digest is; one of an older Selfsight has none
+            facts = {key: json.loads(text) for key, text in told.items()}
             columns: dict[str, Any] = {name: table[name].to_numpy() for name in COLUMNS}
             columns |= {name: tuple(tables.values_of(table[name])) for name in TEXTS}
             bad = [BadFile(**one | {"first_bytes": bytes.fromhex(one["first_bytes"])}) for one in facts["bad"]]
@@ -253,6 +266,16 @@ def _manifest(seen: Sequence[Described], bad: tuple[BadFile, ...], test: Sequenc
         classes=classes,
         bad=bad,
     )
+
+
+def _own_digest(content: bytes | bytearray) -> tuple[int, bytes]:
+    """Where a saved table holds the SHA-256 of all its other bytes, 0 when it holds none, and what that must be."""
+    place = content.rfind(DIGEST) + len(DIGEST)
+    if place < len(DIGEST):
+        return 0, b""
+    found = sha256(content[:place])
+    found.update(content[place + len(BLANK) :])
+    return place, found.hexdigest().encode()
 
 
 def _firsts(groups: Int[np.ndarray, "N"]) -> Int[np.ndarray, "N"]:

@@ -13,8 +13,8 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 
-from selfsight import distributed, methods
-from selfsight.errors import MissingError, RecipeError, RunError, unknown
+from selfsight import methods
+from selfsight.errors import MissingError, RecipeError, unknown
 from selfsight.methods.base import Method, Training
 from selfsight.nn import families
 from selfsight.nn.architectures import arguments_for
@@ -33,11 +33,6 @@ PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "b
 def engine(recipe: Recipe) -> Fabric:
     """Fabric on the recipe's device: one process, or one rank of those that torchrun started."""
     accelerator, cards = accelerator_of(recipe.device)
-    if recipe.world != distributed.world():  # Fabric would start the missing ranks itself, from the command line
-        raise RunError(
-            f"the run was started on {recipe.world} ranks and this is {distributed.world()}; start it with "
-            f"torchrun --nproc-per-node {recipe.world} -m selfsight train ..., or train anew with another --out"
-        )
     torch.set_num_threads(recipe.threads)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # what it would say stands in the plan
     strategy = DDPStrategy(broadcast_buffers=False) if recipe.world > 1 else "auto"

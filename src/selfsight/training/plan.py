@@ -67,18 +67,19 @@ def machine(made: Plan, request: Request) -> None:
         "device", request.device, "cuda" if gpu else "cpu", "a GPU was found" if gpu else "no GPU was found"
     )
     accelerator_of(device)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     shared = f", shared by {here} ranks" if here > 1 else ""
-    made.settle("threads", request.threads, max(1, cores // here), f"one for each core of this machine{shared}")
-    world = made.settle(
-        "world", None, int(os.environ.get("WORLD_SIZE", "1")), "one process, unless torchrun starts more"
-    )
-    if world > 1 and device not in ("cpu", "cuda"):
-        raise RecipeError(f"--device {device} is one device and there are {world} ranks; use --device cpu or cuda")
+    made.settle("threads", request.threads, own_cores(), f"one for each core of this machine{shared}")
+    made.settle("world", None, int(os.environ.get("WORLD_SIZE", "1")), "one process, unless torchrun starts more")
     seed = made.settle("seed", request.seed, 0, "the usual")
     if not 0 <= seed < 2**63:
         raise RecipeError(f"--seed {seed} is not a whole number from 0 on")
+
+
+def own_cores() -> int:
+    """The cores of this machine that one of its ranks has to itself."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def data(made: Plan, request: Request, manifest: Manifest) -> None:
@@ -151,8 +152,7 @@ def optimization(made: Plan, request: Request, training: Training) -> None:
     if batch < 2 or batch > pictures:
         fit = f"a batch of {batch} does not fit {pictures} training pictures; use --batch between 2 and {pictures}"
         raise RecipeError(said(fit))
-    if batch % world:
-        raise RecipeError(f"a batch of {batch} cannot be shared evenly by {world} ranks; use a multiple of {world}")
+    check_shared(batch, made.values["device"], world)
     equal_parts(
         made.settle("micro_batch", request.micro_batch, batch // world, "the whole batch at once"), batch // world
     )
@@ -161,14 +161,26 @@ def optimization(made: Plan, request: Request, training: Training) -> None:
         made.settle(name, None, getattr(training, name), "as published")
 
 
+def check_shared(batch: int, device: str, world: int) -> None:
+    """RecipeError unless so many ranks can take a batch between them."""
+    if world > 1 and device not in ("cpu", "cuda"):
+        raise RecipeError(f"--device {device} is one device and there are {world} ranks; use --device cpu or cuda")
+    if batch % world:
+        raise RecipeError(f"a batch of {batch} cannot be shared evenly by {world} ranks; use a multiple of {world}")
+
+
 def equal_parts(micro: int, share: int) -> None:
     """RecipeError unless micro-batches of this size make up what a rank has of a batch."""
     if micro < 1 or share % micro:
-        fits = next(size for size in range(max(1, min(micro, share)), 0, -1) if share % size == 0)
         raise RecipeError(
             f"micro-batches of {micro} do not make up the {share} pictures that a rank takes in a step; "
-            f"use --micro-batch {fits}"
+            f"use --micro-batch {fitting(micro, share)}"
         )
+
+
+def fitting(micro: int, share: int) -> int:
+    """The largest micro-batch up to this one that makes up what a rank has of a batch."""
+    return next(size for size in range(max(1, min(micro, share)), 0, -1) if share % size == 0)
 
 
 def method_settings(

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from torch._C._distributed_c10d import TCPStore
 from selfsight import distributed, methods
 from selfsight.data import source
 from selfsight.data.manifest import Manifest, scan
-from selfsight.errors import RunError, SelfsightError, TrainingError
+from selfsight.errors import RecipeError, RunError, SelfsightError, TrainingError
 from selfsight.recipe import Recipe
+from selfsight.training.length import facts_of
+from selfsight.training.plan import check_shared, fitting, own_cores
 
-__all__ = ["agreed", "decided", "watched"]
+__all__ = ["agreed", "decided", "shared", "watched"]
 
 BEAT = 1.0  # seconds between two signs of life
 SILENCE = 3.0  # seconds without one after which a rank is gone
@@ -31,7 +34,31 @@ def decided(folder: Path) -> tuple[Recipe, Manifest]:
         raise RunError(
             f"rank {distributed.rank()} sees no run in {str(folder)!r}; put --out on a disk that all machines share"
         )
-    return Recipe.from_yaml(folder / "recipe.yaml"), Manifest.load(folder / "manifest.parquet")
+    manifest = Manifest.load(folder / "manifest.parquet")
+    return shared(Recipe.from_yaml(folder / "recipe.yaml"), manifest), manifest
+
+
+def shared(recipe: Recipe, manifest: Manifest) -> Recipe:
+    """The recipe on as many ranks as there are now: the same global batches, in micro-batches that are no larger.
+
+    A method's state is the same on all ranks, but for running statistics, of which a checkpoint holds rank 0's.
+    RunError where so many cannot share the batch, or where the method cannot work on what one of them takes at once.
+    """
+    world = distributed.world()
+    if world == recipe.world:
+        return recipe
+    try:
+        check_shared(recipe.batch, recipe.device, world)
+        micro = fitting(recipe.micro_batch, recipe.batch // world)
+        now = replace(recipe, world=world, micro_batch=micro, threads=min(recipe.threads, own_cores()))
+        methods.get(recipe.method).resolve(recipe.settings, facts_of(vars(now), manifest))
+    except RecipeError as error:
+        reason, _, _ = str(error).partition(";")
+        raise RunError(
+            f"the run was begun with {recipe.world} rank(s) and cannot go on with {world}: {reason}; start it with "
+            f"{recipe.world} again, or train anew with another --out"
+        ) from error
+    return replace(now, before=recipe.before and shared(recipe.before, manifest))
 
 
 def agreed(data: Sequence[str], recipe: Recipe, manifest: Manifest) -> Manifest:

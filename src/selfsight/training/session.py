@@ -141,8 +141,11 @@ def settled(request: Request, folder: Path, tell: Told, *, quiet: bool = False) 
             with room_in(folder):
                 manifest.save(folder / "manifest.parquet")
     if stored:
-        tell(stored, {})
-        return stored, manifest
+        recipe = ranks.shared(stored, manifest)
+        begun = {name: getattr(stored, name) for name in ("world", "micro_batch", "threads")}
+        changed = {name: value for name, value in begun.items() if value != getattr(recipe, name)}
+        tell(recipe, {name: f"the run was begun with {value}" for name, value in changed.items()})
+        return recipe, manifest
     check_share(manifest)
     recipe, reasons = draft or plan(request, manifest)
     if draft or request.views == SEARCH:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from selfsight import checkpoints
+from selfsight import checkpoints, distributed
 from selfsight.data.manifest import Manifest
 from selfsight.data.order import Purpose, keyed
 from selfsight.data.pictures import Pictures
@@ -45,6 +45,7 @@ SHARE = 0.15  # of the run's time, or of the pictures that it sees
 LEAST, MOST = 200, 4000  # steps of all together: below, chance would choose; beyond, the choice is made
 LABELLED = 100  # training pictures with a label, at least
 SHOWN = 3000  # of them that a choice is made by, at most
+ALONE = f"--views {SEARCH} runs on one process; let it choose in a short run, and name here what it chose"
 
 
 def check(recipe: Recipe, manifest: Manifest) -> None:
@@ -57,7 +58,7 @@ def check(recipe: Recipe, manifest: Manifest) -> None:
             "do not do both; leave it out"
         )
     if recipe.world > 1:
-        raise RecipeError(f"{own} runs on one process; let it choose in a short run, and name here what it chose")
+        raise RecipeError(ALONE)
     rows = labelled(manifest, recipe.seed)
     if len(rows) < LABELLED or len(np.unique(manifest.labels[rows])) < 2:
         raise RecipeError(
@@ -133,6 +134,8 @@ def begun(folder: Path) -> tuple[Recipe, dict[str, str]] | None:
     home = folder / SEARCH
     if not (home / "recipe.yaml").is_file():
         return None
+    if distributed.world() > 1:
+        raise RecipeError(ALONE)
     return Recipe.from_yaml(home / "recipe.yaml"), json.loads((home / "reasons.json").read_text("utf-8"))
 
 
