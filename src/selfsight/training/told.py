@@ -56,7 +56,8 @@ def plan_rows(recipe: Recipe, reasons: Mapping[str, str]) -> list[tuple[str, obj
     for name, value in recipe.settings.items():
         rows.append((f"  {name}", value, reasons.get(f"settings.{name}", "as kept in the recipe")))
     if recipe.searched:
-        tried = ", ".join(f"{name} {score:.3f}" for name, score in recipe.searched.items())
+        scores = recipe.searched.items()
+        tried = ", ".join(f"{name} {'not finite' if score is None else f'{score:.3f}'}" for name, score in scores)
         rows.append(("views tried", tried, reasons.get("searched", "as kept in the recipe")))
     rows += [(name, reasons[name], "from the measured step") for name in ("eta", "memory") if name in reasons]
     if "canvases" in reasons:

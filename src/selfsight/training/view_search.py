@@ -13,7 +13,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -23,7 +22,7 @@ from selfsight.data.manifest import Manifest
 from selfsight.data.order import Purpose, keyed
 from selfsight.data.pictures import Pictures
 from selfsight.embedding.embed import embed
-from selfsight.errors import Interrupted, RecipeError
+from selfsight.errors import DivergedError, Interrupted, RecipeError
 from selfsight.evaluation import holdout, intervals, quality
 from selfsight.nn.embedder import Embedder
 from selfsight.recipe import Recipe
@@ -80,6 +79,7 @@ class Found:
 
     right: Bool[np.ndarray, "N"]
     groups: Int[np.ndarray, "N"]
+    finite: bool = True  # otherwise it could not be trained, and named nothing rightly
 
     @property
     def accuracy(self) -> float:
@@ -161,10 +161,13 @@ def best(
     """The recipe with the views that were chosen, and why. It goes on where an earlier start was stopped."""
     told = dict(reasons)
     small, budget = proxy(recipe, manifest), int(told.pop(SEARCH))
-    own = str(recipe.settings["augmentation"])
+    own, lost = str(recipe.settings["augmentation"]), set[str]()
 
     def tried(name: str, steps: int) -> Found:
-        return judged(viewed(small, name, steps), manifest, folder / SEARCH / name, workers=workers, quiet=quiet)
+        one = judged(viewed(small, name, steps), manifest, folder / SEARCH / name, workers=workers, quiet=quiet)
+        if not one.finite:
+            lost.add(name)
+        return one
 
     try:
         found, last = halved(candidates(own, recipe.pixels["channels"]), budget, tried)
@@ -173,7 +176,7 @@ def best(
             f"stopped while views were tried; go on with: selfsight train --resume {folder}", error.signal
         ) from error
     chosen, why = decided(own, last)
-    searched = {name: round(score, 4) for name, score in found.items()}
+    searched = {name: round(score, 4) if name not in lost else None for name, score in found.items()}
     others = [part for part in told["settings"].split("; ") if not part.startswith("augmentation: ")]
     told["settings"] = "; ".join([*others, "augmentation: see searched"])
     told |= {"settings.augmentation": why, "searched": f"kNN of training pictures, small network; {why}"}
@@ -233,11 +236,15 @@ def judged(recipe: Recipe, manifest: Manifest, folder: Path, *, workers: int, qu
     """Train to the recipe's steps and judge by training pictures that have a label; kept, and not done twice."""
     file = folder / f"{recipe.steps}.json"
     if not file.is_file():
-        encoder, pictures = trained(recipe, manifest, folder, workers=workers, quiet=quiet)
-        vectors, rows = embed(encoder, pictures, labelled(manifest, recipe.seed), size=recipe.size)
-        groups = manifest.groups[rows]
-        right = quality.by_others(vectors, manifest.labels[rows], groups)
-        told: dict[str, Any] = {"right": right.astype(int).tolist(), "groups": groups.tolist()}
+        rows, finite = labelled(manifest, recipe.seed), True
+        right = np.zeros(len(rows), bool)
+        try:
+            encoder, pictures = trained(recipe, manifest, folder, workers=workers, quiet=quiet)
+            vectors, rows = embed(encoder, pictures, rows, size=recipe.size)
+            right = quality.by_others(vectors, manifest.labels[rows], manifest.groups[rows])
+        except DivergedError:
+            finite = False
+        told = {"right": right.astype(int).tolist(), "groups": manifest.groups[rows].tolist(), "finite": finite}
         checkpoints.replace_file(file, json.dumps(told).encode())
     kept = json.loads(file.read_text("utf-8"))
-    return Found(np.array(kept["right"], bool), np.array(kept["groups"]))
+    return Found(np.array(kept["right"], bool), np.array(kept["groups"]), kept["finite"])
