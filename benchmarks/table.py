@@ -46,6 +46,7 @@ import supcon
 import time_to_quality
 import vdvs
 import view_search
+import whitening
 
 RESULTS = Path(__file__).with_name("results")
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -67,6 +68,7 @@ def views(results: dict[str, Any]) -> str:
 
 
 TABLES = {
+    "whitening": whitening.table,
     "end_to_end": end_to_end.table,
     "attribution": attribution.table,
     "compiled": compiled.table,

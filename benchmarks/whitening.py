@@ -4,7 +4,7 @@
     python benchmarks/whitening.py --table
 
 kNN accuracy (k and T chosen inside the training part) and, among emoji, R@1 across vendors on the test part, for four
-kinds of vectors: the encoder that `defaults.py --methods simclr --variants quick --lengths 2m --seeds 0` has trained,
+kinds of vectors: the encoder that `defaults.py --methods simclr --lengths 2m --seeds 0` has trained,
 the same network untrained, raw pixels, simple statistics. Each is compared by three cosines: as it is; less the mean of
 the training part; and whitened, (C + w I)^(-1/2) (x - mean) with the training part's mean and covariance C, w being a
 share (0.01 or 0.1) of the mean eigenvalue. No label takes part in that. DIR is that of quality.py; one seed.
@@ -48,7 +48,7 @@ def row(data: Path, key: dict[str, Any]) -> dict[str, Any]:
     from selfsight.training.build import encoder_of
 
     task = quality.TASKS[key["task"]]
-    run = Run(data / "runs" / "default-{task}-0-simclr-quick-2m-0".format(**key))
+    run = Run(data / "runs" / "default-{task}-0-simclr-own-2m-0".format(**key))
     recipe, manifest = run.recipe, Manifest.load(run.folder / "manifest.parquet")
     pictures, size = pictures_of(recipe, manifest), recipe.size
     untrained = with_statistics(encoder_of(recipe), pictures, manifest.train_rows(), size)

@@ -40,7 +40,7 @@ CRITERIA: dict[str, Callable[..., torch.Tensor]] = {
 class SimCLR(Method):
     """Pull the two views of a picture together and push them from every other picture of the batch."""
 
-    # more and smaller steps of a smaller network: `quick` of benchmarks/defaults.py
+    # more and smaller steps of a smaller network; beside `published` in benchmarks/defaults.py
     quick = Training("adamw", 0.001, FEW, weight_decay=1e-4, batch=FEW, encoder="resnet10t", source="measured")
 
     def __init__(
