@@ -33,7 +33,7 @@ import vdvs
 
 RESULTS = Path(__file__).with_name("results") / "defaults.json"
 LENGTHS = ("3m", "10m")
-TASKS = ("emoji_free", "fashion_mnist", "terrain", "elpv")
+TASKS = ("emoji_free", "fashion_mnist", "terrain", "terrain_textures", "elpv")
 OWN = "own"
 VARIANTS: dict[str, list[str]] = {
     OWN: [],
@@ -50,6 +50,8 @@ VARIANTS: dict[str, list[str]] = {
     "32 px": ["--size", "32"],
     "96 px": ["--size", "96"],
 }
+QUICK = [*VARIANTS["adamw 0.001"], *VARIANTS["temperature 0.2"], *VARIANTS["batch 64"], *VARIANTS["resnet10t"]]
+VARIANTS |= {"quick": QUICK, "quick, colour kept": [*QUICK, *VARIANTS["colour kept"]]}
 FACTS = {"size": 64, "batch": 128, "channels": 3, "classes": 2, "count": 5000}  # what usual views are asked by
 
 
@@ -60,7 +62,7 @@ def asks(method: str, variant: str) -> list[str] | None:
 
     kind = methods.get(method)
     known = methods.settings(kind)
-    if variant.startswith("temperature") and "temperature" not in known:
+    if any("temperature" in word for word in VARIANTS[variant]) and "temperature" not in known:
         return None
     if "--views" not in VARIANTS[variant]:
         return VARIANTS[variant]

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import attribution
 import beside_lightly
 import browse
 import cards
@@ -67,6 +68,7 @@ def views(results: dict[str, Any]) -> str:
 
 TABLES = {
     "end_to_end": end_to_end.table,
+    "attribution": attribution.table,
     "compiled": compiled.table,
     "embed": embed.table,
     "evaluation": evaluation.table,

@@ -22,7 +22,7 @@ import torch
 
 from selfsight import methods
 from selfsight.losses.exponential import cost
-from selfsight.methods.base import Facts, Training
+from selfsight.methods.base import QUICK_VIEW, Facts, Training
 from selfsight.report.curves import chart
 
 HERE = Path(__file__).resolve().parent
@@ -132,15 +132,17 @@ def settings(name: str, rows: list[dict[str, Any]]) -> list[str]:
 def automatic(name: str, rows: list[dict[str, Any]]) -> dict[str, str]:
     """What those settings become that have no default."""
     kind, given = methods.get(name), {row["name"]: row["default"] for row in rows}
-    sizes = [kind.resolve(given, Facts(MANY, kind.defaults(size).batch, size, 3, 0)) for size in (SMALL, LARGE)]
+    sizes = [kind.resolve(given, Facts(MANY, kind.usual(size, "cpu").batch, size, 3, 0)) for size in (SMALL, LARGE)]
     values = {key: dict.fromkeys(f"`{found[key][0]}`" for found in sizes) for key in sizes[0]}
     return {key: ", ".join(both) for key, both in values.items()}
 
 
 def recipes(name: str) -> str:
-    """The published recipe for small and for large views; of documents there is one."""
+    """The recipes for small and for large views; of documents there is one."""
     kind = methods.get(name)
     shown = {f"views of {size} px": kind.defaults(size) for size in (SMALL, LARGE)}
+    if kind.quick:
+        shown = {f"views up to {QUICK_VIEW} px, on a CPU": kind.quick} | shown
     if kind.kind != "pictures":
         shown = {kind.kind: kind.defaults(LARGE)}
     lines = [f"| | {' | '.join(shown)} |", f"|---|{'---|' * len(shown)}"]

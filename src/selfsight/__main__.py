@@ -11,6 +11,8 @@ def main() -> None:
     # Threads of a step wait asleep, not spinning: with the default, whatever else runs on the machine (our own decoding
     # threads too) makes a step many times slower. Read by OpenMP when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Fabric asks which version of it there is, and to be asked it loads transformers: a second, and nothing of ours.
+    sys.modules.setdefault("torchmetrics", None)  # type: ignore[arg-type]
     from selfsight import cli
 
     sys.exit(cli.main(sys.argv[1:]))

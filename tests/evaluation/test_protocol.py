@@ -1,6 +1,7 @@
 """The table and its verdict: helped, not shown, and nothing to say."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,8 +142,9 @@ def test_too_few_test_groups_say_nothing(groups: int) -> None:
     assert ("too few test groups to say" in said["sentence"]) is (groups < 6)
 
 
-def test_a_table_is_probed_one_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_is_probed_one_way(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """One row that is wide enough for the quick probe makes all rows take it."""
+    monkeypatch.setenv("SELFSIGHT_CACHE", str(tmp_path))  # what is said here is no answer for others
     seen: list[bool] = []
 
     def measured(*known: object, large: bool, **rest: object) -> object:

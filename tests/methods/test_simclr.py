@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import replace
 from functools import partial
 from math import log
 
@@ -42,6 +43,14 @@ def test_size_decides_the_recipe(size: int, temperature: float, optimizer: str) 
     assert all(reason for _, reason in resolved.values())
     assert "temperature" not in SimCLR.resolve({"temperature": 0.3}, facts(size))
     assert SimCLR.resolve({"criterion": "dcl"}, facts(size))["temperature"][0] == 0.1
+
+
+def test_on_a_cpu_small_views_have_the_measured_recipe() -> None:
+    assert (SimCLR.usual(96, "cpu").encoder, SimCLR.usual(96, "cpu").batch) == ("resnet10t", 64)
+    assert SimCLR.usual(64, "cuda:0") == SimCLR.usual(64, "mps") == SimCLR.defaults(64)
+    assert SimCLR.usual(128, "cpu") == SimCLR.defaults(128)
+    assert SimCLR.resolve({}, replace(facts(64), batch=64))["temperature"][0] == 0.2
+    assert SimCLR.resolve({}, replace(facts(224), batch=64))["temperature"][0] == 0.1
 
 
 @pytest.mark.parametrize(

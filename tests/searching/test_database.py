@@ -86,6 +86,16 @@ def count(address: str) -> int:
     return len(Database.open(address))
 
 
+def test_the_recall_is_that_of_the_index(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "selfsight.searching.fill.EFFORTS", (1,)
+    )  # finds one row or so, where the exact search finds ten
+    put(address, manifest(1500), vectors_of(1500))
+    recall = Database.open(address).recall
+    assert recall is not None
+    assert recall < 0.5
+
+
 def test_answers_are_those_of_the_exact_search(address: str) -> None:
     vectors, rows = vectors_of(1500), manifest(1500)
     assert put(address, rows, vectors) == "1500 added, 0 kept"

@@ -10,7 +10,7 @@ from selfsight.embedding.store import Stored
 from selfsight.neighbours import unit
 from selfsight.searching.diverse import diverse
 from selfsight.searching.index import Index
-from selfsight.searching.quick import best, without_self
+from selfsight.searching.quick import best, strangers, without_self
 
 FACTS = {"encoder": "abc", "run": "/nowhere", "kind": "pictures", "size": 32, "table": "digest"}
 
@@ -51,11 +51,19 @@ def test_equals_the_slow_twin(labelled: int) -> None:
     assert sorted(diverse(index, index.rows, 99)[0].tolist()) == free
 
 
-def test_recall_counts_the_others_only_and_stops_at_enough() -> None:
-    exact = np.array([[0, 1, 2], [1, 0, 2]])
-    answers = {1: np.array([[0, 7, 8], [1, 0, 8]]), 2: exact, 4: exact}
-    assert best((1, 2, 4), np.array([0, 1]), exact, answers.__getitem__) == (2, 1.0)
-    assert best((1,), np.array([0, 1]), exact, answers.__getitem__) == (1, 0.25)
+def test_the_least_effort_that_finds_enough() -> None:
+    exact = np.array([[1, 2], [0, 2]])
+    answers = {1: np.array([[7, 8], [2, 8]]), 2: exact, 4: exact}
+    assert best((1, 2, 4), exact, answers.__getitem__) == (2, 1.0)
+    assert best((1,), exact, answers.__getitem__) == (1, 0.25)
+
+
+def test_a_stranger_is_as_far_from_a_row_as_its_nearest_neighbour() -> None:
+    own, near, far = np.random.default_rng(0).normal(size=(3, 20, 6))
+    queries = strangers(own, near, far)
+    assert (queries * unit(own)).sum(axis=1) == pytest.approx((unit(near) * unit(own)).sum(axis=1))
+    assert (queries * unit(near)).sum(axis=1).max() < 1 - 1e-6  # and is not that neighbour
+    assert strangers(own, own, own) == pytest.approx(unit(own))  # copies: nowhere to go
 
 
 def test_a_row_is_not_its_own_neighbour() -> None:

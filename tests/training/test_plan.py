@@ -76,7 +76,7 @@ def test_flag_wins_over_set_over_config_over_method(manifest: Manifest, tmp_path
     assert (recipe.batch, reasons["batch"]) == (8, "as asked")
     assert (recipe.momentum, reasons["momentum"]) == (0.2, "as asked")
     assert (recipe.weight_decay, reasons["weight_decay"]) == (0.5, "from --config")
-    assert recipe.lr == pytest.approx(0.06 * 8 / 128), "the config's belongs to its own batch"
+    assert recipe.lr == pytest.approx(0.001 * 8 / 64), "the config's belongs to its own batch"
     assert planned(manifest, config=str(config), lr=0.25, batch=8)[0].lr == 0.25
     assert planned(manifest, config=str(config))[0].lr == 0.5
     assert recipe.clip == 3.0
@@ -254,7 +254,7 @@ def test_every_value_is_told_with_its_reason(manifest: Manifest) -> None:
     wanted += ["weight decay", "micro batch", "channels last", "batch norm", "warmup"]
     assert set(wanted) <= rows.keys()
     assert all(why for _, why in rows.values())
-    assert rows["temperature"][1] == "SimCLR README, CIFAR-10"
+    assert rows["temperature"][1] == "measured for batches up to 64"
     assert rows["width"][1] == "the method's default"
 
 

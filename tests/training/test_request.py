@@ -66,7 +66,7 @@ def test_an_unknown_setting_names_the_nearest() -> None:
     [
         {},
         {"batch": 8, "method": "simclr", "length": "20steps"},
-        {"settings": {"temperature": "0.5", "momentum": "0.9"}},
+        {"settings": {"temperature": "0.2", "momentum": "0.9"}},
         {"views": "simclr"},
     ],
 )
@@ -81,8 +81,8 @@ def test_the_same_again_is_no_contradiction(recipe: Recipe, asked: dict[str, obj
         ({"batch": 16}, "batch was 8 and is now 16"),
         ({"encoder": "resnet18"}, "encoder was 'test_resnet' and is now 'resnet18'"),
         ({"length": "30steps"}, "length was '20steps' and is now '30steps'"),
-        ({"lr": 1.0}, "lr was 0.00375 and is now 1.0"),
-        ({"settings": {"temperature": "0.3"}}, "temperature was 0.5 and is now 0.3"),
+        ({"lr": 1.0}, "lr was 0.000125 and is now 1.0"),
+        ({"settings": {"temperature": "0.3"}}, "temperature was 0.2 and is now 0.3"),
         ({"settings": {"momentum": "0.3"}}, "momentum was 0.9 and is now 0.3"),
         ({"views": "weak"}, "augmentation was 'simclr' and is now 'weak'"),
         ({"views": "weak", "settings": {"augmentation": "simclr"}}, "augmentation was 'simclr' and is now 'weak'"),
@@ -102,7 +102,7 @@ def test_a_config_is_compared_too(recipe: Recipe, tmp_path: Path) -> None:
     assert contradiction(asked, recipe) == "momentum was 0.9 and is now 0.5"
     assert contradiction(replace(asked, settings={"momentum": "0.9"}), recipe) is None, "what is asked wins"
     config.write_text("settings: {temperature: 0.25}\n")
-    assert contradiction(Request(config=str(config)), recipe) == "temperature was 0.5 and is now 0.25"
+    assert contradiction(Request(config=str(config)), recipe) == "temperature was 0.2 and is now 0.25"
 
 
 def test_another_runs_encoder_is_compared_by_its_weights(recipe: Recipe, tmp_path: Path) -> None:

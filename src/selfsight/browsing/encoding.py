@@ -22,6 +22,7 @@ __all__ = ["MOST_NEIGHBOURS", "WAITING", "Busy", "Encoders"]
 WAITING = 256  # pictures that may be on their way at once
 MOST_NEIGHBOURS = 100
 NAMED = 3  # classes
+TOGETHER = 16  # pictures in a batch: more are no faster each, and would leave nothing for the lane that is next
 
 
 class Busy(Exception):  # noqa: N818 - it is an answer
@@ -68,7 +69,7 @@ class _Lane:
         self.decoders = Decoders(form, int(side.index.facts["size"]), decoders)
         lanes, threads = lanes_for(self.encoder, WAITING), torch.get_num_threads()
         own = partial(torch.set_num_threads, threads // lanes)  # also what further threads of the server begin with
-        self.batcher: Batcher[tuple[np.ndarray, int], bytes] = Batcher(self._answers, lanes=lanes, start=own)
+        self.batcher: Batcher[tuple[np.ndarray, int], bytes] = Batcher(self._answers, TOGETHER, lanes, own)
 
     def _answers(self, asked: Sequence[tuple[np.ndarray, int]]) -> list[bytes]:
         vectors = vectors_of(self.encoder, torch.from_numpy(np.stack([view for view, _ in asked])))

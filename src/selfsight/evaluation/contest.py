@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.stats import norm, t
+from scipy.special import ndtr, stdtrit
 
 from selfsight.evaluation import intervals
 from selfsight.evaluation.intervals import FEWEST, LEVEL, Interval
@@ -82,7 +82,7 @@ def of_row(right: Right, groups: Int[np.ndarray, "Q"], *, seed: int = 0) -> Inte
     count = len(np.unique(groups))
     items, _ = _deviations([right], groups, seed)
     deviation, freedom = _spread(items[0], (right,), count)
-    half = deviation * float(t.ppf((1 + LEVEL) / 2, freedom))
+    half = deviation * float(stdtrit(freedom, (1 + LEVEL) / 2))
     return max(0.0, float(right.mean()) - half), min(1.0, float(right.mean()) + half)
 
 
@@ -138,7 +138,7 @@ def _gap(
     _, member = np.unique(groups, return_inverse=True)
     differing = int((np.bincount(member, np.abs(each)) > NOTHING).sum())
     if deviation > NOTHING:
-        half = deviation * float(t.ppf(norm.cdf(critical), freedom))
+        half = deviation * float(stdtrit(freedom, ndtr(critical)))
         low, high = difference - half, difference + half
     elif abs(difference) <= NOTHING and not differing:
         low = high = 0.0

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 from selfsight.data.kinds import KINDS
 from selfsight.data.manifest import Manifest
 from selfsight.data.order import Purpose, keyed
+from selfsight.data.pictures import Pictures
 from selfsight.embedding.embed import Readable, embed, vectors_of, whole_views
 from selfsight.errors import DataError, TrainingError
-from selfsight.evaluation import leaks, protocol
+from selfsight.evaluation import kept, leaks, protocol
 from selfsight.evaluation.album import Album
 from selfsight.evaluation.kinds import Kind, Plain, kind_of
 from selfsight.evaluation.together import Sought
@@ -31,7 +33,7 @@ PROTOCOL = "simclr-keep-colour"  # the one view protocol of evaluation, whatever
 
 def measured(
     encoders: Mapping[str, Embedder],
-    pictures: Readable,
+    pictures: Pictures,
     manifest: Manifest,
     *,
     size: int,
@@ -50,10 +52,7 @@ def measured(
     kind = kind_of(manifest.kind, low, high)
     known = manifest.every_row() if manifest.test.all() else np.flatnonzero(~manifest.test)
     with readable(manifest, "if they were moved, give their new place as DATA"):
-        ready = {
-            name: with_statistics(one, pictures, known, size) if name == "untrained" else one.eval()
-            for name, one in encoders.items()
-        }
+        ready = {name: Ready.of(name, one, pictures, known, size) for name, one in encoders.items()}
         found, rows, grids = features(ready, pictures, manifest.every_row(), known, kind, size=size)
     leaked = leaks.find(manifest.taking(rows), grids, found[protocol.ENCODER])
     album = Album(pictures, manifest, kind, rows)
@@ -61,9 +60,9 @@ def measured(
     notes = unread(manifest, rows)
     dropped = rows[:0]
     if leaked and drop_leaks:
-        kept = leaked.left()
-        dropped = rows[~kept]
-        found, rows = {name: values[kept] for name, values in found.items()}, rows[kept]
+        left = leaked.left()
+        dropped = rows[~left]
+        found, rows = {name: values[left] for name, values in found.items()}, rows[left]
         album = replace(album, rows=rows)
     test = manifest.test[rows]
     seen = rows[test] if test.any() else rows
@@ -78,7 +77,7 @@ def measured(
         sought=sought.taking(rows) if sought else None,
     )
     hard = table.pop("hard", [])
-    more = kind.more(ready[protocol.ENCODER], pictures, seen, manifest.groups[seen])
+    more = kind.more(ready[protocol.ENCODER].encoder(), pictures, seen, manifest.groups[seen])
     table["notes"] += [*notes, *([more.pop("sentence")] if more else [])]
     table |= {"kind": manifest.kind, "leaks": leaked.told(drop_leaks) if leaked else None, **more}
     looked_at = shown | _looked_at(album, found[protocol.ENCODER], test, hard)
@@ -137,33 +136,72 @@ def with_statistics(encoder: Embedder, pictures: Readable, rows: Int[np.ndarray,
     return estimated(encoder, (views for views, _ in shown))
 
 
+@dataclass(frozen=True)
+class Ready:
+    """An encoder as it is measured, made so when it is first needed, and what its answers depend on."""
+
+    encoder: Callable[[], Embedder]
+    key: tuple[object, ...]
+
+    @classmethod
+    def of(cls, name: str, encoder: Embedder, pictures: Pictures, known: Int[np.ndarray, "T"], size: int) -> Ready:
+        """With batch-norm statistics of the `known` pictures, where nobody trained it."""
+        its = (kept.network(encoder), size)
+        if name != "untrained":
+            return cls(lambda: encoder.eval(), its)
+        statistics = cache(lambda: with_statistics(encoder, pictures, known, size))
+        return cls(statistics, (*its, kept.samples(pictures, known)))
+
+    def embedded(
+        self, pictures: Pictures, rows: Int[np.ndarray, "N"], size: int
+    ) -> tuple[Float[np.ndarray, "M D"], Int[np.ndarray, "M"]]:
+        """Vectors of the pictures, and the rows of those that can be read."""
+        return embed(self.encoder(), pictures, rows, size=size, batch=BATCH)
+
+    def seen(self, views: Shaped[np.ndarray, "M 2 ..."]) -> tuple[Float[np.ndarray, "M D"], Float[np.ndarray, "M D"]]:
+        """Vectors of two views of each picture."""
+        first, second = (torch.split(torch.from_numpy(views[:, v]), BATCH) for v in (0, 1))
+        vectors = partial(vectors_of, self.encoder())
+        return np.concatenate([*map(vectors, first)]), np.concatenate([*map(vectors, second)])
+
+
 def features(
-    encoders: Mapping[str, Embedder],
-    pictures: Readable,
+    encoders: Mapping[str, Ready],
+    pictures: Pictures,
     rows: Int[np.ndarray, "N"],
     train: Int[np.ndarray, "T"],
     kind: Kind,
     *,
     size: int,
 ) -> tuple[dict[str, Float[np.ndarray, "N _"]], Int[np.ndarray, "N"], Float[np.ndarray, "N S S C"]]:
-    """Features of every encoder and of the plain baselines, the (readable) rows they belong to, and their grids."""
+    """Features of every encoder and of the plain baselines, the (readable) rows they belong to, and their grids.
+
+    For the first encoder every picture is read; what the others and the baselines say may have been kept.
+    """
     table: dict[str, np.ndarray] = {}
-    kept = rows
-    for name, encoder in encoders.items():
-        table[name], kept = embed(encoder, pictures, rows, size=size, batch=BATCH)
-    grids: list[np.ndarray] = []
+    read, shown = rows, ""
+    for name, one in encoders.items():
+        made = partial(one.embedded, pictures, rows, size)
+        table[name], read = kept.once(made, "features", *one.key, shown) if table else made()
+        shown = shown or kept.samples(pictures, read)
 
-    def images() -> Iterator[np.ndarray]:
-        for row in kept:
-            picture, _ = pictures.read(int(row))
-            grids.append(kind.grid(picture))
-            yield picture
+    def plain() -> tuple[dict[str, np.ndarray], np.ndarray]:
+        grids: list[np.ndarray] = []
 
-    return table | kind.plain(images(), np.isin(kept, train)), kept, np.stack(grids)
+        def images() -> Iterator[np.ndarray]:
+            for row in read:
+                picture, _ = pictures.read(int(row))
+                grids.append(kind.grid(picture))
+                yield picture
+
+        return kind.plain(images(), np.isin(read, train)), np.stack(grids)
+
+    rest, grids = kept.once(plain, "plain", shown, np.isin(read, train))
+    return table | rest, read, grids
 
 
 def two_views(
-    encoders: Mapping[str, Embedder],
+    encoders: Mapping[str, Ready],
     pictures: Readable,
     rows: Int[np.ndarray, "N"],
     plain: Plain,
@@ -175,16 +213,14 @@ def two_views(
 
     The same views for all, whatever a method was trained with: crops of at least 8 % and mirror images.
     """
-    drawn = encoders[protocol.ENCODER].pair(PROTOCOL, size)
+    drawn = encoders[protocol.ENCODER].encoder().pair(PROTOCOL, size)
     chosen = np.sort(keyed(seed, 2, Purpose.MONITOR).permutation(rows)[:PAIRED])
     pairs = [drawn(pictures.read(int(row))[0], keyed(seed, int(row), Purpose.MONITOR))["views"] for row in chosen]
     views = np.stack(pairs)  # (M, 2, ...)
     half = np.arange(len(chosen)) < len(chosen) // 2  # raw pixels lose the mean of the first half: no picture's own
-    first, second = (torch.from_numpy(views[:, v]) for v in (0, 1))
-    table = {name: (_vectors(one, first), _vectors(one, second)) for name, one in encoders.items()}
-    bare = [plain(views[:, v], half) for v in (0, 1)]
-    return table | {name: (bare[0][name], bare[1][name]) for name in bare[0]}, chosen
-
-
-def _vectors(encoder: Embedder, views: torch.Tensor) -> Float[np.ndarray, "N D"]:
-    return np.concatenate([vectors_of(encoder, part) for part in torch.split(views, BATCH)])
+    table = {}
+    for name, one in encoders.items():
+        made = partial(one.seen, views)
+        table[name] = kept.once(made, "views", *one.key, views) if table else made()
+    first, second = kept.once(lambda: (plain(views[:, 0], half), plain(views[:, 1], half)), "plain views", views)
+    return table | {name: (first[name], second[name]) for name in first}, chosen

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from selfsight.evaluation import cases, few, geometry, intervals, knn, linear, retrieval, together
+from selfsight.evaluation import cases, few, geometry, intervals, kept, knn, linear, retrieval, together
 from selfsight.evaluation.task import Task, pose
 from selfsight.evaluation.together import Sought
 
@@ -101,7 +101,7 @@ def _told_apart(
     seed: int,
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """The verdict on telling pictures apart, and what needs no label of every row."""
-    free: dict[str, dict[str, Any]] = {name: geometry.label_free(rows) for name, rows in features.items()}
+    free: dict[str, dict[str, Any]] = {name: kept.answer(geometry.label_free, rows) for name, rows in features.items()}
     found = {name: retrieval.two_views(*pair) for name, pair in views.items()}
     groups = np.arange(max(map(len, found.values()), default=0)) if view_groups is None else view_groups
     for name, right in found.items():
@@ -112,11 +112,25 @@ def _told_apart(
 def measure(features: Features, task: Task, shots: Sequence[int], seed: int, large: bool = False) -> Row:
     """kNN, linear probe and few labels of one row's features."""
     train, test = features[task.train], features[task.test]
-    known, asked = (train, task.train_labels, task.train_groups), (test, task.test_labels)
+    parts = (train, task.train_labels, task.train_groups, test, task.test_labels)
+    return kept.answer(_row, *parts, tuple(shots), seed, large, types=(Row, knn.Knn, linear.Linear, few.Few))
+
+
+def _row(
+    train: Features,
+    train_labels: Int[np.ndarray, "N"],
+    train_groups: Int[np.ndarray, "N"],
+    test: Features,
+    test_labels: Int[np.ndarray, "Q"],
+    shots: tuple[int, ...],
+    seed: int,
+    large: bool,
+) -> Row:
+    parts = (train, train_labels, train_groups, test, test_labels)
     return Row(
-        knn.measure(*known, *asked, seed=seed),
-        linear.measure(*known, *asked, seed=seed, large=large),
-        tuple(few.measure(*known, *asked, shots=number, seed=seed) for number in shots),
+        knn.measure(*parts, seed=seed),
+        linear.measure(*parts, seed=seed, large=large),
+        tuple(few.measure(*parts, shots=number, seed=seed) for number in shots),
     )
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from selfsight.data.manifest import Manifest
 from selfsight.data.splits import united
-from selfsight.evaluation import clustering, intervals, retrieval
+from selfsight.evaluation import clustering, intervals, kept, retrieval
 from selfsight.evaluation.retrieval import Retrieval
 
 
@@ -83,7 +83,10 @@ def measure(
     """
     labelled = np.flatnonzero(labels >= 0)
     classes = len(np.unique(labels[labelled]))
-    answers = {name: retrieval.measure(rows, sought.values, sought.apart) for name, rows in features.items()}
+    answers = {
+        name: kept.answer(retrieval.measure, rows, sought.values, sought.apart, types=(Retrieval,))
+        for name, rows in features.items()
+    }
     queries = next((one.queries for one in answers.values()), np.zeros(0, np.int64))  # the same for all
     units = _units(groups, sought)[queries]
     table: dict[str, dict[str, Any]] = {name: {} for name in features}
@@ -91,7 +94,8 @@ def measure(
         if len(queries):
             table[name]["retrieval"] = _retrieval(answers[name], sought, units, seed)
         if 1 < classes < len(labelled):
-            alike = clustering.measure(rows[labelled], labels[labelled], groups[labelled], seed)
+            its = (rows[labelled], labels[labelled], groups[labelled], seed)
+            alike = kept.answer(clustering.measure, *its, types=(clustering.Clustering,))
             table[name]["clustering"] = _clustering(alike)
     return Found(table, {name: one.hits[1] for name, one in answers.items() if len(queries)}, units)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int
-from scipy.stats import norm, rankdata, t
+from scipy.special import ndtr, stdtrit
 
 from selfsight.evaluation.intervals import LEVEL, RESAMPLES
 
@@ -44,7 +44,7 @@ def rank_agreement(scores: Sequence[float], quality: Sequence[float], *, seed: i
     picks = np.random.default_rng(seed).integers(0, count, (RESAMPLES, count))
     found = _spearman(*pairs[:, picks])
     found = found[np.isfinite(found)]  # a resample of one item only says nothing
-    tail = norm.cdf(np.sqrt(count / (count - 1)) * t.ppf((1 - LEVEL) / 2, count - 1))  # as in intervals
+    tail = ndtr(np.sqrt(count / (count - 1)) * stdtrit(count - 1, (1 - LEVEL) / 2))  # as in intervals
     low, high = np.quantile(found, [tail, 1 - tail])
     return {"spearman": float(_spearman(*pairs[:, None])[0]), "interval": [float(low), float(high)], "count": count}
 
@@ -97,6 +97,8 @@ def _sentence(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Pearson's correlation of the ranks (ties share their mean rank) of each row of (R, N); NaN for a constant one."""
+    from scipy.stats import rankdata  # loading it takes most of a second
+
     ranks = [rankdata(rows, axis=1) for rows in (first, second)]
     a, b = (rows - rows.mean(axis=1, keepdims=True) for rows in ranks)
     with np.errstate(invalid="ignore", divide="ignore"):

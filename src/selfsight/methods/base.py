@@ -25,8 +25,8 @@ from selfsight.nn.encoder import Encoder
 from selfsight.recipe import Amount, Count, Decay, Part, Portion, Positive, Several, Whole, Within
 from selfsight.views.draw import Views
 
-__all__ = ["Batch", "Epoch", "Facts", "Group", "Method", "Prepared", "Projections", "Terms", "Training", "waiting"]
-__all__ += ["Amount", "Count", "Decay", "Part", "Portion", "Positive", "Several", "Whole", "Within"]
+__all__ = ["QUICK_VIEW", "Batch", "Epoch", "Facts", "Group", "Method", "Prepared", "Projections", "Terms", "Training"]
+__all__ += ["Amount", "Count", "Decay", "Part", "Portion", "Positive", "Several", "Whole", "Within", "waiting"]
 
 Batch = dict[str, Tensor]
 """Named tensors (B, ...): pictures as the views made them, and the integer facts index, label, position."""
@@ -34,6 +34,9 @@ Projections = dict[str, Tensor]
 """Named tensors (B, ...): what the loss compares."""
 Terms = dict[str, Tensor]
 """Named scalars; `loss` is minimised, the others are logged."""
+
+
+QUICK_VIEW = 96  # pixels: the largest view that a `quick` recipe was measured with
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,14 @@ class Training:
     encoder: str = "resnet18"  # quick on any machine and hard to beat on small sets; some methods need patches
     warmup: float = 0.0  # epochs of linear warm-up
     clip: float | None = None  # largest gradient norm
+    source: str = "published"  # or "measured"
 
     def rate(self, batch: int) -> tuple[float, str]:
         """The rate for a global batch, and how it came about: lr * batch / lr_batch, or lr * sqrt(batch / lr_batch)."""
         times = batch / self.lr_batch
-        told = f"published {self.lr:g} x {batch} / {self.lr_batch}"
+        told = f"{self.source} {self.lr:g} x {batch} / {self.lr_batch}"
         if self.lr_rule == "sqrt":
-            times, told = sqrt(times), f"published {self.lr:g} x sqrt({batch} / {self.lr_batch})"
+            times, told = sqrt(times), f"{self.source} {self.lr:g} x sqrt({batch} / {self.lr_batch})"
         if self.lr * times < self.least:
             return self.least, f"{told}, but at least {self.least:g}"
         return self.lr * times, told
@@ -138,6 +142,7 @@ class Method(nn.Module, ABC):
     """Teach an encoder from images. One final subclass per file in this folder."""
 
     kind: ClassVar[str] = "pictures"  # of sample that it learns from, see `data.kinds`
+    quick: ClassVar[Training | None] = None  # what gives more within minutes on a CPU than the published recipe
     progress: float = 0.0  # share of training done, [0, 1]; written by the loop only
 
     def __init__(self, encoder: Encoder) -> None:
@@ -148,6 +153,11 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def defaults(cls, size: int) -> Training:
         """The published recipe for views of this size (pixels)."""
+
+    @classmethod
+    def usual(cls, size: int, device: str) -> Training:
+        """The recipe for a device such as `cpu` or `cuda:1`."""
+        return cls.quick if cls.quick and device == "cpu" and size <= QUICK_VIEW else cls.defaults(size)
 
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:

@@ -27,6 +27,7 @@ from selfsight.views.draw import Views
 from selfsight.views.recipes import multi_view
 
 SMALL = 96  # pixels: up to here the published CIFAR-10 recipes, above the ImageNet ones
+FEW = 64  # pictures in a batch, up to which the temperature is lower
 HEADS = ("paper", "lightly")
 CRITERIA: dict[str, Callable[..., torch.Tensor]] = {
     "nt-xent": nt_xent,
@@ -39,11 +40,14 @@ CRITERIA: dict[str, Callable[..., torch.Tensor]] = {
 class SimCLR(Method):
     """Pull the two views of a picture together and push them from every other picture of the batch."""
 
+    # more and smaller steps of a smaller network: `quick` of benchmarks/defaults.py
+    quick = Training("adamw", 0.001, FEW, weight_decay=1e-4, batch=FEW, encoder="resnet10t", source="measured")
+
     def __init__(
         self,
         encoder: Encoder,
         *,
-        temperature: Positive | None = None,  # tau; README: 0.5 on CIFAR-10, 0.1 on ImageNet
+        temperature: Positive | None = None,  # tau; README: 0.5 on CIFAR-10, 0.1 on ImageNet; at most 64 pictures: 0.2
         width: Count = 128,  # of the projection, paper section 3
         head: str = "paper",  # or "lightly": 512 wide, a full batch norm at its end
         criterion: str = "nt-xent",  # or "dcl", "dclw": without the pair in the denominator; w weighs hard pairs more
@@ -52,16 +56,13 @@ class SimCLR(Method):
         super().__init__(encoder)
         if temperature is None or augmentation is None:
             raise RecipeError("simclr: temperature and augmentation are not set; pass them or take SimCLR.resolve's")
-        if head not in HEADS:
-            raise RecipeError(unknown("simclr head", head, HEADS))
-        if criterion not in CRITERIA:
-            raise RecipeError(unknown("simclr criterion", criterion, CRITERIA))
+        for name, given, known in (("head", head, HEADS), ("criterion", criterion, CRITERIA)):
+            if given not in known:
+                raise RecipeError(unknown(f"simclr {name}", given, known))
         self.temperature, self.width, self.head, self.augmentation = temperature, width, head, augmentation
         self.criterion = criterion
-        if head == "paper":  # the code's "bias" of a layer is the shift of its batch norm
-            self.projector = mlp([encoder.width, encoder.width, width], norm=True, last="scale")
-        else:
-            self.projector = mlp([encoder.width, 512, width], norm=True, last="norm")
+        hidden = encoder.width if head == "paper" else 512  # the paper's "bias" is the shift of a batch norm
+        self.projector = mlp([encoder.width, hidden, width], norm=True, last="scale" if head == "paper" else "norm")
 
     @classmethod
     def defaults(cls, size: int) -> Training:
@@ -75,9 +76,10 @@ class SimCLR(Method):
 
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
-        """Temperature and views by the size of the views, the temperature of DCL at any size."""
+        """Temperature and views by the size of the views, temperature also by the batch and the criterion."""
         small, coupled = facts.size <= SMALL, settings.get("criterion", "nt-xent") == "nt-xent"
         usual = (0.5, "SimCLR README, CIFAR-10") if small else (0.1, "SimCLR README, ImageNet")
+        usual = (0.2, f"measured for batches up to {FEW}") if small and facts.batch <= FEW else usual
         automatic: dict[str, tuple[Any, str]] = {
             "temperature": usual if coupled else (0.1, "DCL's code"),
             "augmentation": ("simclr", "the paper's views, without blur" if small else "the paper's views"),
@@ -99,11 +101,8 @@ class SimCLR(Method):
         own = projections["views"]
         everyone = distributed.gather(own)
         first, second = own.unbind(dim=1)
-        candidates = (everyone[:, 0], everyone[:, 1])
-        offset = distributed.rank() * len(own)
-        loss = CRITERIA[self.criterion](
-            first, second, temperature=self.temperature, candidates=candidates, offset=offset
-        )
+        options = {"temperature": self.temperature, "offset": distributed.rank() * len(own)}
+        loss = CRITERIA[self.criterion](first, second, candidates=everyone.unbind(dim=1), **options)
         return {"loss": loss, "alignment": torch.square(first - second).sum(dim=-1).mean().detach()}
 
     def chance(self, batch: int) -> float:

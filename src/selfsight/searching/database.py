@@ -45,7 +45,8 @@ class Database:
         self.where = shown(address)
         self._encoder = encoder
         try:
-            self.connection = psycopg.connect(address, autocommit=True, connect_timeout=10)
+            # a prepared statement would keep its plan, with the index or without, whatever `searching` says by then
+            self.connection = psycopg.connect(address, autocommit=True, connect_timeout=10, prepare_threshold=None)
         except psycopg.Error as error:
             raise RunError(f"{self.where!r} cannot be reached: {_first_line(error)}") from error
         weakref.finalize(self, self.connection.close)
@@ -164,7 +165,8 @@ class Database:
     def searching(self, effort: int) -> Iterator[None]:
         """How hard the index is searched meanwhile; 0 looks at every row."""
         with self.connection.transaction():
-            self.connection.execute(f"SET LOCAL enable_indexscan = {'on' if effort else 'off'}")
+            other = "seqscan" if effort else "indexscan"  # which may seem cheaper to the server, or is not exact
+            self.connection.execute(f"SET LOCAL enable_{other} = off")
             if effort:
                 self.connection.execute(f"SET LOCAL hnsw.ef_search = {int(effort)}")
             yield

@@ -16,7 +16,7 @@ from selfsight.embedding.store import Parts
 from selfsight.embedding.upkeep import Change, change, same_encoder
 from selfsight.errors import RunError
 from selfsight.searching.database import COLUMNS, EFFORTS, WIDEST, WIDEST_HALF, Database, distance
-from selfsight.searching.quick import TEN, best, sample
+from selfsight.searching.quick import TEN, best, sample, strangers
 
 __all__ = ["fill"]
 
@@ -113,13 +113,17 @@ def _finish(database: Database) -> None:
 def _measured(database: Database, width: int) -> tuple[int, float]:
     run = database.connection.execute
     every = [row for (row,) in run("SELECT id FROM selfsight ORDER BY id")]
-    rows = np.array([every[place] for place in sample(len(every), ASKED)])
-    vectors = [database.vector(row) for row in rows.tolist()]
     asked = f"SELECT id FROM selfsight ORDER BY {distance(width)} LIMIT {TEN + 1}"
 
-    def found(effort: int) -> Int[np.ndarray, "Q K"]:
+    def found(queries: Float[np.ndarray, "Q D"], effort: int) -> Int[np.ndarray, "Q K"]:
         with database.searching(effort):
-            answers = [[row for (row,) in run(asked, (vector,))] for vector in vectors]
+            answers = [[row for (row,) in run(asked, (vector,))] for vector in queries]
         return np.array([one + [-1] * (TEN + 1 - len(one)) for one in answers])
 
-    return best(EFFORTS, rows, found(0), found)
+    def vectors(rows: Int[np.ndarray, "Q"]) -> Float[np.ndarray, "Q D"]:
+        return np.stack([database.vector(row) for row in rows.tolist()])
+
+    own = vectors(np.array([every[place] for place in sample(len(every), ASKED)]))
+    near = found(own, 0)
+    queries = strangers(own, vectors(near[:, 1]), vectors(near[:, -1]))
+    return best(EFFORTS, found(queries, 0)[:, :TEN], lambda effort: found(queries, effort)[:, :TEN])

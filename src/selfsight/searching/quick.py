@@ -19,7 +19,7 @@ from selfsight.data.shards import content_digest
 from selfsight.errors import DiskError, MissingError, brief
 from selfsight.neighbours import nearest, unit
 
-__all__ = ["Quick", "best", "sample", "speedy", "without_self"]
+__all__ = ["Quick", "best", "sample", "speedy", "strangers", "without_self"]
 
 RECALL = 0.98  # of the ten nearest, that is aimed at
 TEN = 10
@@ -67,11 +67,12 @@ def speedy(
         if known["sha256"] == _digest(file):
             return Quick(faiss.read_index(str(file)), known["probes"], known["recall"])
     index = _built(faiss, vectors)
-    rows = sample(len(vectors))
-    exact = nearest(np.asarray(vectors[rows]), vectors, TEN + 1, lengths=lengths)[1]
-    asked = unit(np.asarray(vectors[rows]))
+    own = np.asarray(vectors[sample(len(vectors))])
+    near = nearest(own, vectors, TEN + 1, lengths=lengths)[1]
+    asked = strangers(own, np.asarray(vectors[near[:, 1]]), np.asarray(vectors[near[:, -1]]))
+    exact = nearest(asked, vectors, TEN, lengths=lengths)[1]
     efforts = [2**power for power in range(int(np.log2(index.nlist)) + 1)]
-    probes, recall = best(efforts, rows, exact, lambda probes: Quick(index, probes, 0).search(asked, TEN + 1)[1])
+    probes, recall = best(efforts, exact, lambda probes: Quick(index, probes, 0).search(asked, TEN)[1])
     try:
         partial = file.with_name(f"{file.name}.tmp")
         faiss.write_index(index, str(partial))
@@ -118,20 +119,32 @@ def sample(count: int, most: int = ASKED) -> Int[np.ndarray, "K"]:
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
 
 
+def strangers(
+    own: Float[np.ndarray, "Q D"], near: Float[np.ndarray, "Q D"], far: Float[np.ndarray, "Q D"]
+) -> Float[np.ndarray, "Q D"]:
+    """Queries like pictures that are not there: unit rows, a step beside `own` along the line from `near` to `far`.
+
+    The step is as long as that from `own` to `near`, its nearest neighbour. A row itself is too easy a query: an index
+    leads from it to its neighbours.
+    """
+    own, near, far = unit(own), unit(near), unit(far)
+    along = far - near
+    along -= (along * own).sum(axis=1, keepdims=True) * own
+    cosine = (own * near).sum(axis=1, keepdims=True).clip(-1, 1)
+    length = np.linalg.norm(along, axis=1, keepdims=True)
+    return unit(cosine * own + np.sqrt(1 - cosine**2) * along / np.maximum(length, 1e-12))
+
+
 def best(
     efforts: Iterable[int],
-    rows: Int[np.ndarray, "Q"],
     exact: Int[np.ndarray, "Q K"],
     search: Callable[[int], Int[np.ndarray, "Q K"]],
 ) -> tuple[int, float]:
-    """The least effort whose recall is enough, or the most there is, and the recall. A row itself does not count."""
+    """The least effort whose recall is enough, or the most there is, and the recall."""
     effort, found = 0, 0.0
     for effort in efforts:
-        shares = []
-        for row, right, got in zip(rows.tolist(), exact.tolist(), search(effort).tolist(), strict=True):
-            wanted = [one for one in right if one != row][:TEN]
-            shares.append(len(set(wanted) & set(got)) / max(1, len(wanted)))
-        found = float(np.mean(shares))
+        pairs = zip(exact.tolist(), search(effort).tolist(), strict=True)
+        found = float(np.mean([len(set(right) & set(got)) / len(right) for right, got in pairs]))
         if found >= RECALL:
             break
     return effort, round(found, 4)

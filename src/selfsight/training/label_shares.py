@@ -26,7 +26,7 @@ from selfsight.errors import DataError, RecipeError
 from selfsight.evaluation import efficiency, intervals, linear
 from selfsight.evaluation.efficiency import Labels
 from selfsight.evaluation.kinds import kind_of
-from selfsight.evaluation.measure import features
+from selfsight.evaluation.measure import Ready, features
 from selfsight.evaluation.protocol import ENCODER
 from selfsight.evaluation.task import Task, pose
 from selfsight.nn.embedder import Embedder
@@ -137,7 +137,8 @@ def measured(
     before = {name: state_digest(one) for name, one in encoders.items()}
     pictures = Pictures(manifest, format_of(recipe), max_bad=1.0, kept=True)
     kind = kind_of(manifest.kind, recipe.pixels["low"], recipe.pixels["high"])
-    known, its = np.flatnonzero(~manifest.test), {FROZEN: encoders[ENCODER]}
+    known = np.flatnonzero(~manifest.test)
+    its = {FROZEN: Ready.of(FROZEN, encoders[ENCODER], pictures, known, recipe.size)}
     frozen, rows, _ = features(its, pictures, manifest.every_row(), known, kind, size=recipe.size)
     task = pose(manifest.labels[rows], manifest.groups[rows], manifest.test[rows], manifest.classes)
     if isinstance(task, str):

@@ -20,15 +20,15 @@ from selfsight.training.values import Plan
 __all__ = ["facts_of", "length"]
 
 CPU_LENGTH = "10m"  # what a laptop does in the time of a coffee
-MONITOR_SHARE = 0.02  # of the pictures that training computes
+MONITOR_SHARE = 0.01  # of the pictures that training computes
 LOOKS, FEWEST_LOOKS, FEWEST_SHOWN = 30, 4, 200  # of the monitor, and the pictures of a look
 BEFORE_SHARE = 1 / 3  # of the time, for what is trained before a method; of the steps it has half as many
 
 
 def length(made: Plan, request: Request, manifest: Manifest, kind: type[Method]) -> tuple[Recipe, dict[str, str]]:
     """Steps, from any way to say how long; where time is meant, from the measured speed, and for the whole run."""
-    training, values = kind.defaults(made.values["size"]), made.values
-    on_cpu = values["device"] == "cpu"
+    values = made.values
+    training, on_cpu = kind.usual(values["size"], values["device"]), values["device"] == "cpu"
     usual = CPU_LENGTH if on_cpu else f"{training.epochs}epochs"
     why = "a first look; give --for to train longer" if on_cpu else "as published"
     number, unit = parse_length(made.settle("length", request.length, usual, why))
@@ -47,7 +47,7 @@ def length(made: Plan, request: Request, manifest: Manifest, kind: type[Method])
         made.reasons["steps"] = f"{epoch} an epoch" + (f", {seconds:.2f} s each" if seconds else "")
     if warm is None:
         values["warmup"] = min(0.5, training.warmup * epoch / values["steps"])
-        made.reasons["warmup"] = f"{training.warmup:g} epochs, as published"
+        made.reasons["warmup"] = f"{training.warmup:g} epochs, as {training.source}"
     monitor(made, values, manifest)
     if first:
         whole = 60 * number * BEFORE_SHARE if unit == "minutes" else 0.0
@@ -99,7 +99,7 @@ def tell(made: Plan, recipe: Recipe, speeds: Sequence[Speed]) -> None:
 
 
 def monitor(made: Plan, values: dict[str, Any], manifest: Manifest) -> None:
-    """How often and on how many pictures to look, so that looking costs about 2 % of training: 30 times if it can be.
+    """How often and on how many pictures to look, so that looking costs about 1 % of training: 30 times if it can be.
 
     Without labels two views of each picture are drawn as well, with labels of a few.
     """
@@ -108,8 +108,8 @@ def monitor(made: Plan, values: dict[str, Any], manifest: Manifest) -> None:
     times, drawn = (1, 2 * PAIRED) if classes > 1 else (3, 0)
     points = int(min(LOOKS, values["steps"], max(FEWEST_LOOKS, budget / (times * FEWEST_SHOWN + drawn))))
     count = int(min(2000, values["pictures"], max(FEWEST_SHOWN, (budget / points - drawn) / times)))
-    made.settle("monitor_pictures", None, count, "about 2 % of the time goes into looking")
-    made.settle("monitor_points", None, points, "about 2 % of the time goes into looking")
+    made.settle("monitor_pictures", None, count, "about 1 % of the time goes into looking")
+    made.settle("monitor_points", None, points, "about 1 % of the time goes into looking")
 
 
 def before_recipe(
@@ -120,7 +120,7 @@ def before_recipe(
     It has `seconds` for itself and what comes before it, at the measured speeds, or else half as many steps.
     """
     kind = methods.get(name)
-    training = kind.defaults(values["size"])
+    training = kind.usual(values["size"], values["device"])
     handed = methods.get(values["method"]).first_settings(values["settings"])
     settings = {key: p.default for key, p in methods.settings(kind).items()} | handed
     found = kind.resolve(settings, facts_of(values, manifest))

@@ -44,7 +44,7 @@ def plan(request: Request, manifest: Manifest) -> tuple[Recipe, dict[str, str]]:
         made.values[name], made.reasons[name] = value, "as asked"
     machine(made, request)
     data(made, request, manifest)
-    training = kind.defaults(made.values["size"])
+    training = kind.usual(made.values["size"], made.values["device"])
     start(made, request, training)
     optimization(made, request, training)
     made.settle("on_collapse", request.on_collapse, "warn", "training goes on, and the guard says what it found")
@@ -138,13 +138,13 @@ def start(made: Plan, request: Request, training: Training) -> None:
 
 
 def optimization(made: Plan, request: Request, training: Training) -> None:
-    """Batch, rate and the rest of the published recipe."""
+    """Batch, rate and the rest of the recipe."""
     pictures, world = made.values["pictures"], made.values["world"]
     said = KINDS[methods.get(made.values["method"]).kind].said
     on_cpu = made.values["device"] == "cpu"
     cap = min(training.batch, CPU_BATCH) if on_cpu else training.batch
     batch = max(2, min(cap, 2 ** max(1, (pictures // LEAST_BATCHES).bit_length() - 1)))
-    why = f"published {training.batch}" + (f"; {CPU_BATCH} at most on a CPU" if cap < training.batch else "")
+    why = f"{training.source} {training.batch}" + (f"; {CPU_BATCH} at most on a CPU" if cap < training.batch else "")
     why += said(f"; {pictures} pictures leave {LEAST_BATCHES} batches an epoch") if batch < cap else ""
     batch = made.settle("batch", request.batch, batch, why)
     if pictures < 2:
@@ -158,7 +158,7 @@ def optimization(made: Plan, request: Request, training: Training) -> None:
     )
     made.settle("lr", request.lr, *training.rate(batch))
     for name in ("optimizer", "momentum", "beta2", "weight_decay", "decay_growth", "clip"):
-        made.settle(name, None, getattr(training, name), "as published")
+        made.settle(name, None, getattr(training, name), f"as {training.source}")
 
 
 def check_shared(batch: int, device: str, world: int) -> None:
