@@ -2,9 +2,9 @@
 
     python benchmarks/hostile.py [--json FILE] [--table] [--only KIND ...]
 
-Each file is given to a command in a process of its own, which must refuse it with exit code 2, in less than SECONDS
-beyond what the process needs to import the same modules, and with less than MEMORY beyond what it has with a harmless
-file. Of TRIES the quickest counts, since others may use the machine too. Nothing may be left where a payload would run.
+Each file is given to a command in a process of its own, which must refuse it with exit code 2, in less than SECONDS of
+the processor beyond what the process needs to import the same modules, and with less than MEMORY beyond what it has with
+a harmless file. Of TRIES the quickest counts. Nothing may be left where a payload would run.
 """
 
 from __future__ import annotations
@@ -200,14 +200,16 @@ def kinds(home: Path) -> dict[str, Kind]:
 
 
 def process(code: str, words: list[Any], said: Path) -> dict[str, Any]:
-    """Seconds, MiB at most (with its children) and exit code of a fresh process."""
+    """Seconds of the processor, MiB at most (both with its children) and exit code of a fresh process."""
     with open(said, "w") as file:
-        began, most = time.perf_counter(), 0
+        most, ended = 0, 0
         child = subprocess.Popen([sys.executable, "-c", code, *map(str, words)], stdout=file, stderr=file)
-        while child.poll() is None:
+        while not ended:
             most = max(most, peak(child.pid))
             time.sleep(0.01)
-        return {"seconds": time.perf_counter() - began, "mib": most >> 10, "code": child.returncode}
+            ended, status, used = os.wait4(child.pid, os.WNOHANG)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        return {"seconds": used.ru_utime + used.ru_stime, "mib": most >> 10, "code": child.returncode}
 
 
 def peak(number: int) -> int:
