@@ -6,7 +6,8 @@
 A row is one `selfsight train` and one `selfsight evaluate`, each in a process of its own, whose peak memory is noted
 with the images/s of training. `--lengths` are the budgets that the methods share: a time, which the plan turns into
 steps by the measured speed, and a number of pictures seen. DIR is that of quality.py. Nothing else should run beside
-it. A measurement that was stopped goes on: rows that are in the result file are not made again.
+it. A measurement that was stopped goes on: rows that are in the result file are not made again. The first row of a set
+takes longer: what `evaluate` says of the baselines is kept in $SELFSIGHT_CACHE for the next.
 """
 
 from __future__ import annotations
@@ -153,6 +154,16 @@ def card(results: dict[str, Any], method: str) -> str:
     return "\n".join(text for key, alike in groups(rows).items() for text in block(*key, alike)).rstrip()
 
 
+def check(rows: Sequence[dict[str, Any]]) -> None:
+    """What needs no training must be the same in all rows of a task; SystemExit names the first two that differ."""
+    first: dict[tuple[str, str], dict[str, Any]] = {}
+    for one, kind in product(rows, BESIDE[1:]):
+        other = first.setdefault((one["task"], kind), one)
+        if any(one["scores"][kind][measure] != other["scores"][kind][measure] for measure in ("kNN", "linear")):
+            told = ["{method} {length} seed {seed}".format(**row) for row in (other, one)]
+            raise SystemExit(f"{one['task']}: {kind} differs between {' and '.join(told)}")
+
+
 def options() -> argparse.Namespace:
     """What the command line asks for."""
     parser = machine.asks(__doc__, RESULTS)
@@ -177,6 +188,7 @@ def main() -> None:
             for seed, length, task, method in product(asked.seeds, asked.lengths, asked.tasks, chosen)
         )
         quality.filled(asked, results, keys, lambda key: [row(asked.data, **key, size=asked.size)])
+    check(results["rows"])
     print(table(results))
 
 
