@@ -3,8 +3,8 @@
     python benchmarks/hostile.py [--json FILE] [--table] [--only KIND ...]
 
 Each file is given to a command in a process of its own, which must refuse it with exit code 2, in less than SECONDS of
-the processor beyond what the process needs to import the same modules, and with less than MEMORY beyond what it has with
-a harmless file. Of TRIES the quickest counts. Nothing may be left where a payload would run.
+the processor beyond what the process needs to import the same modules, and with less than MEMORY beyond what it has
+with a harmless file. Of TRIES the quickest counts. Nothing may be left where a payload would run.
 """
 
 from __future__ import annotations
