@@ -14,11 +14,13 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import machine
@@ -62,7 +64,8 @@ def alone(run: Any) -> None:
     manifest = Manifest.load(run.folder / "manifest.parquet")
     pictures, encoders, size = pictures_of(run.recipe, manifest), {"encoder": run.encoder()}, run.recipe.size
     features, rows = embed(encoders["encoder"], pictures, manifest.every_row(), size=size)
-    views, shown = measure.two_views(encoders, pictures, manifest.test_rows(), lambda samples, train: {}, size=size)
+    ready = {"encoder": measure.Ready.of("encoder", encoders["encoder"], pictures, rows, size)}
+    views, shown = measure.two_views(ready, pictures, manifest.test_rows(), lambda samples, train: {}, size=size)
     facts = (manifest.labels[rows], manifest.groups[rows], manifest.test[rows], manifest.classes)
     protocol.evaluate({"encoder": features}, *facts, views=views, view_groups=manifest.groups[shown])
 
@@ -74,7 +77,9 @@ def measured(line: str, data: Path, threads: int) -> dict[str, float]:
     run = run_of(data)
     torch.set_num_threads(threads)
     started, spent = time.perf_counter(), time.process_time()
-    alone(run) if line == "encoder" else run.evaluate()
+    with TemporaryDirectory() as cache:  # so that no answer is there from before
+        os.environ["SELFSIGHT_CACHE"] = cache
+        alone(run) if line == "encoder" else run.evaluate()
     return {
         "seconds": time.perf_counter() - started,
         "processor": time.process_time() - spent,

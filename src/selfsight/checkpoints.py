@@ -27,6 +27,7 @@ __all__ = [
 KEPT = 2  # the newest and the one before
 SEAL = "digests.json"  # in a folder that `seal` wrote
 CHUNK = 1 << 18  # bytes that are looked at together, so that nothing large is in memory twice
+LARGEST = 4 << 20  # bytes of JSON: read, a stranger's may take forty times as many
 NAME = re.compile(r"step-(\d{8})")
 Content = bytes | bytearray
 
@@ -110,10 +111,10 @@ def _open(checkpoint: Path, *, keep: bool) -> tuple[dict[str, Any], dict[str, by
         files = {}
         for name, promise in manifest["files"].items():
             with open(checkpoint / Path(name).name, "rb") as file:
-                files[name] = file.read() if keep else b""
-                size = os.stat(file.fileno()).st_size
-                digest = _sha(files[name]) if keep else hashlib.file_digest(file, "sha256").hexdigest()
-            if (size, digest) != (promise["bytes"], promise["sha256"]):
+                fits = os.stat(file.fileno()).st_size == promise["bytes"]  # before memory is taken for it
+                files[name] = file.read() if keep and fits else b""
+                digest = _sha(files[name]) if keep else hashlib.file_digest(file, "sha256").hexdigest() if fits else ""
+            if not fits or digest != promise["sha256"]:
                 raise CheckpointError(f"checkpoint {str(checkpoint)!r} is damaged: {name} does not match its digest")
         facts: dict[str, Any] = manifest["facts"]
         named = f"step-{facts.get('step', -1):08d}"
@@ -218,12 +219,16 @@ def intact(folder: Path) -> None:
     if not (folder / SEAL).exists():
         return
     for name, digest in entries(folder / SEAL).items():
-        if _sha((folder / Path(name).name).read_bytes()) != digest:
+        with open(folder / Path(name).name, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != digest:
             raise ValueError(f"{name} does not match its digest: it was damaged or changed")
 
 
 def entries(file: Path) -> dict[str, Any]:
     """What a JSON file of ours holds, by name; ValueError when it is none of ours."""
+    if file.stat().st_size > LARGEST:
+        raise ValueError(f"{file.name} is too large")
     try:
         found = json.loads(file.read_bytes())
     except RecursionError:

@@ -35,6 +35,7 @@ class Within:
         return f"{'above' if self.above else 'from'} {self.low:g}{end}"
 
 
+LARGEST = 1 << 17  # bytes of a recipe: reading them takes a second
 Data = str | Path | Sequence[str | Path]
 Whole = Annotated[int, Within(0)]
 Count = Annotated[int, Within(1)]
@@ -150,7 +151,7 @@ class Recipe:
     def from_yaml(cls, file: Path) -> Recipe:
         """The recipe in `file`; RunError when it is not one."""
         try:
-            content = yaml.load(file.read_text(encoding="utf-8"), _Plain)
+            content = _loaded(file)
         except FileNotFoundError as error:
             raise RunError(
                 f"{str(file.parent)!r} is not a run: it has no recipe.yaml; give the folder that `train` wrote"
@@ -197,7 +198,7 @@ def given(data: Data) -> list[str]:
 def read_config(file: Path) -> dict[str, Any]:
     """The entries of a `--config` file: any of a recipe's names; RecipeError names an unknown one."""
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), _Plain)
+        content = _loaded(file)
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"--config {str(file)!r} cannot be read: {brief(error)}") from error
     if not isinstance(content or {}, dict):
@@ -229,6 +230,12 @@ class _Plain(yaml.SafeLoader):
         if len(set(map(str, names))) < len(names):
             raise yaml.YAMLError("a name stands there twice")
         return super().construct_mapping(node, deep)
+
+
+def _loaded(file: Path) -> Any:
+    if file.stat().st_size > LARGEST:
+        raise yaml.YAMLError("it is larger than any recipe")
+    return yaml.load(file.read_text(encoding="utf-8"), _Plain)
 
 
 def _dumped(entry: dict[str, Any]) -> str:

@@ -129,7 +129,9 @@ class Scene:
 
     def pairs(self, encoders: Mapping[str, Embedder], plain: Plain = lambda views, half: {}) -> dict[str, Views]:
         """Features of two views of the same pictures, of the test part where there is one."""
-        found, chosen = measure.two_views(encoders, self.pictures, self.asked, plain, size=self.recipe.size)
+        size = self.recipe.size
+        ready = {name: measure.Ready.of("", one, self.pictures, self.known, size) for name, one in encoders.items()}
+        found, chosen = measure.two_views(ready, self.pictures, self.asked, plain, size=size)
         self.keep("views", chosen.tolist())
         return found
 

@@ -126,13 +126,13 @@ class Manifest:
     def load(cls, path: str | Path) -> Manifest:
         """Read what `save` wrote. Raises DataError when it is not a manifest, or a bit of it is another."""
         try:
-            content = Path(path).read_bytes()
+            content = tables.parquet_bytes(Path(path))
             place, digest = _own_digest(content)
             if place and content[place : place + len(digest)] != digest:
                 raise ValueError("it does not match its digest: it was damaged or changed")
-            table = parquet.read_table(pa.BufferReader(content))
+            table = tables.parquet_table(content)
             told = {key.decode(): text for key, text in (table.schema.metadata or {}).items()}
-            if bool(place) != bool(told.pop("sha256", None)) or told.keys() - {*FACTS}:
+            if (place > 0) != (told.pop("sha256", None) is not None) or told.keys() - {*FACTS}:
                 raise ValueError("it was damaged")  # where its digest is; one of an older Selfsight has none
             facts = {key: json.loads(text) for key, text in told.items()}
             columns: dict[str, Any] = {name: table[name].to_numpy() for name in COLUMNS}

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-from pyarrow import parquet
 
 from selfsight import checkpoints
 from selfsight.data import remote, tables
@@ -80,7 +79,7 @@ def opened(place: str) -> Packed:
         with suppress(FileNotFoundError, AddressError):  # of an older Selfsight
             if read(f"{place}/{checkpoints.SEAL}") != checkpoints.sealing({TABLE: data}):
                 raise ValueError("it does not match its digest: it was damaged or changed")
-        table = parquet.read_table(pa.BufferReader(data))
+        table = tables.parquet_table(data)
         facts = {key.decode(): json.loads(text) for key, text in (table.schema.metadata or {}).items() if key in FACTS}
         if facts["version"] != VERSION or set(OWN) - set(table.column_names):
             raise ValueError(f"version {facts['version']}")

@@ -13,6 +13,8 @@ from selfsight.errors import DataError, brief, unknown
 TABLES = (".csv", ".tsv", ".parquet")
 LISTS = (".txt", ".lst")
 PATH = "path"
+MAGIC = b"PAR1"  # at the end of a Parquet file
+ROWS, FEWEST = 16, 1000  # rows for a byte, and in all, that are believed: names of files differ
 
 
 def read_columns(file: Path) -> dict[str, list[str | None]]:
@@ -42,6 +44,27 @@ def read_list(file: Path) -> list[str]:
     except OSError as error:
         raise DataError(f"the list {str(file)!r} cannot be read: {brief(error)}.") from error
     return [os.fsdecode(line) for line in lines if line.strip()]
+
+
+def parquet_bytes(file: Path) -> bytes:
+    """A Parquet file; ValueError, before memory is taken for it, when it does not end as one."""
+    with open(file, "rb") as opened:
+        opened.seek(-min(len(MAGIC), os.fstat(opened.fileno()).st_size), os.SEEK_END)
+        if opened.read() != MAGIC:
+            raise ValueError("it does not end as a Parquet file does")
+        opened.seek(0)
+        return opened.read()
+
+
+def parquet_table(content: bytes) -> Any:
+    """The table in a Parquet file; ValueError when it says that it has more rows than its bytes can tell apart."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    file = parquet.ParquetFile(pa.BufferReader(content))
+    if file.metadata.num_rows > FEWEST + ROWS * len(content):
+        raise ValueError(f"it says that it has {file.metadata.num_rows:,} rows, in {len(content):,} bytes")
+    return file.read()
 
 
 def column_of(values: Sequence[str | None]) -> Any:
@@ -82,11 +105,10 @@ def _text(file: Path) -> dict[str, list[str | None]]:
 
 def _parquet(file: Path) -> dict[str, list[str | None]]:
     import pyarrow as pa
-    from pyarrow import parquet
 
     try:
-        table = parquet.read_table(file)
-    except pa.ArrowException as error:
+        table = parquet_table(parquet_bytes(file))
+    except (ValueError, pa.ArrowException) as error:
         raise DataError(f"the table {str(file)!r} cannot be read: {brief(error)}.") from error
     return {name: [_cell(value) for value in table[name].to_pylist()] for name in table.column_names}
 

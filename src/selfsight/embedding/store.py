@@ -23,6 +23,7 @@ import pyarrow.parquet
 from jaxtyping import Float, Int
 
 from selfsight import checkpoints
+from selfsight.data import tables
 from selfsight.data.bad import add_bad_files
 from selfsight.data.pictures import Pictures, write_bad_files
 from selfsight.errors import DiskError, RunError, TrainingError
@@ -100,9 +101,9 @@ def read(folder: Path) -> Stored:
             facts = checkpoints.entries(folder / FACTS)
             whole = checkpoints.is_signed(facts, (folder / FACTS).read_bytes())
             vectors = _mapped(folder / ARRAY, facts)  # before the table, which changes first
-            table = (folder / TABLE).read_bytes()
+            table = tables.parquet_bytes(folder / TABLE)
             if whole and _hash(table) == facts["table"]:
-                found = Stored(vectors, pyarrow.parquet.read_table(pyarrow.BufferReader(table)), facts)
+                found = Stored(vectors, tables.parquet_table(table), facts)
                 found.table.validate(full=True)
                 if _fits(found):
                     return found

@@ -66,7 +66,8 @@ def measured(
         album = replace(album, rows=rows)
     test = manifest.test[rows]
     seen = rows[test] if test.any() else rows
-    views, viewed = two_views(ready, pictures, seen, kind.plain, size=size)
+    plain = partial(_once_plain, kind.plain, (manifest.kind, low, high))
+    views, viewed = two_views(ready, pictures, seen, plain, size=size)
     facts = (manifest.labels[rows], manifest.groups[rows], test, manifest.classes)
     table = protocol.evaluate(
         found,
@@ -82,6 +83,12 @@ def measured(
     table |= {"kind": manifest.kind, "leaks": leaked.told(drop_leaks) if leaked else None, **more}
     looked_at = shown | _looked_at(album, found[protocol.ENCODER], test, hard)
     return _in_words(table, manifest.kind), looked_at, dropped
+
+
+def _once_plain(
+    plain: Plain, told: tuple[object, ...], views: np.ndarray, half: Bool[np.ndarray, "M"]
+) -> dict[str, np.ndarray]:
+    return kept.once(partial(plain, views, half), "plain views", told, views, half)
 
 
 def _in_words(table: dict[str, Any], kind: str) -> dict[str, Any]:
@@ -218,9 +225,9 @@ def two_views(
     pairs = [drawn(pictures.read(int(row))[0], keyed(seed, int(row), Purpose.MONITOR))["views"] for row in chosen]
     views = np.stack(pairs)  # (M, 2, ...)
     half = np.arange(len(chosen)) < len(chosen) // 2  # raw pixels lose the mean of the first half: no picture's own
-    table = {}
+    table: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name, one in encoders.items():
         made = partial(one.seen, views)
         table[name] = kept.once(made, "views", *one.key, views) if table else made()
-    first, second = kept.once(lambda: (plain(views[:, 0], half), plain(views[:, 1], half)), "plain views", views)
+    first, second = plain(views[:, 0], half), plain(views[:, 1], half)
     return table | {name: (first[name], second[name]) for name in first}, chosen

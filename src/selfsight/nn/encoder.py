@@ -16,7 +16,7 @@ import timm
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load_file, save
 from timm.layers.patch_embed import PatchEmbed
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models import adapt_input_conv
@@ -177,7 +177,7 @@ class Encoder(Embedder):
             checkpoints.intact(folder)
             config = checkpoints.entries(folder / "config.json")
             seen = checkpoints.entries(folder / "preprocess.json") if (folder / "preprocess.json").exists() else {}
-            weights = load((folder / "model.safetensors").read_bytes())
+            weights = load_file(folder / "model.safetensors")
             arguments = {key: value for key, value in config.get("model_args", {}).items() if key not in TIMMS_OWN}
             channels = arguments.pop("in_chans", seen.get("channels", 3))
             size = config["pretrained_cfg"]["input_size"][-1]
