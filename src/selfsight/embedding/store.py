@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +245,8 @@ def _mapped(file: Path, facts: Mapping[str, Any]) -> Float[np.ndarray, "N ..."]:
     with open(file, "rb") as opened:
         if opened.read(HEADER) != _header(facts["shape"]):  # so that NumPy reads no other header than ours
             raise ValueError("another header")
+        if os.stat(opened.fileno()).st_size != HEADER + 4 * prod(facts["shape"]):
+            raise ValueError("another length")
     if _sum(file) != facts["array"]:
         raise ValueError("another checksum")
     found: np.ndarray = np.load(file, mmap_mode="c")
