@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 from scipy.special import softmax
 
 from selfsight import checkpoints
 from selfsight.errors import RunError, brief
 from selfsight.evaluation import linear
+from selfsight.nn.tensors import tensors_of
 
 __all__ = ["Classifier", "fit", "kept"]
 
@@ -56,7 +57,7 @@ def kept(folder: Path, encoder: str) -> Classifier | None:
     try:
         checkpoints.intact(folder)
         facts = checkpoints.entries(folder / CONFIG)
-        tensors = load((folder / WEIGHTS).read_bytes())
+        tensors = {name: tensor.numpy() for name, tensor in tensors_of(folder / WEIGHTS).items()}
         classes, owner = tuple(facts.pop("classes")), facts["encoder"]
         found = Classifier(tensors["weight"], tensors["bias"], classes, facts)
         if found.weight.shape[1:] != (len(classes),) or found.bias.shape != (len(classes),):

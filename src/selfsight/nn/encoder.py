@@ -16,7 +16,7 @@ import timm
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from timm.layers.patch_embed import PatchEmbed
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models import adapt_input_conv
@@ -28,6 +28,7 @@ from selfsight.errors import MissingError, RecipeError, brief
 from selfsight.nn import patches as patching
 from selfsight.nn.architectures import arguments_for, known, unfit, unknown_encoder, usual
 from selfsight.nn.embedder import Drawn, Embedder
+from selfsight.nn.tensors import tensors_of
 from selfsight.views.recipes import multi_view
 from selfsight.views.render import whole
 
@@ -177,7 +178,7 @@ class Encoder(Embedder):
             checkpoints.intact(folder)
             config = checkpoints.entries(folder / "config.json")
             seen = checkpoints.entries(folder / "preprocess.json") if (folder / "preprocess.json").exists() else {}
-            weights = load_file(folder / "model.safetensors")
+            weights = tensors_of(folder / "model.safetensors")
             arguments = {key: value for key, value in config.get("model_args", {}).items() if key not in TIMMS_OWN}
             channels = arguments.pop("in_chans", seen.get("channels", 3))
             size = config["pretrained_cfg"]["input_size"][-1]

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from selfsight import checkpoints
 from selfsight.errors import MissingError, RecipeError, brief
 from selfsight.nn import pickles
 from selfsight.nn.encoder import Encoder, fitted
+from selfsight.nn.tensors import tensors_of
 
 __all__ = ["weights_from"]
 
@@ -56,7 +56,7 @@ def _read(file: Path) -> dict[str, Tensor]:
         raise MissingError(f"there is no weights file {str(file)!r}; give a .safetensors, .pt or .pth file")
     try:
         checkpoints.intact(file.parent)
-        return load_file(file) if file.suffix == ".safetensors" else pickles.tensors(file)
+        return tensors_of(file) if file.suffix == ".safetensors" else pickles.tensors(file)
     except (OSError, ValueError, SafetensorError) as error:
         raise MissingError(
             f"{str(file)!r} holds no weights that can be read ({brief(error)}); give a .safetensors, .pt or .pth file "

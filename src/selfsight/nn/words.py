@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
@@ -29,6 +29,7 @@ from selfsight.data import text
 from selfsight.errors import DataError, MissingError, RecipeError, brief
 from selfsight.nn.embedder import Drawn, Embedder
 from selfsight.nn.heads import mlp
+from selfsight.nn.tensors import tensors_of
 
 __all__ = ["SEEN", "Words", "known"]
 
@@ -198,7 +199,7 @@ class Words(Embedder):
             checkpoints.intact(folder)
             config = checkpoints.entries(folder / "config.json")
             words = cls(config["architecture"], tied=bool(config["model_args"]["tied"]))
-            words.load_state_dict(load_file(folder / "model.safetensors"))
+            words.load_state_dict(tensors_of(folder / "model.safetensors"))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise MissingError(
                 f"{str(folder)!r} holds no network of words that can be read ({brief(error)})"
