@@ -101,7 +101,7 @@ def test_inspect_counts_documents(documents: Path, tmp_path: Path, capsys: pytes
         ("train {documents} --method simclr --out {new}", "It holds documents, which other methods learn from"),
         ("train {photos} --method context --out {new}", "It holds pictures, which other methods learn from"),
         ("train {documents} --method context --encoder resnet18 --out {new}", "use --encoder words4096"),
-        ("train {photos} --method simclr --encoder words64 --out {new}", "use --encoder resnet18"),
+        ("train {photos} --method simclr --encoder words64 --out {new}", "use --encoder resnet10t"),
         ("train {documents} --method context --pretrained --out {new}", "starts from random weights"),
         ("train {documents} --method context --batch 99 --out {new}", "training documents; use --batch"),
         ("train {same} --method context --for 2steps --encoder words64 --out {new}", "say one word only"),

@@ -36,7 +36,7 @@ def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     done = command("train", photos, *TINY, "--for", "12steps", "--out", "run", cwd=home)
     assert "as asked" in done.stdout
-    assert "published" in done.stdout
+    assert "as measured" in done.stdout
     assert "step 12/12" in done.stderr  # no terminal, so plain lines
     return home / "run"
 
