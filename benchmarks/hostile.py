@@ -240,6 +240,7 @@ def measured(home: Path, kind: Kind) -> dict[str, Any]:
         shutil.rmtree(home / "copy", ignore_errors=True)
         shutil.rmtree(home / "out", ignore_errors=True)
         copy.parent.mkdir()
+        (copy.parent / "photos").symlink_to(home / "photos")  # which a table names
         source = home / kind.place
         shutil.copytree(source, copy) if source.is_dir() else shutil.copy(source, copy)
         spoil(copy)
