@@ -87,6 +87,7 @@ def plan(bench: Bench) -> tuple[str, int]:
     request = Request(
         data=[bench.folder], method="simclr", encoder=bench.encoder, size=bench.size, batch=bench.batch, device="cpu",
         length=f"{bench.steps}steps", precision=bench.precision, threads=bench.threads, use_all=True,
+        lr=0.06, settings={"optimizer": "sgd"},  # as lightly's example
     )  # fmt: skip
     recipe, reasons = planning.plan(request, scan(find(request.data), use_all=True))
     (Path(bench.scratch) / "recipe.yaml").write_text(recipe.to_yaml(reasons))
