@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import struct
 import subprocess
@@ -131,11 +132,17 @@ def bomb(file: Path) -> None:
         archive.writestr("archive/version", "3\n")
 
 
-def nested(file: Path) -> None:
+def nested(file: Path, deep: int = 1_000_000) -> None:
     """A pickle of lists in lists."""
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("archive/data.pkl", b"\x80\x02" + b"]" * 1_000_000 + b"a" * 999_999 + b".")
+        archive.writestr("archive/data.pkl", b"\x80\x02" + b"]" * deep + b"a" * (deep - 1) + b".")
         archive.writestr("archive/version", "3\n")
+
+
+def old(file: Path) -> None:
+    """As long as it may be, in the format of PyTorch 1.5."""
+    head = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
+    file.write_bytes(b"".join(pickle.dumps(one, 2) for one in head) + b"\x80\x02(" + b"N" * 1_048_000 + b"l.\x80\x02N.")
 
 
 def within(name: str, way: Callable[[Path], None], *, sealed: bool = False) -> Callable[[Path], None]:
@@ -196,7 +203,8 @@ def kinds(home: Path) -> dict[str, Kind]:
             name: within(tokens + file, way) for name, (file, way) in states.items()
         }),
         "weights.pth": Kind("weights.pth", lambda file: [*weights, file], {
-            "runs": pickled, "stride 0": endless, "bomb": bomb, "nests": nested, "vast": vast
+            "runs": pickled, "stride 0": endless, "bomb": bomb, "vast": vast,
+            "nests": nested, "nests half as deep": lambda file: nested(file, 524_000), "old": old
         }, beside="safetensors.torch"),
     }  # fmt: skip
 

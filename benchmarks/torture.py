@@ -34,7 +34,9 @@ PARTS = {
     "calls": Part(f"{KILLSWEEP} --modes syscall error", True, "killed at, and refused, system calls (strace)"),
     "commands": Part(f"{PYTEST} tests/test_killed_commands.py", False, "embed, pack, export, compare at every change"),
     "stops": Part(f"{STOPS} terminate usr1 interrupt interrupt_twice frozen second_process", True, "signals, locks"),
-    "full-disk": Part(f"{STOPS} full_disk small_temporary", True, "small disks, mounted (needs root)"),
+    "full-disk": Part(
+        f"{STOPS} full_disk small_temporary small_shared_memory", True, "small disks, mounted (needs root)"
+    ),
     "ranks": Part(f"{STOPS} {RANKS}", True, "one of two ranks is killed or stands still"),
     "saving": Part(f"{STOPS} saving", True, "what saving costs"),
     "soak": Part("benchmarks/soak.py", True, "a training killed every two minutes, for an hour"),

@@ -30,7 +30,7 @@ PRELOADED = "selfsight.cli selfsight.training.session selfsight.searching.collec
 PRELOADED += "selfsight.comparison.story selfsight.report pandas pyarrow.dataset PIL.PngImagePlugin"
 FORKED.set_forkserver_preload(PRELOADED.split())
 CALLS = "openat,write,pwrite64,fsync,rename,unlink,unlinkat,mkdir,rmdir,ftruncate"  # what changes a disk
-CLOCK = {"timing.jsonl", "report.html", ".lock", "recipe.yaml"}  # tell the time
+CLOCK = {"timing.jsonl", "report.html", "compare.html", ".lock", "recipe.yaml", "plans.json"}  # tell the time
 ANY_TRACER = 0x59616D61, ctypes.c_ulong(-1)  # prctl's PR_SET_PTRACER, PR_SET_PTRACER_ANY
 PATIENCE, LEFT = 300.0, 2.0  # seconds for a command, and for its processes to be gone
 EVENT = re.compile(r"(\d+) +(\w+)\(")

@@ -119,6 +119,26 @@ def test_weights_that_claim_more_than_they_are_stay_small(tmp_path: Path) -> Non
     assert tensors(tmp_path / "good.pth")["a"].tolist() == [0, 1, 2]
 
 
+def test_a_pickle_longer_than_any_networks_is_not_unpickled(tmp_path: Path) -> None:
+    """Nor a zip that holds more than its size."""
+    from selfsight.nn import pickles
+
+    with zipfile.ZipFile(tmp_path / "nests.pth", "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02" + b"]" * 600_000 + b"a" * 599_999 + b".")
+    with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({}))
+        archive.writestr("archive/data/0", bytes(1 << 20))
+    (tmp_path / "long.pth").write_bytes(b"\x80\x02(" + b"N" * (1 << 20) + b"l.")
+    assert all(map(pickles._is_long, sorted(tmp_path.iterdir())))
+    with pytest.raises(ValueError, match="more is in it than tensors"):
+        pickles.tensors(tmp_path / "nests.pth")
+    for now in (True, False):
+        torch.save(
+            {"model": {"a": torch.rand(1 << 19)}, "lr": 0.1}, tmp_path / "good.pth", _use_new_zipfile_serialization=now
+        )
+        assert not pickles._is_long(tmp_path / "good.pth")
+
+
 def test_a_flipped_bit_is_found_wherever_it_is(
     run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,9 +6,13 @@ CVE-2026-24747). Whatever happens in the child, the parent reads its safetensors
 
 from __future__ import annotations
 
+import pickletools
 import resource
 import subprocess
 import sys
+import zipfile
+from collections import deque
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,6 +26,9 @@ __all__ = ["tensors"]
 NESTED = ("state_dict", "model", "teacher")  # where training programs keep the network's part
 ROOM = 256 << 20  # bytes beside the interpreter and three times the file
 SECONDS = 120
+LONGEST = 1 << 20  # bytes of pickle: a tensor takes about 130, and a million small steps a second
+PARTS = 5  # pickles at the start of a file that PyTorch 1.5 or older wrote
+LONG = "more is in it than tensors and their names, or it is damaged; give what torch.save makes of a state_dict()"
 
 
 def tensors(file: Path) -> dict[str, Tensor]:
@@ -45,8 +52,27 @@ def main(file: str, target: str) -> None:
     if used:
         most = used + 3 * Path(file).stat().st_size + ROOM
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    if _is_long(Path(file)):
+        sys.exit(LONG)
     content = torch.load(file, map_location="cpu", weights_only=True)
     save_file({name: tensor.clone().contiguous() for name, tensor in _state_of(content).items()}, target)
+
+
+def _is_long(file: Path) -> bool:
+    """Whether the parts that are no numbers are longer than LONGEST, or a zip holds more than its size."""
+    with open(file, "rb") as stream:
+        start = stream.read(LONGEST)
+    if start.startswith(b"PK"):  # as PyTorch writes it since 1.6, uncompressed
+        members = zipfile.ZipFile(file).infolist()
+        pickled = sum(one.file_size for one in members if one.filename.endswith(".pkl"))
+        return pickled > LONGEST or sum(one.file_size for one in members) > file.stat().st_size
+    rest = BytesIO(start)
+    try:
+        for _ in range(PARTS):
+            deque(pickletools.genops(rest), maxlen=0)
+    except ValueError:
+        return True
+    return False
 
 
 def _state_of(content: Any) -> dict[str, Tensor]:
