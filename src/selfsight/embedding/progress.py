@@ -15,7 +15,10 @@ __all__ = ["line"]
 def line(title: str, count: int, console: Console | None = None) -> Iterator[Callable[[int], None]]:
     """A function to call with the number of pictures done out of `count`; the line on stderr goes when all is done."""
     console = console or Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda done: None
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(title, total=count)
         yield lambda done: progress.update(task, completed=done)
