@@ -97,15 +97,22 @@ def columns(table: Path, task: quality.Task, names: list[str]) -> tuple[np.ndarr
 
 
 def table(results: dict[str, Any]) -> str:
-    """The figures as Markdown."""
-    lines = [f"| pictures | measure | vectors | {' | '.join(SPACES)} |", "|---|---|---|" + "---|" * len(SPACES)]
+    """The encoder's figures as Markdown, and the kNN of what is not trained."""
+    rule = "|---|---|" + "---|" * len(SPACES)
+    lines = [f"| pictures | the trained encoder | {' | '.join(SPACES)} |", rule]
+    others = ["", f"| pictures | kNN of what is not trained | {' | '.join(SPACES)} |", rule]
     for one in results["rows"]:
+        name = quality.TASKS[one["task"]].told
         for measure in one["scores"]["encoder"][SPACES[0]]:
-            for kind, scores in one["scores"].items():
-                cells = " | ".join(f"{scores[space][measure]:.3f}" if space in scores else "" for space in SPACES)
-                name = quality.TASKS[one["task"]].told
-                lines.append(f"| {name} | {measure} | {kind.replace('_', ' ')} | {cells} |")
-    return "\n".join(lines)
+            lines.append(f"| {name} | {measure} | {cells(one['scores']['encoder'], measure)} |")
+        rest = {kind: scores for kind, scores in one["scores"].items() if kind != "encoder"}
+        others += [f"| {name} | {kind.replace('_', ' ')} | {cells(its, 'kNN')} |" for kind, its in rest.items()]
+    return "\n".join(lines + others)
+
+
+def cells(scores: dict[str, Any], measure: str) -> str:
+    """One measure in all spaces that there are."""
+    return " | ".join(f"{scores[space][measure]:.3f}" if space in scores else "" for space in SPACES)
 
 
 def options() -> argparse.Namespace:
