@@ -55,6 +55,8 @@ def test_helped_against_the_best_of_three() -> None:
     assert verdict["interval"][0] > 0
     assert verdict["sentence"].startswith("Training helped: kNN accuracy")
     assert verdict["few"]["5"]["difference"] > 0
+    assert verdict["linear"]["helped"] is True
+    assert verdict["linear"]["sentence"].startswith("Training helped: linear probe accuracy")
 
 
 @pytest.mark.parametrize("rival", ["untrained", "raw_pixels", "simple_statistics"])

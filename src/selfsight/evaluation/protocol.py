@@ -183,14 +183,16 @@ def _probe(
 
 
 def verdict(rows: Mapping[str, Row], task: Task, rivals: Sequence[str] = RIVALS, seed: int = 0) -> dict[str, Any]:
-    """Whether training helped to name the class: kNN accuracy, and beside it the same with few labels."""
+    """Whether training helped to name the class: kNN accuracy, beside it the linear probe, and with few labels."""
     right = {name: row.knn.correct for name, row in rows.items()}
     found = judge("kNN accuracy", right, task.test_groups, rivals, seed)
     if "against" not in found:
         return found
     numbered = enumerate(rows[ENCODER].few)
+    probed = {name: row.linear.correct for name, row in rows.items()}
     return found | {
         "measure": "knn",
+        "linear": judge("linear probe accuracy", probed, task.test_groups, rivals, seed),
         "few": {str(one.shots): _few_gap(number, rows, task, rivals, seed) for number, one in numbered},
     }
 
