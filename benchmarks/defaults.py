@@ -10,8 +10,8 @@ is that of cards.py: one `selfsight train` and one `selfsight evaluate`.
 
 The tables: for each number of pictures and each length the mean kNN over seeds, a column for each set of pictures, best
 mean rank over the sets first; "helped" counts the runs whose 95 % interval of the paired difference to the best of
-untrained, raw pixels and simple statistics lies above 0, by kNN and by the linear probe. Then what each variant adds to its method's own defaults: mean
-over sets and seeds, with the least and the most of the sets.
+untrained, raw pixels and simple statistics lies above 0, by kNN and by the linear probe. Then what each variant adds to
+its method's own defaults: mean over sets and seeds, with the least and the most of the sets.
 
 DIR is that of quality.py. Nothing else should run beside it. A measurement that was stopped goes on: rows that are in
 the result file are not made again. All of it is days on two cores; the flags restrict it.
