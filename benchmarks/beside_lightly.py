@@ -125,7 +125,7 @@ def rows(asked: argparse.Namespace, task: str, name: str, seed: int) -> Rows:
 
 
 def scored(run: Any, encoder: Any) -> dict[str, Any]:
-    """Which test pictures kNN names rightly."""
+    """Which test pictures kNN names rightly, by plain vectors: nobody else whitens."""
     from selfsight.evaluation import knn
 
     features, task = supcon.posed(run, encoder)

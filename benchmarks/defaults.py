@@ -10,7 +10,7 @@ is that of cards.py: one `selfsight train` and one `selfsight evaluate`.
 
 The tables: for each number of pictures and each length the mean kNN over seeds, a column for each set of pictures, best
 mean rank over the sets first; "helped" counts the runs whose 95 % interval of the paired difference to the best of
-untrained, raw pixels and simple statistics lies above 0. Then what each variant adds to its method's own defaults: mean
+untrained, raw pixels and simple statistics lies above 0, by kNN and by the linear probe. Then what each variant adds to its method's own defaults: mean
 over sets and seeds, with the least and the most of the sets.
 
 DIR is that of quality.py. Nothing else should run beside it. A measurement that was stopped goes on: rows that are in
@@ -123,14 +123,24 @@ def ranking(rows: Sequence[dict[str, Any]]) -> list[str]:
         name: mean(1 + sum(other[n] > values[n] for other in whole.values()) for n in range(len(tasks)))
         for name, values in whole.items()
     }
-    lines = [["method", *tasks, "mean rank", "helped"], ["---"] * (len(tasks) + 3)]
+    lines = [["method", *tasks, "mean rank", "helped, kNN", "helped, linear probe"], ["---"] * (len(tasks) + 4)]
     for name in sorted(found, key=lambda one: ranks.get(one, 99.0)):
-        told = [bool(one["verdict"]["helped"]) for one in own if one["method"] == name]
+        verdicts = [one["verdict"] for one in own if one["method"] == name]
         rank = f"{ranks[name]:.1f}" if name in ranks else ""
-        lines.append([f"`{name}`", *map(shown, found[name]), rank, f"{sum(told)} of {len(told)}"])
+        lines.append([f"`{name}`", *map(shown, found[name]), rank, helped(verdicts), helped(of_probe(verdicts))])
     for kind in cards.BESIDE:
-        lines.append([kind.replace("_", " "), *(shown(accuracy(own, task, kind)) for task in tasks), "", ""])
+        lines.append([kind.replace("_", " "), *(shown(accuracy(own, task, kind)) for task in tasks), "", "", ""])
     return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
+def helped(verdicts: Sequence[dict[str, Any]]) -> str:
+    """In how many cases training was shown to help."""
+    return f"{sum(bool(one['helped']) for one in verdicts)} of {len(verdicts)}" if verdicts else ""
+
+
+def of_probe(verdicts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The verdicts on the linear probe, which older rows lack."""
+    return [one["linear"] for one in verdicts if "linear" in one]
 
 
 def means(rows: Sequence[dict[str, Any]], method: str, tasks: Sequence[str]) -> list[float | None]:

@@ -143,6 +143,7 @@ def ours(bench: Bench) -> float:
         command += ["--method", "simclr", "--encoder", bench.encoder, "--device", "cpu", "--for", f"{bench.steps}steps"]
         command += ["--size", str(bench.size), "--batch", str(bench.batch), "--threads", str(recipe.threads)]
         command += ["--precision", recipe.precision, "--set", f"channels_last={str(recipe.channels_last).lower()}"]
+        command += ["--lr", str(recipe.lr), "--set", "optimizer=sgd"]
         cache = {"SELFSIGHT_CACHE": f"{out}/cache"}  # of decoded pictures: each round decodes anew
         command += ["--save-every", bench.save_every]
         subprocess.run(command, check=True, capture_output=True, env={**os.environ, **cache})

@@ -63,11 +63,12 @@ def alone(run: Any) -> None:
 
     manifest = Manifest.load(run.folder / "manifest.parquet")
     pictures, encoders, size = pictures_of(run.recipe, manifest), {"encoder": run.encoder()}, run.recipe.size
-    features, rows = embed(encoders["encoder"], pictures, manifest.every_row(), size=size)
+    features, rows = embed(encoders["encoder"], pictures, manifest.every_row(), size=size, plain=True)
+    white = measure.whitenings({"encoder": features}, ~manifest.test[rows], encoders["encoder"])
     ready = {"encoder": measure.Ready.of("encoder", encoders["encoder"], pictures, rows, size)}
     views, shown = measure.two_views(ready, pictures, manifest.test_rows(), lambda samples, train: {}, size=size)
     facts = (manifest.labels[rows], manifest.groups[rows], manifest.test[rows], manifest.classes)
-    protocol.evaluate({"encoder": features}, *facts, views=views, view_groups=manifest.groups[shown])
+    protocol.evaluate({"encoder": features}, *facts, white=white, views=views, view_groups=manifest.groups[shown])
 
 
 def measured(line: str, data: Path, threads: int) -> dict[str, float]:

@@ -190,7 +190,8 @@ def posed(run: Any, encoder: Any) -> tuple[Any, Any]:
     from selfsight.evaluation.task import pose
 
     recipe, manifest = run.recipe, Manifest.load(run.folder / "manifest.parquet")
-    features, rows = embed(encoder, pictures_of(recipe, manifest), manifest.every_row(), size=recipe.size)
+    pictures = pictures_of(recipe, manifest)
+    features, rows = embed(encoder, pictures, manifest.every_row(), size=recipe.size, plain=True)
     return features, pose(manifest.labels[rows], manifest.groups[rows], manifest.test[rows], manifest.classes)
 
 

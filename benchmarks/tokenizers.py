@@ -48,7 +48,7 @@ def named(run: Any, encoder: Any) -> str:
 
     manifest = Manifest.load(run.folder / "manifest.parquet")
     pictures = pictures_of(run.recipe, manifest)
-    features, rows = embed(encoder, pictures, manifest.every_row(), size=SIZE)
+    features, rows = embed(encoder, pictures, manifest.every_row(), size=SIZE, plain=True)
     test, labels, groups = manifest.test[rows], manifest.labels[rows], manifest.groups[rows]
     found = knn.measure(features[~test], labels[~test], groups[~test], features[test], labels[test])
     low, high = intervals.of_share(found.correct, groups[test])

@@ -110,7 +110,7 @@ def look(run: Any, encoder: Any, task: Task) -> dict[str, Any]:
 
     manifest = session.manifest_for(run.folder, run.recipe, None, run.recipe.columns)
     features, rows = embed(encoder, pictures_of(run.recipe, manifest), np.flatnonzero(manifest.test),
-                           size=run.recipe.size)  # fmt: skip
+                           size=run.recipe.size, plain=True)  # fmt: skip
     with open(run.recipe.data[0], newline="") as table:
         facts = {one["path"]: one for one in csv.DictReader(table)}
     own = [facts[manifest.paths[row]] for row in rows]

@@ -1,13 +1,14 @@
-"""Would cosines between whitened vectors find more than those between vectors as they are?
+"""Do cosines between whitened vectors find more than those between vectors as they are, and how much to whiten?
 
     python benchmarks/whitening.py --data DIR [--tasks ...] [--json FILE]
     python benchmarks/whitening.py --table
 
-kNN accuracy (k and T chosen inside the training part) and, among emoji, R@1 across vendors on the test part, for four
-kinds of vectors: the encoder that `defaults.py --methods simclr --lengths 2m --seeds 0` has trained,
-the same network untrained, raw pixels, simple statistics. Each is compared by three cosines: as it is; less the mean of
-the training part; and whitened, (C + w I)^(-1/2) (x - mean) with the training part's mean and covariance C, w being a
-share (0.01 or 0.1) of the mean eigenvalue. No label takes part in that. DIR is that of quality.py; one seed.
+On the test part: kNN accuracy (k and T chosen inside the training part), and by retrieval of pictures of the same class
+R@1, the share of right ones among the ten nearest, and mAP@R; R@1 of another view of the same picture; among emoji R@1
+across vendors. For four kinds of vectors: the encoder that `defaults.py --methods simclr --lengths 2m --seeds 0` has
+trained, the same network untrained, raw pixels, simple statistics. Each is compared as it is, and whitened by the
+training part with shares of 0.1 to 10 (nn/whitening.py; `train` takes SHARE). No label takes part in that. DIR is that
+of quality.py; one seed.
 """
 
 from __future__ import annotations
@@ -22,18 +23,9 @@ import numpy as np
 import quality
 
 RESULTS = Path(__file__).with_name("results") / "whitening.json"
-SHARES = (0.01, 0.1)
-SPACES = ("as they are", "centred", *(f"whitened, {share}" for share in SHARES))
-
-
-def spaces(rows: np.ndarray, train: np.ndarray) -> dict[str, np.ndarray]:
-    """The vectors of all pictures as each cosine sees them; `train` says which are of the training part."""
-    known = rows[train].astype(np.float64)
-    moved = rows - known.mean(axis=0)
-    values, axes = np.linalg.eigh(np.cov(known, rowvar=False, bias=True))
-    turned = moved @ axes
-    white = [turned / np.sqrt(values.clip(0) + share * values.mean()) for share in SHARES]
-    return {name: one.astype(np.float32) for name, one in zip(SPACES, (rows, moved, *white), strict=True)}
+SHARES = (0.1, 1.0, 3.0, 10.0)
+SPACES = ("as they are", *(f"whitened, {share:g}" for share in SHARES))
+NEAR = 10
 
 
 def row(data: Path, key: dict[str, Any]) -> dict[str, Any]:
@@ -41,35 +33,59 @@ def row(data: Path, key: dict[str, Any]) -> dict[str, Any]:
     from selfsight import Run
     from selfsight.data.manifest import Manifest
     from selfsight.data.pictures import pictures_of
-    from selfsight.embedding.embed import embed
-    from selfsight.evaluation import baselines, knn, retrieval
-    from selfsight.evaluation.measure import with_statistics
+    from selfsight.evaluation import measure
+    from selfsight.evaluation.kinds import kind_of
     from selfsight.evaluation.task import pose
+    from selfsight.nn.whitening import Whitening
     from selfsight.training.build import encoder_of
 
     task = quality.TASKS[key["task"]]
     run = Run(data / "runs" / "default-{task}-0-simclr-own-2m-0".format(**key))
     recipe, manifest = run.recipe, Manifest.load(run.folder / "manifest.parquet")
-    pictures, size = pictures_of(recipe, manifest), recipe.size
-    untrained = with_statistics(encoder_of(recipe), pictures, manifest.train_rows(), size)
-    vectors, rows = embed(run.encoder(), pictures, manifest.every_row(), size=size)
-    posed = pose(manifest.labels[rows], manifest.groups[rows], manifest.test[rows], manifest.classes)
-    train = np.isin(np.arange(len(rows)), posed.train)
-    images = (pictures.read(int(one))[0] for one in rows)
-    kinds = {"encoder": vectors, "untrained": embed(untrained, pictures, rows, size=size)[0]}
-    kinds |= baselines.both(images, train, low=recipe.pixels["low"], high=recipe.pixels["high"])
-    found: dict[str, Any] = {}
-    for kind, given in kinds.items():
-        for space, seen in spaces(given, train).items():
-            measured = knn.measure(
-                seen[posed.train], posed.train_labels, posed.train_groups, seen[posed.test], posed.test_labels
-            )
-            found.setdefault(kind, {})[space] = {"kNN": measured.accuracy}
-            if task.identity and task.between:
-                same, across = columns(data / task.folder / "labels.csv", task, [manifest.names[one] for one in rows])
-                hits = retrieval.measure(seen[~train], same[~train], across[~train]).hits[1]
-                found[kind][space]["R@1"] = float(hits.mean())
-    return {"scores": found, "train": int(train.sum()), "test": int((~train).sum())}
+    pictures, known = pictures_of(recipe, manifest), np.flatnonzero(~manifest.test)
+    encoders = {"encoder": run.encoder(), "untrained": encoder_of(recipe)}
+    ready = {name: measure.Ready.of(name, one, pictures, known, recipe.size) for name, one in encoders.items()}
+    kind = kind_of(manifest.kind, recipe.pixels["low"], recipe.pixels["high"])
+    found, rows, _ = measure.features(ready, pictures, manifest.every_row(), known, kind, size=recipe.size)
+    test = manifest.test[rows]
+    views, _ = measure.two_views(ready, pictures, rows[test], kind.plain, size=recipe.size)
+    posed = pose(manifest.labels[rows], manifest.groups[rows], test, manifest.classes)
+    across = None
+    if task.identity and task.between:
+        across = columns(data / task.folder / "labels.csv", task, [manifest.names[one] for one in rows[test]])
+    scores: dict[str, Any] = {}
+    for name, given in found.items():
+        ways = {f"whitened, {share:g}": Whitening.fit(given[~test], share) for share in SHARES}
+        for space, way in ({SPACES[0]: lambda given: given} | ways).items():
+            if way is not None:
+                seen = way(given)
+                told = figures(seen, posed, manifest.labels[rows], test, across)
+                told["R@1 of another view"] = again(*map(way, views[name]))
+                scores.setdefault(name, {})[space] = told
+    return {"scores": scores, "train": int((~test).sum()), "test": int(test.sum())}
+
+
+def again(first: np.ndarray, second: np.ndarray) -> float:
+    """How many pictures are found by another view."""
+    from selfsight.evaluation import retrieval
+
+    return float(retrieval.two_views(first, second).mean())
+
+
+def figures(seen: np.ndarray, posed: Any, labels: np.ndarray, test: np.ndarray, across: Any) -> dict[str, float]:
+    """What cosines between these vectors are worth."""
+    from selfsight.evaluation import knn, retrieval
+    from selfsight.neighbours import nearest
+
+    part = (posed.train_labels, posed.train_groups, seen[posed.test], posed.test_labels)
+    alike = retrieval.measure(seen[test], labels[test], depths=(1,))
+    _, near = nearest(seen[test], seen[test], min(NEAR, int(test.sum()) - 1), exclude_self=True)
+    found = {"kNN": knn.measure(seen[posed.train], *part).accuracy, "R@1": float(alike.hits[1].mean())}
+    found[f"right of {NEAR}"] = float((labels[test][near] == labels[test][:, None]).mean())
+    found["mAP@R"] = float(alike.average.mean())
+    if across is not None:
+        found["R@1 across vendors"] = float(retrieval.measure(seen[test], *across, depths=(1,)).hits[1].mean())
+    return found
 
 
 def columns(table: Path, task: quality.Task, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -81,15 +97,22 @@ def columns(table: Path, task: quality.Task, names: list[str]) -> tuple[np.ndarr
 
 
 def table(results: dict[str, Any]) -> str:
-    """The figures as Markdown."""
-    lines = [f"| pictures | measure | vectors | {' | '.join(SPACES)} |", "|---|---|---|" + "---|" * len(SPACES)]
+    """The encoder's figures as Markdown, and the kNN of what is not trained."""
+    rule = "|---|---|" + "---|" * len(SPACES)
+    lines = [f"| pictures | the trained encoder | {' | '.join(SPACES)} |", rule]
+    others = ["", f"| pictures | kNN of what is not trained | {' | '.join(SPACES)} |", rule]
     for one in results["rows"]:
+        name = quality.TASKS[one["task"]].told
         for measure in one["scores"]["encoder"][SPACES[0]]:
-            for kind, scores in one["scores"].items():
-                cells = " | ".join(f"{scores[space][measure]:.3f}" for space in SPACES)
-                name = quality.TASKS[one["task"]].told
-                lines.append(f"| {name} | {measure} | {kind.replace('_', ' ')} | {cells} |")
-    return "\n".join(lines)
+            lines.append(f"| {name} | {measure} | {cells(one['scores']['encoder'], measure)} |")
+        rest = {kind: scores for kind, scores in one["scores"].items() if kind != "encoder"}
+        others += [f"| {name} | {kind.replace('_', ' ')} | {cells(its, 'kNN')} |" for kind, its in rest.items()]
+    return "\n".join(lines + others)
+
+
+def cells(scores: dict[str, Any], measure: str) -> str:
+    """One measure in all spaces that there are."""
+    return " | ".join(f"{scores[space][measure]:.3f}" if space in scores else "" for space in SPACES)
 
 
 def options() -> argparse.Namespace:

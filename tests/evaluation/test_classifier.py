@@ -13,6 +13,7 @@ from scipy.special import softmax
 from selfsight.errors import RunError
 from selfsight.evaluation import classifier, linear
 from selfsight.evaluation.classifier import Classifier
+from selfsight.nn.whitening import Whitening
 
 CLASSES = ("ant", "bee", "\ncow\u202e", "d,\"o'g")
 
@@ -50,6 +51,15 @@ def test_standardising_and_turning_are_in_the_weights() -> None:
     weights, _ = linear.fit(near, labels, decay, np.zeros((near.shape[1] + 1, len(CLASSES))))
     expected = softmax(far.astype(np.float64) @ weights[:-1] + weights[-1], axis=1)
     np.testing.assert_allclose(made().probabilities(test), expected, atol=1e-4)
+
+
+def test_whitened_vectors_get_the_same_answers() -> None:
+    train, test = blobs(0)[0], blobs(1)[0]
+    white = Whitening.fit(train)
+    assert white
+    np.testing.assert_allclose(
+        made().of_whitened(white).probabilities(white(test)), made().probabilities(test), atol=1e-3
+    )
 
 
 def test_collapsed_vectors_get_the_shares_of_the_classes() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from selfsight.evaluation import protocol
+from selfsight.nn.whitening import Whitening
 
 COUNT, CLASSES = 600, 4
 LABELS = np.arange(COUNT) % CLASSES
@@ -54,6 +55,8 @@ def test_helped_against_the_best_of_three() -> None:
     assert verdict["interval"][0] > 0
     assert verdict["sentence"].startswith("Training helped: kNN accuracy")
     assert verdict["few"]["5"]["difference"] > 0
+    assert verdict["linear"]["helped"] is True
+    assert verdict["linear"]["sentence"].startswith("Training helped: linear probe accuracy")
 
 
 @pytest.mark.parametrize("rival", ["untrained", "raw_pixels", "simple_statistics"])
@@ -72,6 +75,31 @@ def test_an_encoder_against_itself_did_not_help() -> None:
     assert verdict["difference"] == 0
     low, high = verdict["interval"]
     assert -0.15 < low < 0 < high < 0.15  # 30 groups that are all alike
+
+
+def loud(signal: float, seed: int = 0) -> np.ndarray:
+    """Features beside eight others that say nothing, and much louder."""
+    noise = 9 * np.random.default_rng(50 + seed).normal(size=(COUNT, 8))
+    return np.hstack([features(signal, seed), noise]).astype(np.float32)
+
+
+def test_the_encoder_is_compared_as_it_is_used_and_a_baseline_in_its_better_space() -> None:
+    rows = {"encoder": loud(4), "untrained": loud(4), "raw_pixels": features(4)}
+    white = {name: Whitening.fit(values[~TEST], 0.1) for name, values in rows.items()}
+    assert all(white.values())
+    views = {name: (values[:99], values[:99] + 0.1) for name, values in rows.items()}
+
+    def share(found: dict, name: str) -> float:
+        return (found if name == "encoder" else found["baselines"][name])["knn"]["accuracy"]
+
+    plain = protocol.evaluate(rows, LABELS, GROUPS, TEST, NAMES, views=views)
+    both = protocol.evaluate(rows, LABELS, GROUPS, TEST, NAMES, white=white, views=views)
+    assert share(both, "encoder") == share(both, "untrained") > share(plain, "encoder") + 0.2
+    assert share(both, "raw_pixels") >= share(plain, "raw_pixels")
+    assert both["linear"] == plain["linear"]  # a linear map changes nothing there
+    assert both["label_free"]["rankme"] == plain["label_free"]["rankme"]  # nor does it mend a collapse
+    unused = protocol.evaluate(rows, LABELS, GROUPS, TEST, NAMES, white=white | {"encoder": None}, views=views)
+    assert share(unused, "encoder") == share(plain, "encoder") < share(unused, "untrained")
 
 
 def test_without_labels() -> None:

@@ -41,7 +41,7 @@ def test_a_column_is_sought_across_another() -> None:
 def test_pictures_of_one_value_are_resampled_together() -> None:
     """Four pictures a thing answer alike: their interval is wider than that of single pictures."""
     generator = np.random.default_rng(0)
-    features = {"encoder": np.where(THINGS[:, None] % 2, rows(9.0), generator.normal(size=(COUNT, 16)))}
+    features = {"encoder": [np.where(THINGS[:, None] % 2, rows(9.0), generator.normal(size=(COUNT, 16)))]}
     found = together.measure(features, LABELS, np.arange(COUNT), Sought(THINGS, "thing"))
     single = together.measure(features, LABELS, np.arange(COUNT), Sought(THINGS))
     assert len(np.unique(found.units)) == 60

@@ -17,12 +17,13 @@ from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import Pictures
 from selfsight.embedding.embed import embed
 from selfsight.errors import DataError
-from selfsight.evaluation import contest, efficiency, geometry, knn, linear, measure, retrieval
+from selfsight.evaluation import contest, efficiency, geometry, knn, linear, measure, protocol
 from selfsight.evaluation.album import Album
 from selfsight.evaluation.efficiency import Labels
 from selfsight.evaluation.kinds import Kind, Plain, kind_of
 from selfsight.evaluation.task import Task, pose
 from selfsight.nn.embedder import Embedder
+from selfsight.nn.whitening import Whitening
 from selfsight.recipe import Recipe
 from selfsight.training import session
 
@@ -106,12 +107,14 @@ class Scene:
             return dict(found)
         size = self.recipe.size
         one = encoder.eval() if trained else measure.with_statistics(encoder, self.pictures, self.known, size)
-        features, rows = embed(one, self.pictures, self.rows, size=size)
+        features, rows = embed(one, self.pictures, self.rows, size=size, plain=True)
         if len(rows) != len(self.rows):
             raise DataError("some pictures can no longer be read; see that they stay as they are, and start again")
-        outcome = self.of_features(features, self.pairs({"encoder": one})["encoder"], few=trained)
+        role = protocol.ENCODER if trained and name != protocol.START else name
+        white = encoder.whitening if role == protocol.ENCODER else self.whitening(features)
+        outcome = self.of_features(features, self.pairs({"encoder": one})["encoder"], role, white, few=trained)
         if shown:
-            self.show(name, features)
+            self.show(name, protocol.spaces(role, features, white)[0])
         self.keep(name, outcome)
         return outcome
 
@@ -121,7 +124,10 @@ class Scene:
         if found is None:
             pairs = self.pairs({"encoder": encoder}, self.kind.plain)
             plain = self.plain.items()
-            found = {name: self.of_features(rows, pairs[name], few=name == CHEAPEST) for name, rows in plain}
+            found = {
+                name: self.of_features(rows, pairs[name], name, self.whitening(rows), few=name == CHEAPEST)
+                for name, rows in plain
+            }
             for name, features in self.plain.items():
                 self.show(name, features)
             self.keep("plain", found)
@@ -145,16 +151,27 @@ class Scene:
         """Groups of the pictures that two views were drawn of."""
         return self.manifest.groups[np.array(self.kept("views"), np.int64)]
 
-    def of_features(self, features: Float[np.ndarray, "N D"], views: Views, *, few: bool) -> Outcome:
-        """Everything that is measured of a row; with `few` also what it names with few labels."""
-        right = {"two_views": retrieval.two_views(*views)}
+    def whitening(self, features: Float[np.ndarray, "N D"]) -> Whitening | None:
+        """What whitens a row that needs no training."""
+        return Whitening.fit(features[np.isin(self.rows, self.known)])
+
+    def of_features(
+        self, features: Float[np.ndarray, "N D"], views: Views, role: str, white: Whitening | None, *, few: bool
+    ) -> Outcome:
+        """Everything that is measured of a row; with `few` also what it names with few labels.
+
+        `role` and `white` say in which spaces vectors are compared by cosine, see `protocol.spaces`.
+        """
+        right = {"two_views": protocol.seen_again(role, views, white)}
         free = geometry.label_free(features) | geometry.of_views(*views)
         outcome: Outcome = {"label_free": free, "few": {}}
         if isinstance(self.task, Task):
             task = self.task
             large = linear.is_large([linear.AXES], len(task.classes))
             known = (features[task.train], task.train_labels, task.train_groups)
-            near = knn.measure(*known, features[task.test], task.test_labels)
+            its = protocol.spaces(role, features, white)
+            parts = [(rows[task.train], *known[1:], rows[task.test], task.test_labels) for rows in its]
+            near = max((knn.measure(*part) for part in parts), key=lambda one: one.accuracy)
             probe = linear.measure(*known, features[task.test], task.test_labels, large=large)
             right |= {"knn": near.correct, "linear": probe.correct}
             outcome |= {"chosen": {"k": near.k, "temperature": near.temperature, "decay": probe.decay}}

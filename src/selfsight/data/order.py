@@ -25,6 +25,7 @@ class Purpose(IntEnum):
     ORDER = 1
     REPLACEMENT = 2
     MONITOR = 3
+    WHITENING = 4
 
 
 class _Key(ISeedSequence):

@@ -102,20 +102,22 @@ def batches(
     size: int,
     batch: int = 256,
     patches: bool = False,
+    plain: bool = False,
     device: torch.device | None = None,
     tell: Callable[[int], None] = lambda done: None,
 ) -> Iterator[tuple[Float[np.ndarray, "B ..."], Int[np.ndarray, "B"]]]:
     """Embeddings (B, D), float32, and the rows they belong to, batch by batch; with `patches` (B, L, D).
 
+    They are whitened where the encoder has a whitening, unless `plain` ones are asked for.
     `device` is where to compute (see `moved`); `tell` hears how many pictures have a vector.
     """
-    done = 0
+    done, answer = 0, partial(vectors_of, encoder, patches=patches, plain=plain)
     with moved(encoder, device), frozen(encoder):
         if (lanes := lanes_for(encoder, batch)) > 1:
-            found = _in_lanes(encoder, pictures, rows, lanes, size=size, batch=batch // lanes, patches=patches)
+            found = _in_lanes(encoder, pictures, rows, lanes, answer, size=size, batch=batch // lanes)
         else:
             seen = whole_views(pictures, rows, size, batch, encoder.view)
-            found = ((vectors_of(encoder, views, patches=patches), shown) for views, shown in seen)
+            found = ((answer(views), shown) for views, shown in seen)
         for vectors, shown in found:
             yield vectors, shown
             done += len(shown)
@@ -132,10 +134,10 @@ def _in_lanes(
     pictures: Readable,
     rows: Int[np.ndarray, "N"],
     lanes: int,
+    answer: Callable[[Tensor], Float[np.ndarray, "B ..."]],
     *,
     size: int,
     batch: int,
-    patches: bool,
 ) -> Iterator[tuple[Float[np.ndarray, "B ..."], Int[np.ndarray, "B"]]]:
     """Several threads, each with batches of its own from the file to the vector, on its share of the cores.
 
@@ -145,7 +147,7 @@ def _in_lanes(
 
     def lane(chunk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         views, shown = _read(pictures, size, encoder.view, chunk)
-        return vectors_of(encoder, views, patches=patches) if len(shown) else views.numpy(), shown
+        return answer(views) if len(shown) else views.numpy(), shown
 
     chunks = [rows[start : start + batch] for start in range(0, len(rows), batch)]
     try:
@@ -175,13 +177,15 @@ def embed(
     size: int,
     batch: int = 256,
     patches: bool = False,
+    plain: bool = False,
     device: torch.device | None = None,
     tell: Callable[[int], None] = lambda done: None,
 ) -> tuple[Float[np.ndarray, "M ..."], Int[np.ndarray, "M"]]:
     """All of `batches` at once, in memory: embeddings and the rows they belong to, unreadable ones left out."""
     vectors, kept, count = np.zeros((0, encoder.width), np.float32), np.zeros(len(rows), np.int64), 0
-    options = {"size": size, "batch": batch}
-    for part, shown in batches(encoder, pictures, rows, patches=patches, device=device, tell=tell, **options):
+    for part, shown in batches(
+        encoder, pictures, rows, size=size, batch=batch, patches=patches, plain=plain, device=device, tell=tell
+    ):
         if not count:
             vectors = np.empty((len(rows), *part.shape[1:]), np.float32)
         vectors[count : count + len(part)], kept[count : count + len(part)] = part, shown
@@ -190,10 +194,12 @@ def embed(
 
 
 @torch.inference_mode()
-def vectors_of(encoder: Embedder, views: Tensor, *, patches: bool = False) -> Float[np.ndarray, "N ..."]:
+def vectors_of(
+    encoder: Embedder, views: Tensor, *, patches: bool = False, plain: bool = False
+) -> Float[np.ndarray, "N ..."]:
     """Embeddings of views (N, ...) that are in memory; the encoder's mode is left as found."""
     with frozen(encoder):
         views = views.to(encoder.device)
         found = encoder.patches(views) if patches else encoder(views)
     vectors: np.ndarray = found.float().cpu().numpy()
-    return vectors
+    return vectors if encoder.whitening is None or patches or plain else encoder.whitening(vectors)

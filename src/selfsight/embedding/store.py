@@ -33,7 +33,7 @@ from selfsight.runs import RunFolder
 __all__ = ["Stored", "alone", "digest", "facts_for", "facts_of", "read", "shown", "write"]
 
 HEADER = 128  # bytes before the numbers: a multiple of 64, so that they can be mapped (NumPy's format.py, version 1.0)
-ENCODER = ("config.json", "model.safetensors", "preprocess.json")
+ENCODER = ("config.json", "model.safetensors", "preprocess.json", "whitening.safetensors")
 TABLE, ARRAY, FACTS = ("embeddings.parquet", "embeddings.npy", "embeddings.json")
 COLUMNS = {  # of the table, beside `row`
     "path": pyarrow.string(),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from selfsight import checkpoints
 from selfsight.errors import RunError, brief
 from selfsight.evaluation import linear
 from selfsight.nn.tensors import tensors_of
+from selfsight.nn.whitening import Whitening
 
 __all__ = ["Classifier", "fit", "kept"]
 
@@ -40,6 +41,12 @@ class Classifier:
     def probabilities(self, vectors: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N C"]:
         """Softmax probabilities, float64."""
         return np.asarray(softmax(vectors.astype(np.float64) @ self.weight + self.bias, axis=1))
+
+    def of_whitened(self, white: Whitening) -> Classifier:
+        """The same answers to vectors that are whitened now."""
+        weight = np.linalg.solve(white.matrix.astype(np.float64), self.weight)
+        bias = self.bias + white.mean.astype(np.float64) @ self.weight
+        return replace(self, weight=weight.astype(np.float32), bias=bias.astype(np.float32))
 
     def save(self, folder: Path) -> None:
         """Write model.safetensors, then config.json: where that is, the classifier is whole."""

@@ -42,8 +42,10 @@ def learn(
     with readable(labelled, "label the pictures where they are now, with --labels"):
         for name, one in encoders.items():
             ready = with_statistics(one, pictures, known, size) if name == "untrained" else one
-            vectors[name], rows = embed(ready, pictures, labelled.every_row(), size=size)
+            vectors[name], rows = embed(ready, pictures, labelled.every_row(), size=size, plain=True)
     found = fitted(vectors, labelled.taking(rows), seen[rows])
+    if white := encoders[ENCODER].whitening:
+        found = found.of_whitened(white)
     return replace(found, facts={**found.facts, "notes": unread(labelled, rows) + list(found.facts["notes"])})
 
 

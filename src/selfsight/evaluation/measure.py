@@ -24,10 +24,15 @@ from selfsight.evaluation.kinds import Kind, Plain, kind_of
 from selfsight.evaluation.together import Sought
 from selfsight.nn.embedder import Embedder
 from selfsight.nn.statistics import estimated
+from selfsight.nn.whitening import Whitening
 
 BATCH = 256
 ESTIMATED_ON = 1024  # training pictures that an untrained network's batch statistics are estimated on
 PAIRED = 1000  # pictures whose two views are compared
+WHITE = (
+    "The encoder's vectors are {} before they are compared; of every other row the better of whitened and plain ones "
+    "is told, number by number."
+)
 PROTOCOL = "simclr-keep-colour"  # the one view protocol of evaluation, whatever a method was trained with
 
 
@@ -64,6 +69,7 @@ def measured(
         dropped = rows[~left]
         found, rows = {name: values[left] for name, values in found.items()}, rows[left]
         album = replace(album, rows=rows)
+    white = whitenings(found, np.isin(rows, known), encoders[protocol.ENCODER])
     test = manifest.test[rows]
     seen = rows[test] if test.any() else rows
     plain = partial(_once_plain, kind.plain, (manifest.kind, low, high))
@@ -72,6 +78,7 @@ def measured(
     table = protocol.evaluate(
         found,
         *facts,
+        white=white,
         views=views,
         view_groups=manifest.groups[viewed],
         rivals=rivals,
@@ -81,8 +88,20 @@ def measured(
     more = kind.more(ready[protocol.ENCODER].encoder(), pictures, seen, manifest.groups[seen])
     table["notes"] += [*notes, *([more.pop("sentence")] if more else [])]
     table |= {"kind": manifest.kind, "leaks": leaked.told(drop_leaks) if leaked else None, **more}
-    looked_at = shown | _looked_at(album, found[protocol.ENCODER], test, hard)
+    if white:
+        table["notes"].append(WHITE.format("whitened" if protocol.ENCODER in white else "not whitened"))
+    (own,) = protocol.spaces(protocol.ENCODER, found[protocol.ENCODER], white.get(protocol.ENCODER))
+    looked_at = shown | _looked_at(album, own, test, hard)
     return _in_words(table, manifest.kind), looked_at, dropped
+
+
+def whitenings(
+    features: Mapping[str, Float[np.ndarray, "N _"]], train: Bool[np.ndarray, "N"], encoder: Embedder
+) -> dict[str, Whitening]:
+    """Of each row of the table: the encoder's own, where it has one; any other's of the training part."""
+    found = {name: Whitening.fit(rows[train]) for name, rows in features.items()}
+    found[protocol.ENCODER] = encoder.whitening
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def _once_plain(
@@ -94,7 +113,7 @@ def _once_plain(
 def _in_words(table: dict[str, Any], kind: str) -> dict[str, Any]:
     """The table, its sentences in the words of this kind of sample."""
     verdict = table["verdict"]
-    for told in (verdict, verdict.get("retrieval"), verdict.get("identity"), table["leaks"]):
+    for told in (verdict, *(verdict.get(name) for name in ("linear", "retrieval", "identity")), table["leaks"]):
         if told and "sentence" in told:
             told["sentence"] = KINDS[kind].said(told["sentence"])
     return table
@@ -162,13 +181,13 @@ class Ready:
     def embedded(
         self, pictures: Pictures, rows: Int[np.ndarray, "N"], size: int
     ) -> tuple[Float[np.ndarray, "M D"], Int[np.ndarray, "M"]]:
-        """Vectors of the pictures, and the rows of those that can be read."""
-        return embed(self.encoder(), pictures, rows, size=size, batch=BATCH)
+        """Plain vectors of the pictures, and the rows of those that can be read."""
+        return embed(self.encoder(), pictures, rows, size=size, batch=BATCH, plain=True)
 
     def seen(self, views: Shaped[np.ndarray, "M 2 ..."]) -> tuple[Float[np.ndarray, "M D"], Float[np.ndarray, "M D"]]:
-        """Vectors of two views of each picture."""
+        """Plain vectors of two views of each picture."""
         first, second = (torch.split(torch.from_numpy(views[:, v]), BATCH) for v in (0, 1))
-        vectors = partial(vectors_of, self.encoder())
+        vectors = partial(vectors_of, self.encoder(), plain=True)
         return np.concatenate([*map(vectors, first)]), np.concatenate([*map(vectors, second)])
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from selfsight.evaluation import cases, few, geometry, intervals, kept, knn, linear, retrieval, together
 from selfsight.evaluation.task import Task, pose
 from selfsight.evaluation.together import Sought
+from selfsight.nn.whitening import Whitening
 
 ENCODER = "encoder"
 RIVALS = ("untrained", "raw_pixels", "simple_statistics", "bag_of_words")  # of those there are
@@ -23,12 +24,18 @@ Views = tuple[Features, Features]
 
 
 @dataclass(frozen=True)
-class Row:
-    """Everything measured of one row's features on one task."""
+class Near:
+    """What is measured by cosines in one space."""
 
     knn: knn.Knn
-    linear: linear.Linear
     few: tuple[few.Few, ...]
+
+
+@dataclass(frozen=True)
+class Row(Near):
+    """Everything measured of one row's features on one task."""
+
+    linear: linear.Linear
 
 
 def evaluate(
@@ -38,6 +45,7 @@ def evaluate(
     test: Bool[np.ndarray, "N"],
     classes: Sequence[str],
     *,
+    white: Mapping[str, Whitening] | None = None,
     views: Mapping[str, Views] | None = None,
     view_groups: Int[np.ndarray, "M"] | None = None,
     rivals: Sequence[str] = RIVALS,
@@ -49,6 +57,7 @@ def evaluate(
 
     `features` has "encoder" and any of "untrained", "raw_pixels", "simple_statistics", "pretrained", "published", in
     data order; the encoder is judged beside those named in `rivals`.
+    Cosines are between vectors in the spaces of `spaces`, which `white` decides on.
     `labels` are indices into `classes`, -1 unlabelled; `test` marks the test part. `views` holds, per row of the table,
     the features of two views of the same M pictures, whose groups are `view_groups`. `sought` is what retrieval looks
     for, by default the label. Returns plain JSON values; `hard` has rows of `features` and what was said of them.
@@ -59,8 +68,10 @@ def evaluate(
     if {len(rows) for rows in features.values()} != {len(labels)}:
         raise ValueError(f"{len(labels)} labels, but rows of features: { {k: len(v) for k, v in features.items()} }")
     task = pose(labels, groups, test, classes)
-    gathered = _gathered(features, labels, groups, test, sought or Sought(labels), seed)
-    apart, free = _told_apart(features, views or {}, view_groups, rivals, seed)
+    white = white or {}
+    compared = {name: spaces(name, rows, white.get(name)) for name, rows in features.items()}
+    gathered = _gathered(compared, labels, groups, test, sought or Sought(labels), seed)
+    apart, free = _told_apart(features, views or {}, white, view_groups, rivals, seed)
     beside = {name: gathered.rows[name] | {"label_free": free[name]} for name in features}
     also, notes = {}, []
     if sought is not None and gathered.right:
@@ -71,7 +82,7 @@ def evaluate(
         alone = apart | {"measure": "two_views", "sentence": f"{task} {apart['sentence']}"}
         return _layout(beside, {"verdict": alone | also, "notes": [task, *notes]})
     large = linear.is_large((values.shape[1] for values in features.values()), len(task.classes))
-    rows = {name: measure(values, task, shots, seed, large) for name, values in features.items()}
+    rows = {name: measure(values, task, shots, seed, large, compared[name]) for name, values in features.items()}
     table = {name: _json(row, task, seed) | beside[name] for name, row in rows.items()}
     said = verdict(rows, task, rivals, seed) | {"retrieval": apart} | also
     own = rows[ENCODER].knn
@@ -79,8 +90,17 @@ def evaluate(
     return _layout(table, {"task": task.summary(), "verdict": said, "notes": [*task.notes, *notes]} | rest)
 
 
+def spaces(name: str, rows: Features, white: Whitening | None) -> tuple[Features, ...]:
+    """The vectors of a row as cosines see them: those of the encoder as it is used, whitened or not; of any other row
+    both, and each of its numbers is then the better one, so that no baseline is made weak.
+    """
+    if white is None:
+        return (rows,)
+    return (white(rows),) if name == ENCODER else (rows, white(rows))
+
+
 def _gathered(
-    features: Mapping[str, Features],
+    features: Mapping[str, Sequence[Features]],
     labels: Int[np.ndarray, "N"],
     groups: Int[np.ndarray, "N"],
     test: Bool[np.ndarray, "N"],
@@ -89,34 +109,55 @@ def _gathered(
 ) -> together.Found:
     """Retrieval and clustering among the test part, or among all pictures where there is none."""
     part = test if test.any() else ~test
-    some = {name: values[part] for name, values in features.items()}
+    some = {name: [values[part] for values in its] for name, its in features.items()}
     return together.measure(some, labels[part], groups[part], sought.taking(part), seed)
 
 
 def _told_apart(
     features: Mapping[str, Features],
     views: Mapping[str, Views],
+    white: Mapping[str, Whitening],
     view_groups: Int[np.ndarray, "M"] | None,
     rivals: Sequence[str],
     seed: int,
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """The verdict on telling pictures apart, and what needs no label of every row."""
     free: dict[str, dict[str, Any]] = {name: kept.answer(geometry.label_free, rows) for name, rows in features.items()}
-    found = {name: retrieval.two_views(*pair) for name, pair in views.items()}
+    found = {name: seen_again(name, pair, white.get(name)) for name, pair in views.items()}
     groups = np.arange(max(map(len, found.values()), default=0)) if view_groups is None else view_groups
     for name, right in found.items():
         free[name] |= _seen_again(right, views[name], groups, seed)
     return judge("finding a picture by another view of it (R@1)", found, groups, rivals, seed), free
 
 
-def measure(features: Features, task: Task, shots: Sequence[int], seed: int, large: bool = False) -> Row:
-    """kNN, linear probe and few labels of one row's features."""
-    train, test = features[task.train], features[task.test]
-    parts = (train, task.train_labels, task.train_groups, test, task.test_labels)
-    return kept.answer(_row, *parts, tuple(shots), seed, large, types=(Row, knn.Knn, linear.Linear, few.Few))
+def seen_again(name: str, views: Views, white: Whitening | None) -> Bool[np.ndarray, "M"]:
+    """Whether the second view of each picture is the nearest to its first, in the best of the row's spaces."""
+    pairs = zip(*(spaces(name, half, white) for half in views), strict=True)
+    return max((retrieval.two_views(*pair) for pair in pairs), key=lambda right: right.sum())
 
 
-def _row(
+def measure(
+    features: Features,
+    task: Task,
+    shots: Sequence[int],
+    seed: int,
+    large: bool = False,
+    compared: Sequence[Features] | None = None,
+) -> Row:
+    """The linear probe of one row's features; kNN and few labels, each in the best of the spaces `compared`."""
+
+    def parts(rows: Features) -> tuple[np.ndarray, ...]:
+        return rows[task.train], task.train_labels, task.train_groups, rows[task.test], task.test_labels
+
+    types = (Near, knn.Knn, few.Few)
+    near = [kept.answer(_near, *parts(rows), tuple(shots), seed, types=types) for rows in compared or (features,)]
+    probe = kept.answer(_probe, *parts(features), seed, large, types=(linear.Linear,))
+    shown = zip(*(one.few for one in near), strict=True)
+    best = max((one.knn for one in near), key=lambda one: one.accuracy)
+    return Row(best, tuple(max(these, key=lambda one: one.accuracy) for these in shown), probe)
+
+
+def _near(
     train: Features,
     train_labels: Int[np.ndarray, "N"],
     train_groups: Int[np.ndarray, "N"],
@@ -124,25 +165,34 @@ def _row(
     test_labels: Int[np.ndarray, "Q"],
     shots: tuple[int, ...],
     seed: int,
-    large: bool,
-) -> Row:
+) -> Near:
     parts = (train, train_labels, train_groups, test, test_labels)
-    return Row(
-        knn.measure(*parts, seed=seed),
-        linear.measure(*parts, seed=seed, large=large),
-        tuple(few.measure(*parts, shots=number, seed=seed) for number in shots),
-    )
+    return Near(knn.measure(*parts, seed=seed), tuple(few.measure(*parts, shots=number, seed=seed) for number in shots))
+
+
+def _probe(
+    train: Features,
+    train_labels: Int[np.ndarray, "N"],
+    train_groups: Int[np.ndarray, "N"],
+    test: Features,
+    test_labels: Int[np.ndarray, "Q"],
+    seed: int,
+    large: bool,
+) -> linear.Linear:
+    return linear.measure(train, train_labels, train_groups, test, test_labels, seed=seed, large=large)
 
 
 def verdict(rows: Mapping[str, Row], task: Task, rivals: Sequence[str] = RIVALS, seed: int = 0) -> dict[str, Any]:
-    """Whether training helped to name the class: kNN accuracy, and beside it the same with few labels."""
+    """Whether training helped to name the class: kNN accuracy, beside it the linear probe, and with few labels."""
     right = {name: row.knn.correct for name, row in rows.items()}
     found = judge("kNN accuracy", right, task.test_groups, rivals, seed)
     if "against" not in found:
         return found
     numbered = enumerate(rows[ENCODER].few)
+    probed = {name: row.linear.correct for name, row in rows.items()}
     return found | {
         "measure": "knn",
+        "linear": judge("linear probe accuracy", probed, task.test_groups, rivals, seed),
         "few": {str(one.shots): _few_gap(number, rows, task, rivals, seed) for number, one in numbered},
     }
 

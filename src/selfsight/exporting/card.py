@@ -64,6 +64,11 @@ def _loading(encoder: Encoder, exported: Mapping[str, Any]) -> Iterator[str]:
         f"{encoder.low:g}) / {encoder.high - encoder.low:g} - mean) / std, with mean {_listed(encoder.mean)} and std "
         f"{_listed(encoder.std)}; `preprocess.json` has the same numbers."
     )
+    if encoder.whitening:
+        yield (
+            "Cosines tell more after whitening, which is no part of the network: with `mean` and `matrix` of "
+            "`whitening.safetensors`, (vector - mean) @ matrix." + (" `model.onnx` has it inside." if onnx else "")
+        )
     if onnx:
         outputs = ", ".join(f"`{output}`" for output in onnx["outputs"])
         yield f"`model.onnx` takes `{onnx['input']}` and gives {outputs}. {_checked(onnx)}"

@@ -72,7 +72,7 @@ def _filled(
     seen = _views(encoder, pictures, MEASURED if wanted.int8 else CHECKED)
     shown = seen[0][:: max(1, len(seen[0]) // CHECKED)][:CHECKED]
     encoder.save(folder, facts)
-    own, again = (graph.by_torch(one.eval(), ("embedding",)) for one in (encoder, Encoder.load(folder)))
+    own, again = (graph.by_torch(one.eval(), ("embedding",), plain=True) for one in (encoder, Encoder.load(folder)))
     found: dict[str, Any] = {"encoder": store.digest(run.encoder_folder()), "size": encoder.size}
     found["parity"] = parity.checked("the folder", again, own, shown)
     if wanted.onnx:

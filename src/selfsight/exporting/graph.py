@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from selfsight.embedding.embed import vectors_of
@@ -37,9 +37,16 @@ class Graph(nn.Module):
         """One pass through the network, whatever is asked of it."""
         backbone = self.encoder.backbone
         features = backbone.forward_features(self.encoder.normalised(pixels) if self.preprocess else pixels)
-        found = {"embedding": lambda: backbone.forward_head(features)}
+        found = {"embedding": lambda: self.whitened(backbone.forward_head(features))}
         found["patches"] = lambda: patching.vectors(features, self.encoder.maps, self.encoder.prefix)
         return tuple(found[output]() for output in self.outputs)
+
+    def whitened(self, embeddings: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """As `embed` gives them."""
+        white = self.encoder.whitening
+        if white is None:
+            return embeddings
+        return (embeddings - torch.from_numpy(white.mean)) @ torch.from_numpy(white.matrix)
 
 
 def write(
@@ -98,10 +105,10 @@ def by_runtime(file: Path, encoder: Encoder, *, preprocess: bool) -> Answers:
     return answer
 
 
-def by_torch(encoder: Encoder, outputs: Sequence[str]) -> Answers:
-    """The encoder itself."""
+def by_torch(encoder: Encoder, outputs: Sequence[str], *, plain: bool = False) -> Answers:
+    """The encoder itself; with `plain` its embeddings before they are whitened."""
 
     def answer(views: Tensor) -> dict[str, np.ndarray]:
-        return {output: vectors_of(encoder, views, patches=output == "patches") for output in outputs}
+        return {output: vectors_of(encoder, views, patches=output == "patches", plain=plain) for output in outputs}
 
     return answer

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from selfsight.evaluation import intervals, knn
 from selfsight.evaluation.task import pose
+from selfsight.exporting.wanted import OUTPUTS
 from selfsight.neighbours import nearest
 
 __all__ = ["cost", "write"]
@@ -31,9 +32,11 @@ def write(graph: Path, file: Path, batches: list[dict[str, np.ndarray]]) -> str:
 
     ready = file.with_name(f"{file.name}.ready")
     quant_pre_process(graph, ready, skip_symbolic_shape=True)
-    kinds = Counter(node.op_type for node in onnx.load(ready, load_external_data=False).graph.node)
+    nodes = onnx.load(ready, load_external_data=False).graph.node
+    kinds = Counter(node.op_type for node in nodes)
     convolutional = kinds["Conv"] > kinds["MatMul"] + kinds["Gemm"]
-    common = {"per_channel": True, "weight_type": QuantType.QInt8}
+    last = [node.name for node in nodes if OUTPUTS[0] in node.output]  # a whitening: its numbers lie too far apart
+    common = {"per_channel": True, "weight_type": QuantType.QInt8, "nodes_to_exclude": last}
     if convolutional:
         quantize_static(ready, file, Shown(batches), quant_format=QuantFormat.QDQ, **common)
     else:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsight.errors import RecipeError
+from selfsight.nn.whitening import FILE, Whitening
 
 __all__ = ["Embedder"]
 
@@ -25,6 +26,8 @@ class Embedder(nn.Module, ABC):
     name: str
     width: int
     channels_last: bool = False  # of memory; means nothing to most
+    whitens: ClassVar[bool] = True  # whether training ends with a whitening
+    whitening: Whitening | None = None  # of the embeddings, before they are compared; no part of the network
 
     @property
     def device(self) -> torch.device:
@@ -42,6 +45,10 @@ class Embedder(nn.Module, ABC):
     @abstractmethod
     def save(self, folder: Path, facts: Mapping[str, Any] | None = None) -> Path:
         """Write a folder that `families.load` opens again."""
+
+    def extra(self) -> dict[str, bytes]:
+        """Files of the folder that are not the network's: its whitening, where it has one."""
+        return {FILE: self.whitening.save()} if self.whitening else {}
 
     def patches(self, views: Tensor) -> Tensor:
         """One vector for each place of a sample (B, L, D), where there are places."""

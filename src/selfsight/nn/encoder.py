@@ -169,7 +169,7 @@ class Encoder(Embedder):
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.backbone.state_dict().items()}
         told = json.dumps({**preprocess, **(facts or {})}, indent=1)
         files = {"model.safetensors": save(weights, {"format": "pt"}), "preprocess.json": told.encode()}  # transformers
-        return checkpoints.seal(folder, {**files, "config.json": json.dumps(config, indent=1).encode()})
+        return checkpoints.seal(folder, {**files, **self.extra(), "config.json": json.dumps(config, indent=1).encode()})
 
     @classmethod
     def load(cls, folder: Path) -> Encoder:

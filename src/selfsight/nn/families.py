@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from selfsight import checkpoints
+from selfsight.errors import MissingError, brief
 from selfsight.nn import architectures, words
 from selfsight.nn.embedder import Embedder
 from selfsight.nn.encoder import Encoder
+from selfsight.nn.whitening import FILE, Whitening
 from selfsight.nn.words import Words
 
 __all__ = ["known", "load", "of", "usual_scale"]
@@ -30,9 +34,14 @@ def usual_scale(name: str, channels: int, trained: bool) -> tuple[tuple[float, .
 
 
 def load(folder: Path) -> Embedder:
-    """The encoder in a folder, of whatever kind; MissingError when it holds none."""
+    """The encoder in a folder, of whatever kind, with its whitening; MissingError when it holds none."""
     try:
         name = str(checkpoints.entries(folder / "config.json")["architecture"])
     except (OSError, ValueError, KeyError, TypeError):
         name = ""  # its own class says what is wrong
-    return of(name).load(folder)
+    encoder = of(name).load(folder)
+    try:
+        encoder.whitening = Whitening.load(folder / FILE, encoder.width)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise MissingError(f"the whitening in {str(folder)!r} cannot be read ({brief(error)})") from error
+    return encoder

@@ -70,6 +70,7 @@ class Words(Embedder):
     """Keys of words (B, T), as `data.text` gives them, to embeddings (B, 128) or to the logits of the next word."""
 
     kind = "documents"
+    whitens = False  # its words are weighted already
     keys: Tensor
     frequency: Tensor
     spelling: Tensor
@@ -188,6 +189,7 @@ class Words(Embedder):
                 "model.safetensors": save(weights),
                 "vocabulary.txt": "\n".join(self.vocabulary).encode(),
                 "preprocess.json": json.dumps(told, indent=1).encode(),
+                **self.extra(),
                 "config.json": json.dumps(config, indent=1).encode(),
             },
         )

@@ -69,8 +69,9 @@ def plain(value: object) -> str:
 
 
 def conclusions(verdict: object) -> list[tuple[str, bool]]:
-    """What can be said: of naming classes, of telling pictures apart, of finding what was sought."""
-    parts = [verdict, verdict.get("retrieval"), verdict.get("identity")] if isinstance(verdict, Mapping) else []
+    """What can be said: of naming classes, in two ways, of telling pictures apart, of finding what was sought."""
+    beside = ("linear", "retrieval", "identity")
+    parts = [verdict, *map(verdict.get, beside)] if isinstance(verdict, Mapping) else []
     return [(words, helped) for words, helped in map(sentence, parts) if words]
 
 

@@ -8,12 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 
 from selfsight import methods
+from selfsight.data.manifest import Manifest
+from selfsight.data.order import Purpose, keyed
+from selfsight.data.pictures import pictures_of
+from selfsight.embedding.embed import embed
 from selfsight.errors import MissingError, RecipeError, unknown
 from selfsight.methods.base import Method, Training
 from selfsight.nn import families
@@ -21,12 +26,14 @@ from selfsight.nn.architectures import arguments_for
 from selfsight.nn.embedder import Embedder
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.weights import weights_from
+from selfsight.nn.whitening import Whitening
 from selfsight.nn.words import Words
 from selfsight.recipe import Recipe
 from selfsight.training.optimizers import build as build_optimizer
 
-__all__ = ["accelerator_of", "encoder_of", "engine", "facts_of", "method_of", "optimizer_of", "started"]
+__all__ = ["accelerator_of", "encoder_of", "engine", "facts_of", "method_of", "optimizer_of", "started", "whitening_of"]
 
+WHITENED_BY = 4  # training pictures for each dimension, at most
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
 
@@ -137,6 +144,14 @@ def optimizer_of(recipe: Recipe, method: Method) -> torch.optim.Optimizer:
     names = ("optimizer", "momentum", "beta2", "weight_decay", "decay_growth", "clip")
     training = Training(**{name: getattr(recipe, name) for name in names})
     return build_optimizer(method.groups(), training, recipe.lr)
+
+
+def whitening_of(encoder: Embedder, recipe: Recipe, manifest: Manifest) -> Whitening | None:
+    """What makes cosines between its vectors tell more, by training pictures; None where they are too few."""
+    if not encoder.whitens:
+        return None
+    rows = keyed(recipe.seed, 0, Purpose.WHITENING).permutation(manifest.train_rows())[: WHITENED_BY * encoder.width]
+    return Whitening.fit(embed(encoder, pictures_of(recipe, manifest), np.sort(rows), size=recipe.size, plain=True)[0])
 
 
 def facts_of(recipe: Recipe) -> dict[str, object]:

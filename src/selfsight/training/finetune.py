@@ -163,6 +163,7 @@ def train(encoder: Encoder, lesson: Lesson, lr: float, tell: Tell = lambda: None
     """One training at one rate. Dropout, where the network has any, is seeded; the global generator stays as it was."""
     with _seeded(lesson.seed):
         own = copy.deepcopy(encoder).requires_grad_(True).to(best_device()).train()  # a teacher's copy would be frozen
+        own.whitening = None  # the head learns from what the network itself gives
         head = nn.Linear(own.width, int(lesson.labels.max()) + 1, device=own.device)
         nn.init.zeros_(head.weight)  # MAE: a deviation of 2e-5
         nn.init.zeros_(head.bias)

@@ -23,7 +23,7 @@ from selfsight.methods.base import Method
 from selfsight.recipe import Columns, Recipe, Whole
 from selfsight.training import ranks, view_search
 from selfsight.training.autotune import stand_in
-from selfsight.training.build import engine, facts_of, method_of, optimizer_of
+from selfsight.training.build import engine, facts_of, method_of, optimizer_of, whitening_of
 from selfsight.training.data import TrainingData
 from selfsight.training.events import Events
 from selfsight.training.loop import Trainer
@@ -71,6 +71,7 @@ def train(
         if distributed.rank() == 0:
             with room_in(folder):
                 show_outputs(recipe, manifest, method, folder / "outputs.png")
+                method.product.whitening = whitening_of(method.product, recipe, manifest)
                 method.product.save(folder / "encoder", facts_of(recipe))
     return recipe
 
