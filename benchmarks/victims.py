@@ -33,6 +33,7 @@ CALLS = "openat,write,pwrite64,fsync,rename,unlink,unlinkat,mkdir,rmdir,ftruncat
 CLOCK = {"timing.jsonl", "report.html", "compare.html", ".lock", "recipe.yaml", "plans.json"}  # tell the time
 ANY_TRACER = 0x59616D61, ctypes.c_ulong(-1)  # prctl's PR_SET_PTRACER, PR_SET_PTRACER_ANY
 PATIENCE, LEFT = 300.0, 2.0  # seconds for a command, and for its processes to be gone
+STEP = re.compile(r"(.*/)?step-(\d{8})/")
 EVENT = re.compile(r"(\d+) +(\w+)\(")
 
 Hurt = tuple[str, int, str]  # a system call, the how manieth of its name, and strace's word for what happens to it
@@ -172,6 +173,15 @@ def content(home: Path) -> dict[str, bytes]:
     """All files, but for those that tell the time."""
     files = [path for path in sorted(home.rglob("*")) if path.is_file() and path.name not in CLOCK]
     return {str(path.relative_to(home)): path.read_bytes() for path in files}
+
+
+def newest(content: dict[str, Any]) -> dict[str, Any]:
+    """Without all checkpoints but the newest of their folder."""
+    places = {name: found.groups() for name in content if (found := STEP.match(name))}
+    last = {folder: max(step for other, step in places.values() if other == folder) for folder, _ in places.values()}
+    return {
+        name: one for name, one in content.items() if name not in places or places[name][1] == last[places[name][0]]
+    }
 
 
 def whole(run: Path) -> bool:

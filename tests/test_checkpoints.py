@@ -156,6 +156,25 @@ def test_damaged_ones_ahead_do_not_crowd_out_whole_ones(tmp_path: Path) -> None:
     assert checkpoints.steps(tmp_path) == [19, 20]
 
 
+@pytest.mark.parametrize("cut_off", ["replace_file", "_forget_old"])
+def test_what_a_kill_cut_off_is_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut_off: str) -> None:
+    """The last save of a run is followed by no other."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    written(tmp_path, 1)
+    written(tmp_path, 2)
+    monkeypatch.setattr(checkpoints, cut_off, killed)
+    with pytest.raises(KeyboardInterrupt):
+        written(tmp_path, 3)
+    monkeypatch.undo()
+    assert checkpoints.steps(tmp_path) == [1, 2, 3]
+    checkpoints.drop_after(tmp_path, 3)
+    assert checkpoints.steps(tmp_path) == [2, 3]
+    assert (tmp_path / "LATEST").read_text() == "step-00000003\n"
+
+
 @pytest.mark.parametrize("at", ["write", "mkdir", "rename", "LATEST"])
 def test_a_full_disk_leaves_the_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
     written(tmp_path, 1)

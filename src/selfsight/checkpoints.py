@@ -163,9 +163,10 @@ def latest(folder: Path) -> Path | None:
 def drop_after(folder: Path, step: int) -> None:
     """Remove what lies after `step`, from where a run goes on: damaged ones, that would crowd out whole ones.
 
-    LATEST names `step`, where a kill came before it did.
+    What a kill cut off is made up for: LATEST names `step`, and of the ones before it one stays.
     """
     _remove(folder, [later for later in steps(folder) if later > step])
+    _forget_old(folder)
     name = f"step-{step:08d}\n".encode()
     if not (folder / "LATEST").is_file() or (folder / "LATEST").read_bytes() != name:
         replace_file(folder / "LATEST", name)
