@@ -254,13 +254,14 @@ def test_defaults_in_the_order_of_their_ranks_and_what_variants_add(started: Cal
     def row(method: str, variant: str, task: str, knn: float) -> dict[str, Any]:
         scores = {kind: {"kNN": {"accuracy": 0.5}} for kind in ("untrained", "raw_pixels", "simple_statistics")}
         key = {"method": method, "variant": variant, "task": task, "seed": 0, "pictures": 0, "length": "3m"}
-        return {**key, "scores": {**scores, "encoder": {"kNN": {"accuracy": knn}}}, "verdict": {"helped": knn > 0.7}}
+        verdict = {"helped": knn > 0.7} | ({"linear": {"helped": True}} if method == "moco" else {})
+        return {**key, "scores": {**scores, "encoder": {"kNN": {"accuracy": knn}}}, "verdict": verdict}
 
     rows = [row("moco", "own", "elpv", 0.6), row("simclr", "own", "elpv", 0.8), row("moco", "gentle", "elpv", 0.7)]
     rows += [row("moco", "own", "terrain", 0.5), row("simclr", "own", "terrain", 0.6)]
     lines = names["table"]({"rows": rows}).splitlines()
-    assert lines[4] == "| `simclr` | 0.800 | 0.600 | 1.0 | 1 of 2 |"
-    assert lines[5] == "| `moco` | 0.600 | 0.500 | 2.0 | 0 of 2 |"
+    assert lines[4] == "| `simclr` | 0.800 | 0.600 | 1.0 | 1 of 2 |  |"
+    assert lines[5] == "| `moco` | 0.600 | 0.500 | 2.0 | 0 of 2 | 2 of 2 |"
     assert "| `moco` | gentle | +0.100 | +0.100 to +0.100 | 1 | 1 |" in lines
     assert names["asks"]("moco", "gentle") == ["--views", "moco-gentle"]
     assert names["asks"]("rotation", "gentle") is names["asks"]("byol", "temperature 0.1") is None
