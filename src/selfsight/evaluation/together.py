@@ -79,31 +79,26 @@ def measure(
 ) -> Found:
     """Retrieval of what is sought and clustering by label, among these pictures. What cannot be asked is left out.
 
-    `features` has a row's vectors in each space that they may be compared in; told is the best (R@1, NMI).
-
+    `features` has a row's vectors in each space that they may be compared in; told is the one with the best R@1.
     Intervals resample groups; where a column is sought, whole values of it too, since one pair answers two queries.
     """
     labelled = np.flatnonzero(labels >= 0)
     classes = len(np.unique(labels[labelled]))
-    answers = {
-        name: max(
-            (kept.answer(retrieval.measure, rows, sought.values, sought.apart, types=(Retrieval,)) for rows in its),
-            key=lambda found: found.hits[1].sum(),
-        )
-        for name, its in features.items()
-    }
+    answers, best = {}, {}
+    for name, its in features.items():
+        found = [kept.answer(retrieval.measure, rows, sought.values, sought.apart, types=(Retrieval,)) for rows in its]
+        place = max(range(len(found)), key=lambda number: found[number].hits[1].sum())
+        answers[name], best[name] = found[place], its[place]
     queries = next((one.queries for one in answers.values()), np.zeros(0, np.int64))  # the same for all
     units = _units(groups, sought)[queries]
     table: dict[str, dict[str, Any]] = {name: {} for name in features}
-    rest = (labels[labelled], groups[labelled], seed)
-    for name, its in features.items():
+    for name, rows in best.items():
         if len(queries):
             table[name]["retrieval"] = _retrieval(answers[name], sought, units, seed)
         if 1 < classes < len(labelled):
-            alike = [
-                kept.answer(clustering.measure, rows[labelled], *rest, types=(clustering.Clustering,)) for rows in its
-            ]
-            table[name]["clustering"] = _clustering(max(alike, key=lambda found: found.values["nmi"]))
+            part = (rows[labelled], labels[labelled], groups[labelled], seed)
+            alike = kept.answer(clustering.measure, *part, types=(clustering.Clustering,))
+            table[name]["clustering"] = _clustering(alike)
     return Found(table, {name: one.hits[1] for name, one in answers.items() if len(queries)}, units)
 
 
