@@ -10,8 +10,9 @@ and on shards, with 0 and 2 workers, and commands on a trained run (`to` is `emb
 the contract method of the tests: a teacher, a queue, clusters, a method trained before it.
 
 After each interruption the newest checkpoint of the run and of its stages must be whole and no process may be left; in
-the end every file but those that tell the time must be the undisturbed command's. `overwriting` is a saver as it should
-not be, which the sweep must find out. Rows that are in the result file are not measured again.
+the end every file but those that tell the time must be the undisturbed command's (a save that was refused leaves an
+older checkpoint before the newest). `overwriting` is a saver as it should not be, which the sweep must find out. Rows
+that are in the result file are not measured again.
 """
 
 from __future__ import annotations
@@ -330,7 +331,11 @@ def promises(rows: list[dict[str, Any]]) -> dict[str, str]:
         "R2": told(f"{{died}} kills in chains, of {{cases}} methods: {same}", ("chain", "syscall"), METHODS),
         "R3": told("with 2 workers: {identical} of {ends} ends are those of a run without", methods, METHODS, 2),
         "R6": told("{whole} of {points} times the newest checkpoint was whole or none was there yet", methods, METHODS),
-        "R9": told(f"{{points}} refused calls, {{refused}} of them ended the run: {same}", ("error",), METHODS),
+        "R9": told(
+            f"{{points}} refused calls, {{refused}} of them ended the run: {same}, but for a checkpoint that is not newest",
+            ("error",),
+            METHODS,
+        ),
         "R11": told("{gone} of {points} times nothing was left after 2 s", methods, METHODS + COMMANDS),
         "R25": told(
             f"{{points}} starts that were killed or refused a call, of {{cases}} commands: {same}", methods, COMMANDS

@@ -63,8 +63,8 @@ def expected(home: Path) -> dict[str, bytes]:
 
 
 def said(home: Path) -> str:
-    """What the commands printed."""
-    return home.with_suffix(".said").read_text(errors="replace").strip()
+    """What the commands printed, without the breaks of its lines."""
+    return " ".join(home.with_suffix(".said").read_text(errors="replace").split())
 
 
 def begun(home: Path, step: int = 3) -> victims.Victim:
@@ -153,9 +153,9 @@ def full_disk(home: Path) -> Told:
             while ballast.write(bytes(1 << 16)):
                 pass
         until = time.monotonic() + 60
-        while "saves again later" not in said(home) and victim.wait(0.05) is None and time.monotonic() < until:
+        while "the next save tries again" not in said(home) and victim.wait(0.05) is None and time.monotonic() < until:
             pass
-        refused, whole = said(home).count("saves again later"), victims.whole(home / "run")
+        refused, whole = said(home).count("the next save tries again"), victims.whole(home / "run")
         (home / "ballast").unlink()
         code = victim.end()
         again = victims.Victim(words(home), home).end() if code else 0
