@@ -332,7 +332,8 @@ def promises(rows: list[dict[str, Any]]) -> dict[str, str]:
         "R3": told("with 2 workers: {identical} of {ends} ends are those of a run without", methods, METHODS, 2),
         "R6": told("{whole} of {points} times the newest checkpoint was whole or none was there yet", methods, METHODS),
         "R9": told(
-            f"{{points}} refused calls, {{refused}} of them ended the run: {same}, but for a checkpoint that is not newest",
+            f"{{points}} refused calls, {{refused}} of them ended the run: {same}, "
+            "but for a checkpoint that is not newest",
             ("error",),
             METHODS,
         ),
