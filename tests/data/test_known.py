@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from selfsight.data import kinds, known
+from selfsight.data import kinds, known, tables
 from selfsight.data.manifest import Manifest, scan
 from selfsight.data.source import find
 
@@ -80,7 +81,7 @@ def test_what_changed_is_read_again(folder: Path, opened: list[str]) -> None:
     after, read = scanned(folder, opened)
     assert opened == ["03.png"]
     assert read == 1
-    assert before.difference(after) == "the pictures changed: '03.png' has other contents."
+    assert before.difference(after) == "the pictures changed: '03.png' has other contents"
 
 
 def test_a_file_that_was_just_written_is_not_trusted(
@@ -113,3 +114,12 @@ def test_new_files_join_what_is_known_and_a_broken_one_never_does(folder: Path, 
     assert opened == ["broken.png"]
     assert read == 1
     assert [Path(bad.path).name for bad in found.bad] == ["broken.png"]
+
+
+def test_arrow_holds_no_memory_of_pythons() -> None:
+    """Its threads would give that back at any time; while the interpreter ends, that aborts the process."""
+    content = bytes(range(256)) * 99
+    held = sys.getrefcount(content)
+    opened = tables.reader(content)
+    assert sys.getrefcount(content) == held
+    assert opened.read() == content

@@ -114,14 +114,14 @@ def test_the_place_of_the_folder_does_not_matter(tmp_path: Path) -> None:
 def test_difference_names_what_changed(tmp_path: Path) -> None:
     before = scan(find(write(tmp_path, 4)))
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "002.png")
-    assert before.difference(scan(find(tmp_path))) == "the pictures changed: '002.png' has other contents."
+    assert before.difference(scan(find(tmp_path))) == "the pictures changed: '002.png' has other contents"
     (tmp_path / "002.png").unlink()
     (tmp_path / "003.png").unlink()
     after = scan(find(tmp_path))
-    assert before.difference(after) == "the pictures changed: '002.png' (and 1 more) is gone."
+    assert before.difference(after) == "the pictures changed: '002.png' (and 1 more) is gone"
     assert before.digest() != after.digest()
     labelled = replace(before, labels=np.zeros(4, np.int64), classes=("cat",))
-    assert before.difference(labelled) == "the pictures changed: '000.png' (and 3 more) has another label."
+    assert before.difference(labelled) == "the pictures changed: '000.png' (and 3 more) has another label"
 
 
 def test_copies_and_groups_go_one_way_together(tmp_path: Path) -> None:

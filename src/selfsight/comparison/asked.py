@@ -108,7 +108,7 @@ def claim(folder: Path, asked: Asked, manifest: Manifest) -> str:
         told = [name for name in now if name not in GROWING and now[name] != kept[name]]
         differs = [f"{DIFFERENT.get(n, n)} was {plain(kept[n])} and is now {plain(now[n])}" for n in told]
         changed = Manifest.load(folder / "manifest.parquet").difference(manifest)
-        differs = [changed.rstrip(".")] if changed else differs
+        differs = [changed] if changed else differs
         if differs:
             raise RunError(
                 f"the comparison in {str(folder)!r} cannot go on: {differs[0]}. Undo that, or name another --out"

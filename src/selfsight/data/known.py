@@ -93,7 +93,7 @@ def _read(file: Path) -> dict[str, tuple[Any, ...]]:
     content = file.read_bytes()
     if content != _sealed(content[SEAL:]):
         raise ValueError("damaged")
-    table = parquet.read_table(pa.BufferReader(content[SEAL:]))
+    table = parquet.read_table(tables.reader(content[SEAL:]))
     columns = [table[name].to_pylist() for name in NUMBERS]
     paths, *texts = (tables.values_of(table[name]) for name in TEXTS)
     os.utime(file)

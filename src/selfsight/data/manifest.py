@@ -105,8 +105,8 @@ class Manifest:
         ):
             if names:
                 more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-                return f"the pictures changed: {min(names)!r}{more} {sentence}."
-        return None if self.names == other.names else "the pictures changed their order."
+                return f"the pictures changed: {min(names)!r}{more} {sentence}"
+        return None if self.names == other.names else "the pictures changed their order"
 
     def save(self, path: str | Path) -> None:
         """Write the table as Parquet, whole or not at all."""

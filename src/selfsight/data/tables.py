@@ -56,12 +56,21 @@ def parquet_bytes(file: Path) -> bytes:
         return opened.read()
 
 
+def reader(content: bytes) -> Any:
+    """To read from, by Arrow: a copy in memory of its own. Python's is given back by Arrow's threads, and one that does
+    so while the interpreter ends aborts the process."""
+    import pyarrow as pa
+
+    buffer = pa.allocate_buffer(len(content))
+    pa.FixedSizeBufferWriter(buffer).write(content)
+    return pa.BufferReader(buffer)
+
+
 def parquet_table(content: bytes) -> Any:
     """The table in a Parquet file; ValueError when it says that it has more rows than its bytes can tell apart."""
-    import pyarrow as pa
     from pyarrow import parquet
 
-    file = parquet.ParquetFile(pa.BufferReader(content))
+    file = parquet.ParquetFile(reader(content))
     if file.metadata.num_rows > FEWEST + ROWS * len(content):
         raise ValueError(f"it says that it has {file.metadata.num_rows:,} rows, in {len(content):,} bytes")
     return file.read()
