@@ -60,7 +60,7 @@ def prepared(points: int, folder: Path) -> Path:
             rows = np.arange(start, min(start + 4096, points))
             yield centres[own[rows]] + generator.standard_normal((len(rows), WIDTH), np.float32), rows
 
-    facts = {"encoder": "none", "run": str(folder / "none"), "size": 64, "kind": "pictures"}
+    facts = {"encoder": "none", "run": str(folder / "none"), "size": 64, "kind": "pictures", "patches": False}
     store.write(folder / "index", parts(), Pictures(manifest, PixelFormat()), facts)
     return folder / "index"
 

@@ -53,9 +53,10 @@ def once(make: Callable[[], Answer], *key: Any, types: Iterable[type] = ()) -> A
     return answer
 
 
-def answer(question: Callable[..., Answer], *arguments: Any, types: Iterable[type] = ()) -> Answer:
-    """What `question` says to these arguments, which are all that it depends on."""
-    return once(partial(question, *arguments), question.__module__, question.__qualname__, *arguments, types=types)
+def answer(question: Callable[..., Answer], *arguments: Any, types: Iterable[type] = (), **options: Any) -> Answer:
+    """What `question` says to these arguments and options, which are all that it depends on."""
+    key = (question.__module__, question.__qualname__, *arguments, *sorted(options.items()))
+    return once(partial(question, *arguments, **options), *key, types=types)
 
 
 def network(encoder: Embedder) -> bytes:

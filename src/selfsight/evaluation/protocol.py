@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,18 +24,12 @@ Views = tuple[Features, Features]
 
 
 @dataclass(frozen=True)
-class Near:
-    """What is measured by cosines in one space."""
-
-    knn: knn.Knn
-    few: tuple[few.Few, ...]
-
-
-@dataclass(frozen=True)
-class Row(Near):
+class Row:
     """Everything measured of one row's features on one task."""
 
+    knn: knn.Knn
     linear: linear.Linear
+    few: tuple[few.Few, ...]
 
 
 def evaluate(
@@ -82,7 +76,7 @@ def evaluate(
         alone = apart | {"measure": "two_views", "sentence": f"{task} {apart['sentence']}"}
         return _layout(beside, {"verdict": alone | also, "notes": [task, *notes]})
     large = linear.is_large((values.shape[1] for values in features.values()), len(task.classes))
-    rows = {name: measure(values, task, shots, seed, large, compared[name]) for name, values in features.items()}
+    rows = {name: measure(values, compared[name], task, shots, seed, large) for name, values in features.items()}
     table = {name: _json(row, task, seed) | beside[name] for name, row in rows.items()}
     said = verdict(rows, task, rivals, seed) | {"retrieval": apart} | also
     own = rows[ENCODER].knn
@@ -137,49 +131,20 @@ def seen_again(name: str, views: Views, white: Whitening | None) -> Bool[np.ndar
 
 
 def measure(
-    features: Features,
-    task: Task,
-    shots: Sequence[int],
-    seed: int,
-    large: bool = False,
-    compared: Sequence[Features] | None = None,
+    features: Features, compared: Sequence[Features], task: Task, shots: Sequence[int], seed: int, large: bool
 ) -> Row:
     """The linear probe of one row's features; kNN and few labels, each in the best of the spaces `compared`."""
 
     def parts(rows: Features) -> tuple[np.ndarray, ...]:
         return rows[task.train], task.train_labels, task.train_groups, rows[task.test], task.test_labels
 
-    types = (Near, knn.Knn, few.Few)
-    near = [kept.answer(_near, *parts(rows), tuple(shots), seed, types=types) for rows in compared or (features,)]
-    probe = kept.answer(_probe, *parts(features), seed, large, types=(linear.Linear,))
-    shown = zip(*(one.few for one in near), strict=True)
-    best = max((one.knn for one in near), key=lambda one: one.accuracy)
-    return Row(best, tuple(max(these, key=lambda one: one.accuracy) for these in shown), probe)
+    def best(measured: Callable[..., Any], kind: type, **options: int) -> Any:
+        found = [kept.answer(measured, *parts(rows), seed=seed, types=(kind,), **options) for rows in compared]
+        return max(found, key=lambda one: one.accuracy)
 
-
-def _near(
-    train: Features,
-    train_labels: Int[np.ndarray, "N"],
-    train_groups: Int[np.ndarray, "N"],
-    test: Features,
-    test_labels: Int[np.ndarray, "Q"],
-    shots: tuple[int, ...],
-    seed: int,
-) -> Near:
-    parts = (train, train_labels, train_groups, test, test_labels)
-    return Near(knn.measure(*parts, seed=seed), tuple(few.measure(*parts, shots=number, seed=seed) for number in shots))
-
-
-def _probe(
-    train: Features,
-    train_labels: Int[np.ndarray, "N"],
-    train_groups: Int[np.ndarray, "N"],
-    test: Features,
-    test_labels: Int[np.ndarray, "Q"],
-    seed: int,
-    large: bool,
-) -> linear.Linear:
-    return linear.measure(train, train_labels, train_groups, test, test_labels, seed=seed, large=large)
+    probe = kept.answer(linear.measure, *parts(features), seed=seed, large=large, types=(linear.Linear,))
+    shown = tuple(best(few.measure, few.Few, shots=number) for number in shots)
+    return Row(best(knn.measure, knn.Knn), probe, shown)
 
 
 def verdict(rows: Mapping[str, Row], task: Task, rivals: Sequence[str] = RIVALS, seed: int = 0) -> dict[str, Any]:
