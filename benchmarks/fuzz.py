@@ -388,10 +388,11 @@ def mend(found: dict[str, Any]) -> None:
             found[name]["mended"] = found[name].get("mended", 0) + 1
 
 
-def promises(found: dict[str, Any]) -> dict[str, str]:
+def promises(found: dict[str, Any], minutes: float) -> dict[str, str]:
     """What was found says of promises, for docs/reliability.md."""
     read, left = sum(one["next"] for one in found.values()), sum(len(one["findings"]) for one in found.values())
-    return {"R24": f"{read:,} spoiled files given to {len(found)} readers: {left} neither accepted nor refused"}
+    told = f"{read:,} spoiled files given to {len(found)} readers in {minutes:.0f} minutes"
+    return {"R24": f"{told}: {left} neither accepted nor refused"}
 
 
 def table(found: dict[str, Any]) -> str:
@@ -423,15 +424,17 @@ def main() -> None:
         print(file)
         reader.read(file)
         return
-    found = json.loads(asked.json.read_text())["fuzz"] if asked.json.exists() else {}
+    known = json.loads(asked.json.read_text()) if asked.json.exists() else {}
+    found, before = known.get("fuzz", {}), known.get("minutes", 0.0)
     if not asked.table:
         mend(found)
-        fuzz(
-            found,
-            asked.minutes,
-            asked.only,
-            lambda: machine.keep(asked.json, {"promises": promises(found), "fuzz": found}),
-        )
+        began = time.monotonic()
+
+        def keep() -> None:
+            minutes = round(before + (time.monotonic() - began) / 60, 1)
+            machine.keep(asked.json, {"promises": promises(found, minutes), "minutes": minutes, "fuzz": found})
+
+        fuzz(found, asked.minutes, asked.only, keep)
     print(table(found))
 
 

@@ -122,6 +122,7 @@ class Recipe:
     on_collapse: str = "warn"  # or stop
     keep: str = "last"  # or best-rankme: the look whose encoder is kept
     beta2: Annotated[float, Within(0, 0.99999)] = 0.999  # of AdamW, whose beta1 is `momentum`
+    clip_each: bool = False  # `clip` is the largest norm of each tensor's gradient, not of all together
     decay_growth: Amount = 1.0  # how many times the weight decay it is at the end, along half a cosine
     searched: dict[str, Any] | None = None  # views that were tried first, and what labels said of each
     # a method trained to its end first

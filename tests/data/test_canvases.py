@@ -121,9 +121,10 @@ def test_what_rests_makes_room_and_what_is_in_use_stays(place: Path, monkeypatch
     for name, age in (("old", 7200), ("older", 9000), ("new", 60)):
         (place / name).write_bytes(bytes(1 << 20))
         os.utime(place / name, (time.time() - age,) * 2)
-    free = os.statvfs(place)
-    size = (free.f_bavail * free.f_frsize + (3 << 20)) / 2
-    monkeypatch.setattr(cache, "SHARE", (3 << 20) / (2 * size))  # three files fill what the cache may have
+    free = os.statvfs(place)  # as it is now: other tests write to the same disk
+    monkeypatch.setattr(cache.os, "statvfs", lambda _: free)
+    size = free.f_bavail * free.f_frsize + (3 << 20)
+    monkeypatch.setattr(cache, "SHARE", (3 << 20) / size)  # three files fill what the cache may have
     assert 0.9 * (1 << 20) < cache.room(1 << 20) <= 1 << 20
     assert sorted(path.name for path in place.iterdir()) == ["new", "old"]
     cache.room(1 << 24)

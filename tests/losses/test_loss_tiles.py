@@ -150,17 +150,17 @@ losses = {
     "pull": pull,
     "push": push,
 }
-tiles.TILE = 2**18
+tiles.TILE = 2**16
 rows, labels = unit(torch.randn(4096, 32)).requires_grad_(), torch.arange(4096) // 4
 for name, loss in losses.items():
-    loss(rows[:64], labels[:64]).backward()
+    loss(rows[:1024], labels[:1024]).backward()  # kernels are loaded, and MKL has its buffers
     print(name, growth(lambda: loss(rows, labels).backward()) / 2**20)
 """
 
 
 def test_memory() -> None:
-    """4,096 rows by tiles of 1 MiB: one matrix of their scores is 64 MiB, and the whole form has four and more."""
+    """4,096 rows by tiles of 256 KiB: one matrix of their scores is 64 MiB, and the whole form has four and more."""
     told = subprocess.run([sys.executable, "-c", GROWTH], capture_output=True, text=True, check=True)
     found = {name: float(grown) for name, grown in map(str.split, told.stdout.splitlines())}
     assert len(found) == 5
-    assert max(found.values()) < 16, found
+    assert max(found.values()) < 12, found

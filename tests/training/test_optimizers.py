@@ -14,7 +14,7 @@ from selfsight.errors import RecipeError
 from selfsight.methods.base import Group, Training
 from selfsight.nn.encoder import Encoder
 from selfsight.training import state
-from selfsight.training.optimizers import LARS, build, set_rate
+from selfsight.training.optimizers import LARS, build, clip, set_rate
 
 CHECK = json.loads((Path(__file__).parents[1] / "check_values.json").read_text())["lars"]
 
@@ -55,6 +55,22 @@ def test_slow_twin(start: float) -> None:
         optimizer.step()
     for p, v, g in zip(parameters, values, gradients, strict=True):
         np.testing.assert_allclose(p.detach().numpy(), slow_twin(v, g, 0.3, 0.9, 0.01), rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("each", [True, False])
+def test_clipping(each: bool) -> None:
+    """Together, or each tensor by its own norm (as DINO's released code does); what is short enough stays."""
+    rng = np.random.default_rng(0)
+    gradients = [scale * rng.normal(size=shape) for scale, shape in ((9.0, (3, 4)), (0.1, (5,)), (4.0, (2, 3, 3)))]
+    parameters = [nn.Parameter(torch.zeros(gradient.shape, dtype=torch.float64)) for gradient in gradients]
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = torch.tensor(gradient)
+    lengths = [float(np.sqrt((gradient**2).sum())) for gradient in gradients]
+    whole = float(np.sqrt(np.square(lengths).sum()))
+    clip([*parameters, nn.Parameter(torch.zeros(2))], 3.0, torch.tensor(whole, dtype=torch.float64), each=each)
+    for parameter, gradient, length in zip(parameters, gradients, lengths, strict=True):
+        expected = gradient * min(1.0, 3.0 / (length if each else whole))
+        np.testing.assert_allclose(parameter.grad, expected, rtol=1e-5)
 
 
 def test_gradients_are_left_as_they_were() -> None:

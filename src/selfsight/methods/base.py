@@ -57,6 +57,7 @@ class Training:
     encoder: str = "resnet18"  # quick on any machine and hard to beat on small sets; some methods need patches
     warmup: float = 0.0  # epochs of linear warm-up
     clip: float | None = None  # largest gradient norm
+    clip_each: bool = False  # the norm of each tensor, not of all together
     source: str = "published"  # or "measured"
 
     def rate(self, batch: int) -> tuple[float, str]:

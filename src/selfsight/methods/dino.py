@@ -26,7 +26,6 @@ from selfsight.recipe import Count, Portion, Positive, Several, Whole
 from selfsight.views.draw import Views
 from selfsight.views.multicrop import multi_crop
 
-VIT = "vit_small_patch16_224"
 SMALL = 96  # pixels: up to here lightly's CIFAR-10 benchmark, above the released ImageNet recipe
 FIRST, WARM = 0.04, 0.3  # the teacher's temperature at the start, code, and the share of training it moves for, paper
 
@@ -68,7 +67,8 @@ class DINO(Method):
         """Up to 96 px lightly's CIFAR-10 benchmark (kNN 84.0 %), above the code's, whose batch is 1024."""
         if size <= SMALL:
             return Training("sgd", lr=0.06, lr_batch=128, weight_decay=5e-4, batch=128, epochs=200)
-        return Training("adamw", lr=5e-4, weight_decay=0.04, decay_growth=10.0, epochs=100, encoder=VIT, warmup=10.0)
+        return Training("adamw", lr=5e-4, weight_decay=0.04, decay_growth=10.0, epochs=100, warmup=10.0,
+                        encoder="vit_small_patch16_224", clip=3.0, clip_each=True)  # fmt: skip
 
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
@@ -104,7 +104,7 @@ class DINO(Method):
         temperature = linear(self.progress / WARM, FIRST, self.teacher_temperature)
         shares = sharpened(projections["teacher"], self.centre, temperature=temperature)
         loss = swapped_prediction(projections["scores"], shares, temperature=self.temperature)
-        return {"loss": loss, "least": entropy(shares).mean()}
+        return {"loss": loss, "least": entropy(shares).mean(), "perplexity": entropy(shares.mean(dim=(0, 1))).exp()}
 
     def on_step_end(self, projections: Projections, batch: Batch) -> None:
         """The teacher follows, and the centre."""

@@ -141,7 +141,7 @@ def check_settings(kind: type[Method], name: str, settings: dict[str, object]) -
 
 def optimizer_of(recipe: Recipe, method: Method) -> torch.optim.Optimizer:
     """One optimizer over the method's groups."""
-    names = ("optimizer", "momentum", "beta2", "weight_decay", "decay_growth", "clip")
+    names = ("optimizer", "momentum", "beta2", "weight_decay", "decay_growth", "clip", "clip_each")
     training = Training(**{name: getattr(recipe, name) for name in names})
     return build_optimizer(method.groups(), training, recipe.lr)
 

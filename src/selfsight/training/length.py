@@ -129,7 +129,7 @@ def before_recipe(
     steps = values["steps"] // 2
     if seconds:
         steps = round(seconds * (1 - BEFORE_SHARE if first else 1) / speeds[0].seconds)
-    published = ("optimizer", "momentum", "beta2", "weight_decay", "decay_growth", "clip")
+    published = ("optimizer", "momentum", "beta2", "weight_decay", "decay_growth", "clip", "clip_each")
     own = {key: getattr(training, key) for key in published}
     own |= {"lr": training.rate(values["batch"])[0], "steps": max(1, steps), "settings": settings}
     own["keep"] = "last"  # every rank builds on it, and one rank knows the best

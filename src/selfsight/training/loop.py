@@ -30,7 +30,7 @@ from selfsight.training.data import TrainingData, reachable
 from selfsight.training.events import Events
 from selfsight.training.fault import blamed
 from selfsight.training.journal import Journal
-from selfsight.training.optimizers import set_rate
+from selfsight.training.optimizers import clip, set_rate
 from selfsight.training.progress import Watcher
 from selfsight.training.saver import Saver
 from selfsight.training.signals import Signals
@@ -168,7 +168,7 @@ class Trainer:
             return
         self.failures = 0
         if recipe.clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(method.parameters(), recipe.clip, norm)
+            clip(method.parameters(), recipe.clip, norm, each=recipe.clip_each)
         watched = signs.Watched(method) if self.glances(step + 1) else None
         self.optimizer.step()
         with torch.no_grad():

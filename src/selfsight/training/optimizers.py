@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from selfsight.errors import RecipeError, unknown
 from selfsight.methods.base import Group, Training
 from selfsight.training.schedule import cosine
 
-__all__ = ["LARS", "build", "set_rate"]
+__all__ = ["LARS", "build", "clip", "set_rate"]
 
 Options = list[dict[str, Any]]
 
@@ -127,6 +127,16 @@ def _parts(group: Group, training: Training, lr: float) -> Options:
 def _decays(parameter: Tensor) -> bool:
     """Not what has one axis, nor a transformer's tokens and positions (1, L, D)."""
     return parameter.ndim > 1 and not (parameter.ndim == 3 and len(parameter) == 1)
+
+
+def clip(parameters: Iterable[Tensor], most: float, norm: Tensor, *, each: bool) -> None:
+    """Scale the gradient, whose norm is `norm`, to a norm of at most `most`; or `each` tensor's by its own norm."""
+    if not each:
+        torch.nn.utils.clip_grads_with_norm_(parameters, most, norm)
+        return
+    gradients = [one.grad for one in parameters if one.grad is not None]
+    norms = torch._foreach_norm(gradients)
+    torch._foreach_mul_(gradients, [(most / (own + 1e-6)).clamp(max=1.0) for own in norms])
 
 
 def set_rate(optimizer: Optimizer, lr: float, progress: float) -> None:

@@ -157,7 +157,7 @@ def optimization(made: Plan, request: Request, training: Training) -> None:
         made.settle("micro_batch", request.micro_batch, batch // world, "the whole batch at once"), batch // world
     )
     made.settle("lr", request.lr, *training.rate(batch))
-    for name in ("optimizer", "momentum", "beta2", "weight_decay", "decay_growth", "clip"):
+    for name in ("optimizer", "momentum", "beta2", "weight_decay", "decay_growth", "clip", "clip_each"):
         made.settle(name, None, getattr(training, name), f"as {training.source}")
 
 

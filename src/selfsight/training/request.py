@@ -22,6 +22,7 @@ TUNABLE = (
     "decay_growth",
     "warmup",
     "clip",
+    "clip_each",
     "monitor_points",
     "monitor_pictures",
     "channels_last",

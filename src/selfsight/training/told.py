@@ -27,6 +27,7 @@ SHOWN = (
     "decay_growth",
     "warmup",
     "clip",
+    "clip_each",
     "seed",
     "precision",
     "channels_last",
@@ -80,7 +81,8 @@ def _shown(recipe: Recipe, name: str) -> object:
     value = getattr(recipe, name)
     if name == "clip" and value is None:
         return "none"
-    if (name == "beta2" and recipe.optimizer != "adamw") or (name == "decay_growth" and value == 1):
+    idle = {"beta2": recipe.optimizer != "adamw", "decay_growth": value == 1, "clip_each": not value}
+    if idle.get(name):
         return None
     if name == "warmup":
         return f"{value * recipe.steps:.0f} steps"
