@@ -100,8 +100,9 @@ def _written(
         try:
             same = packed.opened(str(out)).table.equals(table, check_metadata=True)
         except DataError as error:
-            file = str(out / packed.TABLE)
-            raise RunError(f"{file!r} is damaged; remove it and give the same command again") from error
+            raise RunError(
+                f"{str(out / packed.TABLE)!r} is damaged; remove it and give the same command again"
+            ) from error
         if not same:
             raise RunError(f"{str(out)!r} holds other pictures, or the same with other labels; name another folder")
     kept = done = size = 0
