@@ -16,7 +16,7 @@ from io import BytesIO
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from selfsight.data.decode import containers, tiff
 from selfsight.data.decode.formats import Refused
@@ -142,7 +142,7 @@ def _check_size(width: int, height: int) -> None:
         raise Refused("too_many_pixels", f"{width} x {height}, more than {MAX_PIXELS}; cut it into tiles")
 
 
-def _open(kind: str, data: bytes) -> Image.Image:
+def _open(kind: str, data: bytes) -> ImageFile.ImageFile:
     """Read the header with Pillow; the size is checked before and after, and no pixel is allocated."""
     if kind == "gif" and len(data) >= 10:
         _check_size(*struct.unpack_from("<HH", data, 6))
@@ -167,10 +167,10 @@ def _turned(kind: str, image: Image.Image) -> int:
     return 1 if kind == "tiff" or not isinstance(exif, bytes) else containers.orientation(exif)
 
 
-def _load(image: Image.Image, premultiplied: bool) -> np.ndarray:
+def _load(image: ImageFile.ImageFile, premultiplied: bool) -> np.ndarray:
     """Decode with Pillow: grey stays one channel, everything else becomes RGB, transparency is laid on white."""
     if premultiplied and image.mode in ("RGBA", "La"):  # read as it is stored: Pillow would divide, and round
-        tiles = [(tile, list(tile.args)) for tile in image.tile]
+        tiles = [(tile, tile.args) for tile in image.tile if isinstance(tile.args, tuple)]
         image.tile = [tile._replace(args=(raw.replace("RGBa", "RGBA"), *more)) for tile, (raw, *more) in tiles]
         return _opaque(np.asarray(image), premultiplied)
     image.load()
