@@ -157,7 +157,9 @@ ROWS = {
     "learning rate": lambda t: f"{t.lr:g} at a batch of {t.lr_batch}, grows {by(t)}{least(t)}",
     "batch": lambda t: f"{t.batch}",
     "length": lambda t: f"{t.epochs} epochs{f', {t.warmup:g} of them warm-up' if t.warmup else ''}",
-    "largest gradient": lambda t: "no limit" if t.clip is None else f"{t.clip:g}{', in each tensor' if t.clip_each else ''}",
+    "largest gradient": lambda t: (
+        "no limit" if t.clip is None else f"{t.clip:g}{', in each tensor' if t.clip_each else ''}"
+    ),
 }
 
 
