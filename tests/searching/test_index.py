@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from selfsight import checkpoints, cli
 from selfsight.embedding import store
 from selfsight.errors import ImageError, RunError
 from selfsight.neighbours import nearest
+from selfsight.runs import RunFolder
 from selfsight.searching.index import Index
 
 
@@ -52,6 +54,21 @@ def test_a_run_embeds_its_pictures_once_and_again_for_a_new_encoder(home: Path) 
     assert file.stat().st_mtime_ns == before
     file.write_text(json.dumps(json.loads(file.read_text()) | {"encoder": "another"}))
     assert Index.open(home / "run").facts["encoder"] == store.digest(home / "run" / "encoder")
+
+
+def test_pictures_that_were_moved_are_found_where_they_are(home: Path, photos: Path, tmp_path: Path) -> None:
+    """The manifest of the run says where since `train` was given their new place; what was left out stays left out."""
+    run, moved = tmp_path / "run", tmp_path / "moved"
+    shutil.copytree(photos, moved)
+    shutil.copytree(home / "run", run)
+    before = Index.open(run)
+    kept = store.read(run / "embeddings"), np.arange(60)
+    store.write(run / "embeddings", (), None, store.facts_for(RunFolder(run), "pictures"), kept)
+    assert cli.main(["train", str(moved), *TINY, "--for", "2steps", "--out", str(run), "--quiet"]) == 0
+    index = Index.open(run)
+    assert index.paths == [str(moved / name) for name in before.names[:60]]
+    np.testing.assert_array_equal(index.vectors, before.vectors[:60])
+    assert store.read(run / "embeddings").table["file"].to_pylist() == [os.fsencode(path) for path in index.paths]
 
 
 def test_a_picture_by_file_or_bytes_is_its_own_row(home: Path) -> None:

@@ -11,42 +11,46 @@ from threading import Lock
 from selfsight import checkpoints
 from selfsight.browsing.collection import Collection
 from selfsight.data import tables
+from selfsight.embedding.store import alone
 from selfsight.errors import DataError, DiskError
 
 __all__ = ["LONGEST", "Labels"]
 
 LONGEST = 200  # letters of a label
+Row = tuple[str | None, str | None]  # label and part of the split
 
 
 class Labels:
-    """Every picture's label, given here or known before; `file` is read at the start where there is one."""
+    """Every picture's label, given here or known before. What `file` says holds, also of pictures that are not here."""
 
     def __init__(self, collection: Collection, file: Path) -> None:
         self.collection, self.file = collection, file
-        self.given = list(collection.labels)
+        self.given, self._parts = list(collection.labels), list(collection.splits)
+        self.values: list[str] = []  # new ones come behind
+        self._others: dict[str, Row] = {}  # rows of the file whose pictures are not in the collection
+        self._seen: tuple[int, ...] = ()  # the file as it was read or written last
         self._lock = Lock()
-        if file.is_file():
-            table = tables.read_columns(file)
-            known = dict(zip(table.get("path", []), table.get("label", []), strict=False))
-            self.given = [known.get(path, label) for path, label in zip(collection.paths, self.given, strict=True)]
-        self.values = sorted({label for label in self.given if label is not None})  # new ones come behind them
+        self._read()
 
     def give(self, numbers: Sequence[int], label: str) -> int:
         """Label pictures ("": none) and write the file; how many pictures have a label then.
 
-        DataError for a label that a table could not give back, DiskError when the file cannot be written; then nothing
-        has changed.
+        DataError for a label that a table could not give back, or a file that cannot be read; DiskError when it cannot
+        be written, RunError when another process writes it. Then nothing has changed.
         """
         label = label.strip()
         if len(label) > LONGEST or not all(letter.isprintable() for letter in label):
             raise DataError(f"a label has at most {LONGEST} letters and no control characters")
         with self._lock:
-            changed = list(self.given)
-            for number in numbers:
-                changed[number] = label or None
             try:
                 self.file.parent.mkdir(parents=True, exist_ok=True)
-                checkpoints.replace_file(self.file, self._table(changed))
+                with alone(self.file.parent):
+                    self._read()
+                    changed = list(self.given)
+                    for number in numbers:
+                        changed[number] = label or None
+                    checkpoints.replace_file(self.file, self._table(changed))
+                    self._seen = self._stamp()
             except OSError as error:
                 raise DiskError(f"labels.csv cannot be written: {error.strerror}") from error
             self.given = changed
@@ -56,15 +60,41 @@ class Labels:
 
     def table(self) -> bytes:
         """What the file holds."""
-        return self._table(self.given)
+        with self._lock:
+            self._read()
+            return self._table(self.given)
+
+    def _read(self) -> None:
+        """Take over what the file says, unless it is as it was: another server may have written it."""
+        stamp = self._stamp()
+        if stamp and stamp != self._seen:
+            table = tables.read_columns(self.file)
+            paths = table.get("path", [])
+            rows = zip(*(table.get(name, [None] * len(paths)) for name in ("label", "split")), strict=True)
+            known = {path: row for path, row in zip(paths, rows, strict=True) if path}
+            own = [path.strip() for path in self.collection.paths]  # as a table gives them back
+            found = [known.get(path, old) for path, old in zip(own, self._rows(self.given), strict=True)]
+            self.given = [label for label, _ in found]
+            self._parts = [old or part for (_, part), old in zip(found, self.collection.splits, strict=True)]
+            self._others = {path: row for path, row in known.items() if path not in set(own)}
+            self._seen = stamp
+        self.values += sorted({label for label in self.given if label is not None}.difference(self.values))
+
+    def _stamp(self) -> tuple[int, ...]:
+        if not self.file.is_file():
+            return ()
+        told = self.file.stat()
+        return told.st_ino, told.st_mtime_ns, told.st_size
+
+    def _rows(self, labels: Sequence[str | None]) -> list[Row]:
+        return list(zip(labels, self._parts, strict=True))
 
     def _table(self, labels: Sequence[str | None]) -> bytes:
         """path (absolute), label and, where it is known, split: the test part stays the test part."""
-        split = any(self.collection.splits)
-        heads = ["path", "label", *(["split"] if split else [])]
-        rows = zip(self.collection.paths, labels, self.collection.splits, strict=True)
+        rows = [*zip(self.collection.paths, self._rows(labels), strict=True), *self._others.items()]
+        split = any(part for _, (_, part) in rows)
         text = io.StringIO(newline="")
-        csv.writer(text).writerows(
-            [heads, *([path, label or "", *([part or "train"] if split else [])] for path, label, part in rows)]
-        )
+        writer = csv.writer(text)
+        writer.writerow(["path", "label", *(["split"] if split else [])])
+        writer.writerows([path, label or "", *([part or "train"] if split else [])] for path, (label, part) in rows)
         return text.getvalue().encode("utf-8", "surrogateescape")

@@ -26,7 +26,7 @@ from selfsight.browsing.late import apart
 from selfsight.browsing.openapi import document
 from selfsight.browsing.payloads import NEIGHBOURS, Payloads
 from selfsight.browsing.pictures import LARGE, Pictures
-from selfsight.errors import DataError, DiskError, MissingError
+from selfsight.errors import DataError, DiskError, MissingError, RunError
 
 __all__ = ["PAGE", "Server"]
 
@@ -69,7 +69,7 @@ class Server:
             ClientDisconnect: _gone,
             Exception: _fault,
         }
-        handlers |= dict.fromkeys((DataError, DiskError, MissingError), _said)
+        handlers |= dict.fromkeys((DataError, DiskError, MissingError, RunError), _said)
         return Guard(Starlette(routes=routes, exception_handlers=handlers, lifespan=self._life), host, token)
 
     @asynccontextmanager

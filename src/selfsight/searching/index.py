@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import pictures_of
 from selfsight.embedding import progress, store
 from selfsight.embedding.embed import batches
-from selfsight.errors import DataError, RunError
+from selfsight.errors import DataError, DiskError, RunError
 from selfsight.neighbours import nearest, unit
 from selfsight.nn import families
 from selfsight.nn.embedder import Embedder
@@ -175,11 +176,31 @@ class Index:
 
 def _of_run(run: RunFolder) -> store.Stored:
     """The vectors of a run's own pictures, in RUN/embeddings; made anew when they are of an earlier encoder."""
-    folder, owner = run.folder / "embeddings", store.digest(run.encoder_folder())
+    folder, listing = run.folder / "embeddings", run.folder / "manifest.parquet"
+    owner = store.digest(run.encoder_folder())
     if (store.facts_of(folder) or {}).get("encoder") != owner:
-        encoder, manifest = families.load(run.encoder_folder()).eval(), Manifest.load(run.folder / "manifest.parquet")
+        encoder, manifest = families.load(run.encoder_folder()).eval(), Manifest.load(listing)
         with progress.line("embedding", len(manifest)) as tell:
             pictures = pictures_of(run.recipe, manifest)
             parts = batches(encoder, pictures, manifest.every_row(), size=run.recipe.size, tell=tell)
             store.write(folder, parts, pictures, store.facts_for(run, encoder.kind))
-    return store.read(folder)
+    stored = store.read(folder)
+    return _placed(stored, run, Manifest.load(listing)) if listing.is_file() else stored
+
+
+def _placed(stored: store.Stored, run: RunFolder, manifest: Manifest) -> store.Stored:
+    """The same vectors of files that are where the run has them: they may have been moved since."""
+    told = zip(map(store.shown, manifest.names), manifest.digests, strict=True)
+    now = dict(zip(told, map(os.fsencode, manifest.paths), strict=True))
+    there, old = set(now.values()), stored.table["file"].to_pylist()
+    keys = zip(stored.table["path"].to_pylist(), stored.table["digest"].to_pylist(), strict=True)
+    files = [file if file in there else now.get(key, file) for file, key in zip(old, keys, strict=True)]
+    if files == old:
+        return stored
+    column = stored.table.schema.get_field_index("file")
+    placed = replace(stored, table=stored.table.set_column(column, "file", pyarrow.array(files, pyarrow.binary())))
+    facts = store.facts_for(run, stored.facts["kind"], stored.facts["patches"])
+    try:
+        return store.read(store.write(run.folder / "embeddings", (), None, facts, (placed, np.arange(len(files)))))
+    except (DiskError, RunError):  # a place that cannot be written: told anew the next time
+        return placed

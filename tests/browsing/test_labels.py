@@ -1,0 +1,56 @@
+"""What is in labels.csv stays there, whoever else writes it and whichever pictures a page is about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from selfsight.browsing.collection import Collection
+from selfsight.browsing.labels import Labels
+from selfsight.data.tables import read_columns
+from selfsight.embedding.store import alone
+from selfsight.errors import RunError
+
+
+def rows(file: Path) -> dict[str | None, tuple[str | None, str | None]]:
+    table = read_columns(file)
+    return dict(zip(table["path"], zip(table["label"], table["split"], strict=True), strict=True))
+
+
+def part_of(collection: Collection, count: int) -> Collection:
+    """The first pictures of a collection, as of two indexes that share no others; their split is not known."""
+    first = {name: getattr(collection, name)[:count] for name in ("names", "paths", "labels")}
+    return replace(collection, **first, splits=[None] * count)
+
+
+def test_labels_of_pictures_that_are_not_here_stay(collection: Collection, tmp_path: Path) -> None:
+    Labels(collection, tmp_path / "labels.csv").give(range(64), "all")
+    before = rows(tmp_path / "labels.csv")
+    few = Labels(part_of(collection, 10), tmp_path / "labels.csv")
+    assert few.give([3], "one") == 10
+    after = rows(tmp_path / "labels.csv")
+    assert after.pop(collection.paths[3]) == ("one", before.pop(collection.paths[3])[1])
+    assert after == before
+    assert few.table() == (tmp_path / "labels.csv").read_bytes()
+
+
+def test_two_servers_keep_each_others_labels(collection: Collection, tmp_path: Path) -> None:
+    one, other = (Labels(collection, tmp_path / "labels.csv") for _ in range(2))
+    one.give([0, 1], "first")
+    other.give([1, 2], "second")
+    assert one.table() == other.table()
+    assert one.given[:3] == ["first", "second", "second"]
+    assert one.values[-2:] == ["first", "second"]
+    with alone(tmp_path), pytest.raises(RunError, match="being changed by another process"):
+        one.give([0], "third")
+    assert one.given[0] == "first"
+
+
+def test_a_name_that_ends_in_a_blank_is_one_picture(collection: Collection, tmp_path: Path) -> None:
+    odd = replace(collection, paths=[f"{path} " for path in collection.paths])
+    Labels(odd, tmp_path / "labels.csv").give([0], "odd")
+    again = Labels(odd, tmp_path / "labels.csv")
+    assert again.given[0] == "odd"
+    assert len(again.table().splitlines()) == len((tmp_path / "labels.csv").read_bytes().splitlines())
