@@ -67,6 +67,25 @@ def test_pixels_come_out_as_they_went_in(name: str) -> None:
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("channels", [2, 4])
+@pytest.mark.parametrize("deep", [False, True])
+def test_premultiplied_colours_are_laid_on_white_as_they_are(channels: int, deep: bool) -> None:
+    """Whatever the compression; TIFF 6.0, section 18."""
+    stored = np.random.default_rng(0).integers(0, 256, (24, 32, channels)).astype(np.uint8)
+    stored[0, 0] = [100] * (channels - 1) + [128]
+    array = stored.astype(np.uint16) * 257 if deep else stored
+    right = np.minimum(stored[..., :-1].astype(int) + 255 - stored[..., -1:], 255) * (257 if deep else 1)
+    assert right[0, 0, 0] == 227 * (257 if deep else 1)
+    kind = "rgb" if channels == 4 else "minisblack"
+    files = [tiff(array, photometric=kind, extrasamples=["assocalpha"], compression=way) for way in (None, "zlib")]
+    if not deep:  # Pillow writes LZW, and not premultiplied
+        straight, tag = saved(stored, "TIFF", compression="tiff_lzw"), (338, 3, 1)
+        files.append(straight.replace(struct.pack("<HHIH", *tag, 2), struct.pack("<HHIH", *tag, 1)))
+        assert files[-1] != straight
+    for data in files:
+        np.testing.assert_array_equal(opened(data), right)
+
+
 @pytest.mark.parametrize("name", LOSSLESS)
 def test_the_header_says_what_decoding_gives(name: str) -> None:
     data, expected = LOSSLESS[name]

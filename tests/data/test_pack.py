@@ -145,6 +145,43 @@ def test_a_folder_of_other_things_is_refused(photos: Path, tmp_path: Path) -> No
     assert len(scan(source.find(tmp_path / "other"))) == 64
 
 
+def test_shards_of_a_stranger_are_refused_and_stay(photos: Path, tmp_path: Path) -> None:
+    """WebDataset's own writer names shards as we do, and tells a time and a user."""
+    out = tmp_path / "out"
+    out.mkdir()
+    for number in range(3):
+        with tarfile.open(out / f"shard-{number:06d}.tar", "w") as shard:
+            shard.add(photos / "china" / "001.png", "000000000.png")
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    with pytest.raises(RunError, match="holds shards that Selfsight did not write"):
+        packed(photos, out)
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+
+
+def test_a_damaged_table_is_made_anew_once_it_is_removed(photos: Path, tmp_path: Path) -> None:
+    out = packed(photos, tmp_path / "out")
+    table = out / "packed.parquet"
+    honest = table.read_bytes()
+    table.write_bytes(honest[:100] + bytes([honest[100] ^ 1]) + honest[101:])
+    with pytest.raises(RunError, match=r"packed\.parquet' is damaged; remove it and give the same command again"):
+        packed(photos, out)
+    table.unlink()
+    packed(photos, out)
+    assert table.read_bytes() == honest
+
+
+def test_a_table_of_another_pyarrow_stays_as_it_is(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill between the digest and the table would leave two that do not fit."""
+    out = packed(photos, tmp_path / "out")
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    honest = parquet.write_table
+    monkeypatch.setattr(parquet, "write_table", lambda *given: honest(*given, compression="zstd"))
+    packed(photos, out)
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+
+
 def test_a_disk_that_is_full_costs_the_shard_not_the_others(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

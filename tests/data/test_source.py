@@ -118,6 +118,14 @@ def test_sources_joined_keep_their_labels_apart(tmp_path: Path) -> None:
     assert joined.names[0] == "one/a/1.png"
 
 
+def test_no_two_sources_share_a_title(tmp_path: Path) -> None:
+    places = [folder(tmp_path / place, "x/1.png", "x/2.png", "y/1.png", "y/2.png") for place in ("a", "b/a", "b/a-2")]
+    joined = find(places)
+    assert joined.titles == ("a", "a-2", "a-2-3")
+    assert len(set(joined.labels)) == 6
+    assert len(set(joined.names)) == 12
+
+
 def test_a_picture_in_two_sources_counts_once(tmp_path: Path) -> None:
     whole = folder(tmp_path, "in/1.png", "in/2.png")
     joined = find([tmp_path / "in", whole])
@@ -160,6 +168,14 @@ def test_a_table_that_cannot_be_used_says_why(tmp_path: Path, text: str, sentenc
     with pytest.raises(DataError) as error:
         find(tmp_path / "table.csv")
     assert sentence in str(error.value)
+
+
+def test_a_picture_that_a_table_spells_twice_counts_once(tmp_path: Path) -> None:
+    folder(tmp_path, "a.png")
+    (tmp_path / "table.csv").write_text(f"path,label\na.png,cat\n./a.png,dog\n{tmp_path}/a.png,cow\n")
+    listing = find(tmp_path / "table.csv")
+    assert labels(listing) == {"a.png": "cat"}
+    assert "2 entries of the table 'table.csv' name a picture again; its first entry counts." in listing.notes
 
 
 def test_a_misspelt_column_gets_a_guess(tmp_path: Path) -> None:

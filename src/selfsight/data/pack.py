@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tarfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,6 +65,9 @@ def pack(
     strangers = {path.name for path in out.glob("*")} - {path.name for ours in OURS for path in out.glob(ours)}
     if strangers or (out.exists() and not out.is_dir()):
         raise RunError(f"{str(out)!r} is not an empty folder; name another to pack into")
+    there = list(out.glob("shard-*.tar"))
+    if there and not packed.is_packed(out) and not any(map(_begins_as_ours, there)):
+        raise RunError(f"{str(out)!r} holds shards that Selfsight did not write; name another folder")
     seen, bad = described(listing)
     shards = list(_planned(seen, most))
     table = _table(listing, seen, shards, more or {})
@@ -73,11 +78,12 @@ def pack(
         write_bad_files(out / "bad_files.csv", bad)
         for extra in sorted(out.glob("shard-*.tar"))[len(shards) :]:  # of a start that was stopped, on more pictures
             extra.unlink()
-        sink = pa.BufferOutputStream()
-        parquet.write_table(table, sink)
-        written = sink.getvalue().to_pybytes()
-        checkpoints.replace_file(out / checkpoints.SEAL, checkpoints.sealing({packed.TABLE: written}))
-        checkpoints.replace_file(out / packed.TABLE, written)
+        if not packed.is_packed(out):  # else it says the same, perhaps in the bytes of another pyarrow
+            sink = pa.BufferOutputStream()
+            parquet.write_table(table, sink)
+            written = sink.getvalue().to_pybytes()
+            checkpoints.replace_file(out / checkpoints.SEAL, checkpoints.sealing({packed.TABLE: written}))
+            checkpoints.replace_file(out / packed.TABLE, written)
     except OSError as error:
         raise DiskError(
             f"{str(out)!r} cannot be written ({error.strerror or error}); free some space and give the same command "
@@ -90,8 +96,15 @@ def _written(
     listing: Listing, out: Path, shards: Sequence[Sequence[Member]], table: pa.Table, tell: Tell
 ) -> dict[str, int]:
     """Write the shards that are not whole yet."""
-    if packed.is_packed(out) and not packed.opened(str(out)).table.equals(table, check_metadata=True):
-        raise RunError(f"{str(out)!r} holds other pictures, or the same with other labels; name another folder")
+    if packed.is_packed(out):
+        try:
+            same = packed.opened(str(out)).table.equals(table, check_metadata=True)
+        except DataError as error:
+            raise RunError(
+                f"{str(out / packed.TABLE)!r} is damaged; remove it and give the same command again"
+            ) from error
+        if not same:
+            raise RunError(f"{str(out)!r} holds other pictures, or the same with other labels; name another folder")
     kept = done = size = 0
     for number, members in enumerate(shards):
         file = out / packed.shard_name(number)
@@ -127,6 +140,15 @@ def _head(name: str, size: int) -> bytes:
     head = tarfile.TarInfo(name)
     head.size = size
     return head.tobuf(tarfile.USTAR_FORMAT)
+
+
+def _begins_as_ours(file: Path) -> bool:
+    """Whether a shard's first head is one that `_head` makes; WebDataset itself gives shards these names as well."""
+    with suppress(OSError, tarfile.TarError, ValueError), open(file, "rb") as shard:
+        first = shard.read(BLOCK)
+        head = tarfile.TarInfo.frombuf(first, tarfile.ENCODING, "surrogateescape")
+        return re.fullmatch(r"\d{9}\.\w+", head.name) is not None and first == _head(head.name, head.size)
+    return False
 
 
 def _padding(size: int) -> bytes:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -229,7 +230,7 @@ def _sorted(file: Path, rows: list[Row], what: str) -> Listing:
     """The rows of a list or table, sorted by name, each picture once."""
     if not rows:
         raise DataError(f"{str(file)!r} names no picture; give it one path for each line.")
-    once = {row.name: row for row in reversed(rows)}
+    once = {os.path.normpath(row.path): row for row in reversed(rows)}
     repeated = len(rows) - len(once)
     notes = [f"{what} says which pictures are used."]
     if repeated:
@@ -265,4 +266,9 @@ def _join(listings: list[Listing], shared_labels: bool) -> Listing:
 
 
 def _distinct(titles: list[str]) -> list[str]:
-    return [f"{title}-{i + 1}" if title in titles[:i] else title for i, title in enumerate(titles)]
+    """Each title once: one that is taken gets its place behind it, or the next number that makes it new."""
+    found = list[str]()
+    for place, title in enumerate(titles, start=1):
+        numbered = (f"{title}-{number}" for number in count(place))
+        found.append(next(one for one in chain([title], numbered) if one not in found))
+    return found

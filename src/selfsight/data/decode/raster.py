@@ -16,7 +16,7 @@ from io import BytesIO
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from selfsight.data.decode import containers, tiff
 from selfsight.data.decode.formats import Refused
@@ -84,13 +84,14 @@ def header(kind: str, data: bytes) -> Header:
 @_refusing()
 def pixels(kind: str, data: bytes) -> np.ndarray:
     """Decode a picture of this format: (H, W, C) uint8, uint16 or float32, upright, without alpha. Raises Refused."""
-    turned, array = 1, None
+    turned, array, premultiplied = 1, None, False
     if kind == "tiff":
         page = tiff.first_page(data)
         _check_size(page.imagewidth, page.imagelength)
+        premultiplied = tiff.premultiplied(page)
         if tiff.readable(page):
             array = tiff.pixels(page)
-            array, turned = _opaque(array) if tiff.alpha(page) else array, tiff.turned(page)
+            array, turned = _opaque(array, premultiplied) if tiff.alpha(page) else array, tiff.turned(page)
     elif kind in WALKERS:
         box = WALKERS[kind](data)
         _check_size(box.width, box.height)
@@ -102,7 +103,7 @@ def pixels(kind: str, data: bytes) -> np.ndarray:
     if array is None:
         image = _open(kind, data)
         turned = turned if kind in WALKERS else _turned(kind, image)
-        array = _load(image)
+        array = _load(image, premultiplied)
     if array.dtype == np.float32 and not np.isfinite(array).all():
         raise Refused("non_finite_pixels", "NaN or infinite values")
     return np.ascontiguousarray(upright(array, turned))
@@ -141,7 +142,7 @@ def _check_size(width: int, height: int) -> None:
         raise Refused("too_many_pixels", f"{width} x {height}, more than {MAX_PIXELS}; cut it into tiles")
 
 
-def _open(kind: str, data: bytes) -> Image.Image:
+def _open(kind: str, data: bytes) -> ImageFile.ImageFile:
     """Read the header with Pillow; the size is checked before and after, and no pixel is allocated."""
     if kind == "gif" and len(data) >= 10:
         _check_size(*struct.unpack_from("<HH", data, 6))
@@ -166,8 +167,12 @@ def _turned(kind: str, image: Image.Image) -> int:
     return 1 if kind == "tiff" or not isinstance(exif, bytes) else containers.orientation(exif)
 
 
-def _load(image: Image.Image) -> np.ndarray:
+def _load(image: ImageFile.ImageFile, premultiplied: bool) -> np.ndarray:
     """Decode with Pillow: grey stays one channel, everything else becomes RGB, transparency is laid on white."""
+    if premultiplied and image.mode in ("RGBA", "La"):  # read as it is stored: Pillow would divide, and round
+        tiles = [(tile, tile.args) for tile in image.tile if isinstance(tile.args, tuple)]
+        image.tile = [tile._replace(args=(raw.replace("RGBa", "RGBA"), *more)) for tile, (raw, *more) in tiles]
+        return _opaque(np.asarray(image), premultiplied)
     image.load()
     grey = image.mode in GREY_MODES
     if image.has_transparency_data and not image.mode.startswith("I;16"):
@@ -177,12 +182,12 @@ def _load(image: Image.Image) -> np.ndarray:
     return array.astype(np.uint16) if grey and array.dtype != np.uint8 else array
 
 
-def _opaque(array: np.ndarray) -> np.ndarray:
+def _opaque(array: np.ndarray, premultiplied: bool = False) -> np.ndarray:
     """Lay a picture (H, W, C + 1), whose last channel is its opacity, on white: (H, W, C) of the same dtype."""
     full = np.float32(np.iinfo(array.dtype).max if array.dtype.kind == "u" else 1)
     opacity = array[..., -1:].astype(np.float32) / full
-    mixed = array[..., :-1] * opacity + full * (1 - opacity)
-    rounded: np.ndarray = mixed + 0.5 if array.dtype.kind == "u" else mixed
+    mixed = (array[..., :-1] if premultiplied else array[..., :-1] * opacity) + full * (1 - opacity)
+    rounded: np.ndarray = np.minimum(mixed, full) + 0.5 if array.dtype.kind == "u" else mixed
     return rounded.astype(array.dtype)
 
 

@@ -19,7 +19,7 @@ from selfsight.data.decode.formats import Refused
 PLAIN, DEFLATE = 1, (8, 32946)  # values of the tag Compression
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2  # values of the tag PhotometricInterpretation
 DNG_VERSION, ORIENTATION = 50706, 274  # tags
-ALPHA = (1, 2)  # values of the tag ExtraSamples: premultiplied, not premultiplied
+PREMULTIPLIED, STRAIGHT = 1, 2  # values of the tag ExtraSamples: transparencies
 KEPT = ("uint8", "uint16")  # other kinds of number become float32
 MAX_BYTES = 1 << 30  # of one page's pixels
 MOST_DEFLATED = 1032  # bytes that one byte of deflate can become (zlib, technical details)
@@ -59,7 +59,12 @@ def alpha(page: Any) -> bool:
     """Whether the last channel is a transparency."""
     colours = 3 if page.photometric == RGB else 1
     extra: tuple[int, ...] = tuple(page.extrasamples or ())
-    return page.samplesperpixel == colours + 1 and len(extra) == 1 and int(extra[0]) in ALPHA
+    return page.samplesperpixel == colours + 1 and len(extra) == 1 and int(extra[0]) in (PREMULTIPLIED, STRAIGHT)
+
+
+def premultiplied(page: Any) -> bool:
+    """Whether its colours were multiplied by their opacity, the last channel."""
+    return alpha(page) and int(page.extrasamples[0]) == PREMULTIPLIED
 
 
 def kind(page: Any) -> tuple[int, str]:
