@@ -46,6 +46,7 @@ def arm(at: str) -> None:
     def dying_save(self: Trainer, done: int, **options: bool) -> None:
         save(self, done, **options)
         if done == step and moment == "a" and meant(self.folder):
+            self.saver.look(wait=True)  # until it is on the disk
             die()
 
     def dying_in_place(partial: Path, final: Path) -> None:

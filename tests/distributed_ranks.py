@@ -49,7 +49,9 @@ def check_means(rank: int) -> None:
     assert float(distributed.average(mean.reshape(1))) == 7 / 4
     assert distributed.largest(torch.tensor([rank, 1.0 - rank])).tolist() == [1.0, 1.0]
     assert distributed.average(torch.tensor([1.0 + rank])).tolist() == [1.5]
-    assert distributed.of_first(lambda: torch.full((2,), 5.0 + rank), (2,)).tolist() == [5.0, 5.0]
+    rows = torch.arange(2.0 * (distributed.ROWS + 3)).reshape(-1, 2)
+    assert torch.equal(distributed.of_first(lambda part: rows[part] + rank, tuple(rows.shape)), rows)
+    distributed.wait_for_first()
     for start in (torch.tensor([1.5]), torch.tensor(4)):
         buffer = start + rank
         distributed.copy_first(buffer)

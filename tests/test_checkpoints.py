@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,12 @@ def test_a_full_disk_leaves_the_earlier_one(tmp_path: Path, monkeypatch: pytest.
     assert newest is not None
     assert checkpoints.verify(newest)["step"] == (2 if at == "LATEST" else 1)
     assert not list(tmp_path.glob("*.tmp-*"))
+
+
+def test_threads_may_write_the_same_small_file(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: checkpoints.replace_file(tmp_path / "file", b"%03d" % number), range(200)))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_small_file_is_old_or_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

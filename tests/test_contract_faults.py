@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from contract_parts import BATCH, NAMES, everything_scanned, made, recipe_of, sa
 
 from selfsight import checkpoints
 from selfsight.data.manifest import Manifest
-from selfsight.errors import DiskError, TrainingError
+from selfsight.errors import DiskError, DivergedError, Interrupted, TrainingError
 from selfsight.recipe import Recipe
 from selfsight.training import autotune, loop, state
 from selfsight.training.build import method_of
@@ -204,6 +206,46 @@ def test_more_looks_change_no_weight(recipe: Recipe, manifest: Manifest, tmp_pat
         trainer.fit()
         packed.append(state.pack(trainer.method, trainer.raw_optimizer))
     assert packed[0] == packed[1]
+
+
+def test_a_network_that_is_not_finite_is_not_measured(photos: Path, tmp_path: Path) -> None:
+    """A look at it must not end the run before the steps have said what is wrong."""
+    manifest = everything_scanned(photos)
+    trainer = trainer_of(recipe_of("simclr", photos, manifest, steps=8, monitor_points=8), manifest, tmp_path)
+    honest = trainer.step
+
+    def step(number: int, batch: Any) -> None:
+        honest(number, batch)
+        if number == 2:
+            next(trainer.method.encoder.parameters()).data.fill_(float("inf"))
+
+    trainer.step = step  # type: ignore[method-assign]
+    with pytest.raises(DivergedError, match="step 6: 3 steps in a row"):
+        trainer.fit()
+
+
+@pytest.mark.parametrize("at", [3, 8])
+def test_a_signal_is_heard_at_every_save_and_tells_what_is_saved(photos: Path, tmp_path: Path, at: int) -> None:
+    """Also while the last one is written; and where the disk is full for every one but the first."""
+    manifest = everything_scanned(photos)
+    trainer = trainer_of(recipe_of("simclr", photos, manifest, steps=8), manifest, tmp_path, save=3600.0)
+    after, write = trainer.after, trainer.write
+
+    def asked(step: int, signals: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM) if step == at < 8 else None
+        after(step, signals)
+
+    def full(step: int, *rest: Any) -> None:
+        if step == at == 8:
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif step > 0:
+            raise DiskError("the disk is full")
+        write(step, *rest)
+
+    trainer.after, trainer.write = asked, full  # type: ignore[method-assign]
+    told = "stopped after step 3 of 8, of which 0 are saved" if at == 3 else "stopped after step 8 of 8; go on with"
+    with pytest.raises(Interrupted, match=told):
+        trainer.fit()
 
 
 def test_measuring_speed_leaves_no_trace(recipe: Recipe, manifest: Manifest) -> None:

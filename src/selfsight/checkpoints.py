@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import threading
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -182,7 +183,7 @@ def clean(folder: Path, name: str = "*") -> None:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write a small file so that readers see the old one or the new one, also after a power cut."""
-    partial = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    partial = path.with_name(f"{path.name}.tmp-{os.getpid()}-{threading.get_ident()}")
     try:
         _write_synced(partial, content)
         partial.replace(path)

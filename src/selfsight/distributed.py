@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -26,11 +27,14 @@ __all__ = [
     "mean",
     "of_first",
     "rank",
+    "wait_for_first",
     "world",
 ]
 
 PATIENCE = timedelta(hours=2)  # for rank 0 to scan the pictures and plan
+LOOK_PATIENCE = timedelta(minutes=20)  # for what rank 0 measures and writes alone while training
 STEP_PATIENCE = timedelta(seconds=120)  # for another rank in training: one that died is noticed
+ROWS = 256  # of `of_first` at once: a batch of `embed`, whose bounds stay as on one rank
 
 
 def world() -> int:
@@ -105,7 +109,7 @@ def everyones(value: Any, *, patience: timedelta | None = None) -> list[Any]:
     if world() == 1:
         return [value]
     found: list[Any] = [None] * world()
-    group: Any = dist.new_group(backend="gloo", timeout=patience) if patience else None
+    group = _patient(patience) if patience else None
     dist.all_gather_object(found, value, group=group)
     return found
 
@@ -116,13 +120,32 @@ def copy_first(buffer: Tensor) -> None:
         dist.broadcast(buffer, src=0)
 
 
-def of_first(compute: Callable[[], Tensor], like: tuple[int, ...]) -> Tensor:
-    """What rank 0 computes, on every rank: float32 of shape `like`. For what depends on a rank's own state."""
+def of_first(compute: Callable[[slice], Tensor], shape: tuple[int, int]) -> Float[Tensor, "N D"]:
+    """Rows that rank 0 computes, on every rank: float32 of this shape. For what depends on a rank's own state.
+
+    They come a few at a time: nobody waits for longer than those take.
+    """
     if world() == 1:
-        return compute()
-    found = compute().float().contiguous() if rank() == 0 else torch.zeros(like)
-    dist.broadcast(found, src=0)
+        return compute(slice(0, shape[0]))
+    found = torch.zeros(shape)
+    for start in range(0, shape[0], ROWS):
+        part = found[start : start + ROWS]
+        if rank() == 0:
+            part.copy_(compute(slice(start, start + ROWS)))
+        dist.broadcast(part, src=0)
     return found
+
+
+def wait_for_first() -> None:
+    """Until rank 0 comes here too: what it alone measures or writes may take it longer than a step."""
+    if world() > 1:
+        dist.broadcast(torch.zeros(1), src=0, group=_patient(LOOK_PATIENCE))
+
+
+@lru_cache
+def _patient(patience: timedelta) -> Any:
+    """A group of all ranks that wait so long for each other; one that dies is noticed at once all the same."""
+    return dist.new_group(backend="gloo", timeout=patience)
 
 
 def join() -> None:
@@ -139,7 +162,7 @@ def first_goes_ahead() -> Iterator[None]:
     Reading a large set may take rank 0 long: this wait, and only this, has `PATIENCE`.
     """
     failed = torch.ones(1)
-    waiting: Any = dist.new_group(backend="gloo", timeout=PATIENCE) if world() > 1 else None
+    waiting = _patient(PATIENCE) if world() > 1 else None
     try:
         yield
         failed = torch.zeros(1)

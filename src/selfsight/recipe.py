@@ -129,6 +129,11 @@ class Recipe:
     before: Recipe | None = None
 
     @property
+    def looks(self) -> set[int]:
+        """The steps at which the monitor looks: evenly spaced, the last one included."""
+        return {round(self.steps * (point + 1) / self.monitor_points) for point in range(self.monitor_points)}
+
+    @property
     def epoch_steps(self) -> int:
         """Steps of one epoch: floor(N / B)."""
         return self.pictures // self.batch

@@ -11,7 +11,7 @@ from selfsight.browsing.collection import Collection
 from selfsight.browsing.labels import Labels
 from selfsight.data.tables import read_columns
 from selfsight.embedding.store import alone
-from selfsight.errors import RunError
+from selfsight.errors import DiskError
 
 
 def rows(file: Path) -> dict[str | None, tuple[str | None, str | None]]:
@@ -43,7 +43,7 @@ def test_two_servers_keep_each_others_labels(collection: Collection, tmp_path: P
     assert one.table() == other.table()
     assert one.given[:3] == ["first", "second", "second"]
     assert one.values[-2:] == ["first", "second"]
-    with alone(tmp_path), pytest.raises(RunError, match="being changed by another process"):
+    with alone(tmp_path), pytest.raises(DiskError, match="being written by another server"):
         one.give([0], "third")
     assert one.given[0] == "first"
 

@@ -40,6 +40,15 @@ def finished(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_file_system_without_locks_is_used_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(session.fcntl, "flock", none)
+    with session.locked(tmp_path / "run"):
+        assert (tmp_path / "run" / ".lock").exists()
+
+
 def test_folder_for_takes_new_empty_and_own_folders(photos: Path, tmp_path: Path, finished: Path) -> None:
     asked = request(photos)
     assert session.folder_for(asked, None) == Path("runs") / photos.stem

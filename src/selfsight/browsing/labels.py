@@ -12,7 +12,7 @@ from selfsight import checkpoints
 from selfsight.browsing.collection import Collection
 from selfsight.data import tables
 from selfsight.embedding.store import alone
-from selfsight.errors import DataError, DiskError
+from selfsight.errors import DataError, DiskError, RunError
 
 __all__ = ["LONGEST", "Labels"]
 
@@ -36,7 +36,7 @@ class Labels:
         """Label pictures ("": none) and write the file; how many pictures have a label then.
 
         DataError for a label that a table could not give back, or a file that cannot be read; DiskError when it cannot
-        be written, RunError when another process writes it. Then nothing has changed.
+        be written, or is being written. Then nothing has changed.
         """
         label = label.strip()
         if len(label) > LONGEST or not all(letter.isprintable() for letter in label):
@@ -53,6 +53,8 @@ class Labels:
                     self._seen = self._stamp()
             except OSError as error:
                 raise DiskError(f"labels.csv cannot be written: {error.strerror}") from error
+            except RunError as error:
+                raise DiskError("labels.csv is being written by another server; give the label again") from error
             self.given = changed
             if label and label not in self.values:
                 self.values.append(label)

@@ -19,7 +19,7 @@ from selfsight.data.manifest import Manifest
 from selfsight.data.order import Purpose, keyed
 from selfsight.data.pictures import pictures_of
 from selfsight.embedding.embed import embed
-from selfsight.errors import MissingError, RecipeError, unknown
+from selfsight.errors import MissingError, RecipeError, SelfsightError, unknown
 from selfsight.methods.base import Method, Training
 from selfsight.nn import families
 from selfsight.nn.architectures import arguments_for
@@ -152,6 +152,17 @@ def whitening_of(encoder: Embedder, recipe: Recipe, manifest: Manifest) -> White
         return None
     rows = keyed(recipe.seed, 0, Purpose.WHITENING).permutation(manifest.train_rows())[: WHITENED_BY * encoder.width]
     return Whitening.fit(embed(encoder, pictures_of(recipe, manifest), np.sort(rows), size=recipe.size, plain=True)[0])
+
+
+def kept_whitening(folder: Path, encoder: Embedder) -> Whitening | None:
+    """What an earlier start fitted for these very weights: another processor's would differ in its last bits."""
+    try:
+        before = families.load(folder)
+    except SelfsightError:
+        return None
+    theirs, ours = before.state_dict(), encoder.state_dict()
+    same = theirs.keys() == ours.keys() and all(torch.equal(theirs[name], ours[name].cpu()) for name in ours)
+    return before.whitening if same else None
 
 
 def facts_of(recipe: Recipe) -> dict[str, object]:

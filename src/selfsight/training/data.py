@@ -60,14 +60,16 @@ class TrainingData:
 
     def features(self, method: Method) -> Float[Tensor, "N D"]:
         """Embeddings of the training pictures in data order, the same on every rank; an unreadable one gives zeros."""
-        return distributed.of_first(lambda: self._features(method), (len(self.rows), method.product.width))
-
-    def _features(self, method: Method) -> Float[Tensor, "N D"]:
         encoder = method.product
-        found, kept = embed(encoder, self.pictures, self.rows, size=self.recipe.size, device=encoder.device)
-        full = np.zeros((len(self.rows), method.product.width), np.float32)
-        full[np.searchsorted(self.rows, kept)] = found
-        return torch.from_numpy(full)
+
+        def embedded(part: slice) -> Float[Tensor, "M D"]:
+            rows = self.rows[part]
+            found, kept = embed(encoder, self.pictures, rows, size=self.recipe.size, device=encoder.device)
+            full = np.zeros((len(rows), encoder.width), np.float32)
+            full[np.searchsorted(rows, kept)] = found
+            return torch.from_numpy(full)
+
+        return distributed.of_first(embedded, (len(self.rows), encoder.width))
 
     @property
     def found_bad(self) -> list[BadFile]:

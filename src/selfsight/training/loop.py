@@ -81,6 +81,9 @@ class Trainer:
                 self.begin()
             while step < self.recipe.steps:
                 step = self.epoch(step, signals)
+            if late := int(distributed.largest(torch.tensor([float(signals.asked)]))):  # while the last step was saved
+                raise self.interrupted(step, late)
+        distributed.wait_for_first()
         for buffer in self.running:
             distributed.copy_first(buffer)  # each rank gathered its own; a checkpoint holds rank 0's
         self.best.install(self.method.product)  # known to rank 0, which alone keeps the encoder
@@ -138,13 +141,10 @@ class Trainer:
     def record(self, number: int) -> Epoch:
         """What a method may know of an epoch."""
         return Epoch(
-            number=number,
-            seed=self.recipe.seed,
-            batch=self.recipe.batch,
-            labels=self.data.labels,
+            number=number, seed=self.recipe.seed, batch=self.recipe.batch, labels=self.data.labels,
             features=lambda: self.data.features(self.method),
             forget=lambda module: state.forget(self.raw_optimizer, module),
-        )
+        )  # fmt: skip
 
     @property
     def raw_optimizer(self) -> torch.optim.Optimizer:
@@ -223,7 +223,7 @@ class Trainer:
 
     def after(self, step: int, signals: Signals) -> None:
         """Look, save and stop where it is time; ranks agree first."""
-        if step in self.looks:
+        if step in self.recipe.looks:
             self.look(step)
         if self.glances(step):
             self.glance(step)
@@ -238,16 +238,14 @@ class Trainer:
                 f"{self.collapsed or 'rank 0 says why'}. To go on all the same, give the same command again"
             )
         if asked[0]:
-            raise Interrupted(
-                f"stopped after step {step} of {self.recipe.steps}; go on with: selfsight train --resume {self.folder}",
-                int(asked[0]),
-            )
+            raise self.interrupted(step, int(asked[0]))
 
-    @property
-    def looks(self) -> set[int]:
-        """The steps at which the monitor looks: evenly spaced, the last one included."""
-        points, steps = self.recipe.monitor_points, self.recipe.steps
-        return {round(steps * (point + 1) / points) for point in range(points)}
+    def interrupted(self, step: int, signal: int) -> Interrupted:
+        """What a signal ends with: where it stopped, and what is saved where the disk was too full for that."""
+        self.saver.look(wait=True)
+        saved = checkpoints.steps(self.folder / "checkpoints")[-1] if distributed.rank() == 0 else step
+        told = f"stopped after step {step} of {self.recipe.steps}" + f", of which {saved} are saved" * (saved < step)
+        return Interrupted(f"{told}; go on with: selfsight train --resume {self.folder}", signal)
 
     def shown(self, step: int) -> Embedder:
         """The encoder that is measured: batch norms of one that nobody trained have seen no pictures yet."""
@@ -265,6 +263,7 @@ class Trainer:
             self.watcher.quality(step, seen)
             speed = {"seconds": time.monotonic() - self.started_at, "images_per_second": self.watcher.images_per_second}
             self.journal.time(step, **speed)
+        distributed.wait_for_first()
 
     def glances(self, step: int) -> bool:
         """Whether the guard looks after this step, and once more at the end; on one rank, since all hold the same."""

@@ -62,10 +62,13 @@ class Monitor:
     def look(self, encoder: Embedder, autocast: Autocast) -> dict[str, float]:
         """Quality (kNN, or R@1 of two views) and what needs no labels, of the encoder as it stands.
 
-        `lidar_32` is LiDAR of two views in 32 random directions: so few pictures say nothing of more.
+        `lidar_32` is LiDAR of two views in 32 random directions: so few pictures say nothing of more. Of embeddings
+        that are not finite nothing is told: that is for the glance and the next step to say.
         """
         seen = _features(encoder, self.views, autocast)
         first, second = (_features(encoder, self.pairs[:, view], autocast) for view in (0, 1))
+        if not all(np.isfinite(rows).all() for rows in (seen, first, second)):
+            return {}
         numbers = geometry.label_free(seen)
         told = {name: numbers.get(name) for name in MEASURES}
         sketched = np.stack([first, second], axis=1) @ self.directions

@@ -23,7 +23,7 @@ from selfsight.methods.base import Method
 from selfsight.recipe import Columns, Recipe, Whole
 from selfsight.training import ranks, view_search
 from selfsight.training.autotune import stand_in
-from selfsight.training.build import engine, facts_of, method_of, optimizer_of, whitening_of
+from selfsight.training.build import engine, facts_of, kept_whitening, method_of, optimizer_of, whitening_of
 from selfsight.training.data import TrainingData
 from selfsight.training.events import Events
 from selfsight.training.loop import Trainer
@@ -71,8 +71,10 @@ def train(
         if distributed.rank() == 0:
             with room_in(folder):
                 show_outputs(recipe, manifest, method, folder / "outputs.png")
-                method.product.whitening = whitening_of(method.product, recipe, manifest)
-                method.product.save(folder / "encoder", facts_of(recipe))
+                product = method.product
+                kept = kept_whitening(folder / "encoder", product)
+                product.whitening = kept or whitening_of(product, recipe, manifest)
+                product.save(folder / "encoder", facts_of(recipe))
     return recipe
 
 
@@ -142,6 +144,7 @@ def settled(request: Request, folder: Path, tell: Told, *, quiet: bool = False) 
             with room_in(folder):
                 manifest.save(folder / "manifest.parquet")
     if stored:
+        rmtree(folder / SEARCH, ignore_errors=True)  # which a kill after the recipe left
         recipe = ranks.shared(stored, manifest)
         begun = {name: getattr(stored, name) for name in ("world", "micro_batch", "threads")}
         changed = {name: value for name, value in begun.items() if value != getattr(recipe, name)}
@@ -272,10 +275,12 @@ def locked(folder: Path) -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise RunError(
                 f"{str(folder)!r} is in use by another process; wait for it or choose another --out"
             ) from error
+        except OSError:
+            pass  # a file system without locks
         for inside in folder.glob("**/"):
             checkpoints.clean(inside)
         yield
