@@ -77,7 +77,6 @@ def test_a_place_without_its_checksum_is_empty(manifest: Manifest, place: Path) 
 
 def test_room_is_never_exceeded(manifest: Manifest, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place.mkdir()
-
     monkeypatch.setattr(cache, "room", lambda needed: max(0, min(needed, 60_000 - taken(place))))
     assert "room for the first 35%" in planned(manifest, DEEP)
     for _ in range(2):
