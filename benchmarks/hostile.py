@@ -108,6 +108,23 @@ def many_rows(file: Path) -> None:
             writer.write_table(pyarrow.table({"path": row}))
 
 
+def long_texts(file: Path) -> None:
+    """A Parquet table with three texts of 256 MB in some KiB."""
+    import pyarrow
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table({"path": ["x" * (1 << 28)] * 3}), file, compression="zstd", use_dictionary=False)
+
+
+def everywhere(file: Path) -> None:
+    """A Parquet table with one text of 30 MB in 900 rows, stored once."""
+    import pyarrow
+    from pyarrow import parquet
+
+    row = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 900, pyarrow.int32()), ["x" * 30_000_000])
+    parquet.write_table(pyarrow.table({"path": row}), file, compression="zstd", store_schema=False)
+
+
 def pickled(file: Path) -> None:
     """It runs where it is unpickled."""
     import torch
@@ -195,7 +212,9 @@ def kinds(home: Path) -> dict[str, Kind]:
         "listing": Kind("run", lambda run: ["export", run, "--out", out], {
             "many rows": within("manifest.parquet", many_rows), "vast": within("manifest.parquet", vast)
         }),
-        "table": Kind("table.parquet", lambda table: ["inspect", table], {"many rows": many_rows, "vast": vast}),
+        "table": Kind("table.parquet", lambda table: ["inspect", table], {
+            "many rows": many_rows, "vast": vast, "long texts": long_texts, "one text everywhere": everywhere
+        }),
         "config": Kind("config.yaml", lambda file: [*config, "--config", file], {
             "laughs": lambda file: file.write_text(LAUGHS) and None, "nests": deep, "many keys": many_keys, "vast": vast
         }),

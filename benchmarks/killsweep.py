@@ -328,7 +328,11 @@ def promises(rows: list[dict[str, Any]]) -> dict[str, str]:
     same, methods = "{identical} of {ends} ends byte-identical", ("time", "chain", "syscall", "error")
     found = {
         "R1": told(f"{{died}} kills at random moments of {{cases}} methods: {same}", ("time",), METHODS),
-        "R2": told(f"{{died}} kills in chains, of {{cases}} methods: {same}", ("chain", "syscall"), METHODS),
+        "R2": told(
+            f"{{died}} kills again and again, at random moments or at system calls, of {{cases}} methods: {same}",
+            ("chain", "syscall"),
+            METHODS,
+        ),
         "R3": told("with 2 workers: {identical} of {ends} ends are those of a run without", methods, METHODS, 2),
         "R6": told("{whole} of {points} times the newest checkpoint was whole or none was there yet", methods, METHODS),
         "R9": told(
@@ -339,7 +343,10 @@ def promises(rows: list[dict[str, Any]]) -> dict[str, str]:
         ),
         "R11": told("{gone} of {points} times nothing was left after 2 s", methods, METHODS + COMMANDS),
         "R25": told(
-            f"{{points}} starts that were killed or refused a call, of {{cases}} commands: {same}", methods, COMMANDS
+            f"{{points}} starts that were killed or refused a call, of {{cases}} commands: {same}; "
+            "`browse --export` by the tests only",
+            methods,
+            COMMANDS,
         ),
     }
     return {number: said for number, said in found.items() if said}

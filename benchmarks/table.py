@@ -7,6 +7,7 @@ python benchmarks/table.py --check    exit 1 when a page is not what the results
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import re
 import sys
@@ -29,7 +30,6 @@ import gradcache
 import interval_coverage
 import killsweep
 import listing
-import monitors
 import neighbours
 import nt_xent
 import onnx_runtime
@@ -74,7 +74,7 @@ TABLES = {
     "compiled": compiled.table,
     "embed": embed.table,
     "evaluation": evaluation.table,
-    "killsweep": killsweep.table,
+    "killsweep": killsweep.summary,
     "listing": listing.table,
     "browse": browse.table,
     "cards": cards.table,
@@ -85,7 +85,6 @@ TABLES = {
     "time_to_quality": time_to_quality.table,
     "onnx_runtime": onnx_runtime.table,
     "collapse": collapse.table,
-    "monitors": monitors.table,
     "postgres": postgres.table,
     "quality": quality.table,
     "ranks": ranks.table,
@@ -106,16 +105,34 @@ TABLES = {
     "cookbook_few": cookbook.few,
     "cookbook_seen": cookbook.seen,
 }
+REST = "rest"
 FILES = {"cookbook_worth": "quality", "cookbook_few": "quality", "cookbook_seen": "end_to_end"}  # whose figures
+
+
+def kept(name: str) -> Path:
+    """The file of a benchmark's results."""
+    return RESULTS / f"{FILES.get(name, name)}.json"
 
 
 def figures(name: str) -> str:
     """One benchmark's table and what it was measured on; a sentence where nothing was measured yet."""
-    file = RESULTS / f"{FILES.get(name, name)}.json"
-    if not file.exists():
+    if name == REST:
+        return rest()
+    if not kept(name).exists():
         return "Not measured yet.\n"
-    results = json.loads(file.read_text(encoding="utf-8"))
+    results = json.loads(kept(name).read_text(encoding="utf-8"))
     return f"{TABLES[name](results)}\n\n{measured_on(results['machine'])}\n"
+
+
+def rest() -> str:
+    """What was measured and has no place on a page, and a line for each benchmark that was not run."""
+    placed = {found[2] for page in PAGES for found in PLACE.finditer(page.read_text(encoding="utf-8"))}
+    asked = {
+        name: str(importlib.import_module(name).__doc__).partition("\n")[0] for name in TABLES if name not in FILES
+    }
+    shown = [f"### {asks}\n\n{figures(one)}" for one, asks in asked.items() if one not in placed and kept(one).exists()]
+    missing = [f"* `benchmarks/{one}.py`: {asks}\n" for one, asks in asked.items() if not kept(one).exists()]
+    return "\n".join([*shown, "".join(missing)])
 
 
 def measured_on(machine: dict[str, Any]) -> str:

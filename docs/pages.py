@@ -24,6 +24,7 @@ from selfsight import methods
 from selfsight.losses.exponential import cost
 from selfsight.methods.base import QUICK_VIEW, Facts, Training
 from selfsight.report.curves import chart
+from selfsight.training.plan import CPU_BATCH, CPU_SIZE, LEAST_BATCHES
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
@@ -46,6 +47,10 @@ scripts/torture stops ranks --minutes 20    # some of them, and for how long
 The figures below are what it found; "not measured" means that the tests hold the promise and nothing was tried at
 length yet. What none of it can show is a power cut, which loses what the system had not written yet: files and folders
 are synced before they are renamed, and more is not known."""
+LIMITS = f"""On a CPU a batch has at most {CPU_BATCH} pictures, a view (without `--size`) at most {CPU_SIZE} px,
+and a run takes 10 minutes (without `--for`). A small set has smaller batches: an epoch has {LEAST_BATCHES} at least."""
+LOOK = "A first look: one core, by the published recipe, its vectors compared plain, not whitened."
+BEFORE = "What the recipe of the first column gives beside it is on the [cookbook page](../cookbook.md)."
 SMALL, LARGE = 64, 224  # sizes whose recipes are shown
 MANY = 50_000  # pictures, without labels, for which automatic settings are shown
 PICTURES, SIDE = 4, 64  # in a drawn sheet
@@ -95,8 +100,9 @@ def page(name: str) -> str:
         *settings(name, told["settings"]),
         "## How it is trained when nobody says otherwise",
         recipes(name),
+        *([LIMITS] if methods.get(name).kind == "pictures" else []),
         "## Measured",
-        card(name),
+        *card(name),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -156,7 +162,7 @@ ROWS = {
     "optimizer": lambda t: f"{t.optimizer}, {moments(t)}, weight decay {decay(t)}",
     "learning rate": lambda t: f"{t.lr:g} at a batch of {t.lr_batch}, grows {by(t)}{least(t)}",
     "batch": lambda t: f"{t.batch}",
-    "length": lambda t: f"{t.epochs} epochs{f', {t.warmup:g} of them warm-up' if t.warmup else ''}",
+    "length": lambda t: "10 minutes" if t.source == "measured" else f"{t.epochs} epochs{warming(t)}",
     "largest gradient": lambda t: (
         "no limit" if t.clip is None else f"{t.clip:g}{', in each tensor' if t.clip_each else ''}"
     ),
@@ -174,6 +180,11 @@ def by(training: Training) -> str:
     return "with the batch" if training.lr_rule == "linear" else "with its root"
 
 
+def warming(training: Training) -> str:
+    """How much of the length is warm-up."""
+    return f", {training.warmup:g} of them warm-up" if training.warmup else ""
+
+
 def moments(training: Training) -> str:
     """How long the optimizer remembers."""
     both = f"betas {training.momentum:g} and {training.beta2:g}"
@@ -185,13 +196,15 @@ def least(training: Training) -> str:
     return f", {training.least:g} at least" if training.least else ""
 
 
-def card(name: str) -> str:
-    """What was measured of the method; see benchmarks/cards.py."""
+def card(name: str) -> list[str]:
+    """What was measured of the method, and how; see benchmarks/cards.py."""
     sys.path.insert(0, str(CARDS.parents[1]))
     import cards
 
     results = json.loads(CARDS.read_text(encoding="utf-8")) if CARDS.exists() else {"rows": []}
-    return str(cards.card(results, name)) or "Not measured yet: run `benchmarks/cards.py`."
+    if not (told := str(cards.card(results, name))):
+        return ["Not measured yet: run `benchmarks/cards.py`."]
+    return [f"{LOOK} {BEFORE}" if methods.get(name).quick else LOOK, told]
 
 
 def draw(name: str) -> None:

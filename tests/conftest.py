@@ -86,8 +86,9 @@ def documents(samples: Path) -> Path:
 
 @pytest.fixture
 def impatient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache of its own for the test, and an address that fails is not asked again for long."""
+    """A cache of its own for the test, with room, and an address that fails is not asked again for long."""
     monkeypatch.setenv("SELFSIGHT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(decoded, "_most", lambda place, used: 1 << 40)  # however full the disk is
     monkeypatch.setattr(remote, "WAITS", (0.01, 0.02))
     monkeypatch.setattr(shards, "_waiting", shards._Waiting())
     monkeypatch.setattr(decoded, "_grant", decoded._Grant())

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,11 +58,14 @@ def live(words: list[str], beneath: Path, at: int, error: int, count: Any, said:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
 
+    one = threading.RLock()  # of this process: one that is shared would stay locked where it dies
+
     def meet(path: str) -> None:
-        count.value += 1
-        if count.value == at and error:
+        with one:
+            count.value = number = count.value + 1
+        if number == at and error:
             raise OSError(error, os.strerror(error), path)
-        if count.value == at:
+        if number == at:
             os.kill(os.getpid(), signal.SIGKILL)
 
     arm(beneath, meet)
@@ -70,7 +74,7 @@ def live(words: list[str], beneath: Path, at: int, error: int, count: Any, said:
 
 def selfsight(words: list[object], beneath: Path, said: Path, *, at: int = 0, error: int = 0) -> tuple[int | None, int]:
     """Run one command; its exit code, and how many changes it made or tried beneath a folder. `said` is appended to."""
-    count = FORKED.Value("i", 0)
+    count = FORKED.Value("i", 0, lock=False)
     child = FORKED.Process(target=live, args=([str(word) for word in words], beneath, at, error, count, said))
     child.start()
     child.join(PATIENCE)

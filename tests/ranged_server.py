@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +18,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.folder, self.asked, self.failing, self.way = folder, list[tuple[str, int, int]](), 0, "503"
+        self.over = threading.Event()  # for which a request waits that is answered too late
 
     @property
     def address(self) -> str:
@@ -52,7 +52,9 @@ class Handler(BaseHTTPRequestHandler):
                 self.connection.close()
                 return
             if server.way == "slow":
-                time.sleep(1)
+                server.over.wait(60)
+                self.close_connection = True
+                return
             self.head(503, 0)
             return
         if not file.is_file():
@@ -83,6 +85,7 @@ def serving(folder: Path) -> Iterator[Server]:
     try:
         yield server
     finally:
+        server.over.set()
         server.shutdown()
         thread.join()
         server.server_close()

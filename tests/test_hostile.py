@@ -19,7 +19,7 @@ from pyarrow import parquet
 
 import selfsight
 from selfsight import checkpoints, cli
-from selfsight.data import source
+from selfsight.data import source, tables
 from selfsight.data.decode import decode
 from selfsight.embedding import store
 from selfsight.errors import ImageError, RunError, SelfsightError
@@ -327,6 +327,58 @@ def test_tables_that_are_none(
     refused(capsys, "train", tmp_path / "table.parquet", "--out", tmp_path / "new")
     (tmp_path / "table.csv").write_bytes(content)
     refused(capsys, "train", tmp_path / "table.csv", "--out", tmp_path / "new")
+
+
+LONG = "x" * (1 << 20)
+STORED_ONCE = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 500, pyarrow.int32()), [LONG])
+PREFIXED = {"use_dictionary": False, "column_encoding": {"path": "DELTA_BYTE_ARRAY"}}
+
+
+@pytest.mark.parametrize(
+    ("column", "how"),
+    [(["x" * (48 << 20)], {}), (STORED_ONCE, {}), (STORED_ONCE, {"store_schema": False}), ([LONG] * 100, PREFIXED),
+     (pyarrow.array([None] * 900, pyarrow.binary(1 << 20)), {})],
+    ids=["long", "in every row", "in every row, as text", "the one before, again", "empty"],
+)  # fmt: skip
+def test_a_small_table_stays_small(
+    column: Any, how: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, pool = tmp_path / "table.parquet", pyarrow.default_memory_pool()
+    parquet.write_table(pyarrow.table({"path": column}), file, compression="zstd", **how)
+    assert file.stat().st_size < 20_000
+    own = pyarrow.proxy_memory_pool(pool)
+    pyarrow.set_memory_pool(own)
+    try:
+        assert "would take more than" in refused(capsys, "inspect", file)
+    finally:
+        pyarrow.set_memory_pool(pool)
+    assert own.max_memory() < 3 * tables.LEAST
+
+
+def test_a_table_of_pages_of_all_kinds_is_read_as_it_was(tmp_path: Path) -> None:
+    """Long and short pages, with and without a dictionary, nulls, and numbers."""
+    texts = [f"{row % 7}" * (row % 50) if row % 3 else None for row in range(20_000)]
+    table = pyarrow.table({
+        "text": texts, "category": pyarrow.array(texts).dictionary_encode(), "number": range(20_000),
+        "list": [[row, None] for row in range(20_000)],
+    })  # fmt: skip
+    ways: list[dict[str, Any]] = [
+        {}, {"compression": "zstd", "data_page_version": "2.0", "row_group_size": 3000}, {"use_dictionary": False},
+        {"use_dictionary": False, "column_encoding": {"text": "DELTA_BYTE_ARRAY"}, "write_page_checksum": True},
+        {"dictionary_pagesize_limit": 100, "data_page_size": 1000, "write_page_index": True},
+    ]  # fmt: skip
+    for way in ways:
+        for rows in (table, table[:0]):
+            parquet.write_table(rows, tmp_path / "table.parquet", **way)
+            assert tables.parquet_table((tmp_path / "table.parquet").read_bytes()).to_pydict() == rows.to_pydict()
+
+
+@pytest.mark.parametrize("harm", [b"\xff", b"\x00", b"\x15", b"\x1c"])
+def test_pages_without_a_header_are_refused(harm: bytes, tmp_path: Path) -> None:
+    parquet.write_table(pyarrow.table({"path": ["a.png"] * 500}), tmp_path / "table.parquet")
+    content = (tmp_path / "table.parquet").read_bytes()
+    with pytest.raises(ValueError, match=r"a page has no|would take more"):
+        tables.parquet_table(content[:4] + harm * 40 + content[44:])
 
 
 def test_a_table_names_no_device_and_no_pipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,7 +78,8 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "evaluate.pretrained": "Also compare with published weights: a timm name with its tag, or a local folder.",
     "views": "What the network sees: the name of a view recipe, such as crop-flip or simclr-keep-colour; `search` "
     "tries some first (docs/views.md) and takes others than the method's own where labels show that they are better.",
-    "size": "Side of a view, pixels; of documents, how many words stand for one.",
+    "size": "Side of a view, pixels: by default what the pictures fill, at most 64 (with CUDA 224); of documents, how "
+    "many of the first words stand for one.",
     "batch": "Pictures per optimizer step, over all devices.",
     "embed.batch": "Pictures encoded at a time.",
     "micro_batch": "Pictures in memory at a time: a smaller value needs less memory and gives the gradient of the "
@@ -127,8 +128,7 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "highest effective rank.",
     "on_collapse": "What to do when the guard finds that nothing is learned any more: warn and go on, or stop.",
     "use_all": "Train on the test part too. Every later number of this run then says so.",
-    "force": "Go on where a check would stop.",
-    "quiet": "Print nothing but errors.",
+    "quiet": "Print only errors, and where the result is.",
     "tensorboard": "Also write the metrics as event files into RUN/tensorboard.",
     "finetune": "Also train the whole network with 1, 10 and 100 % of the labels, from this run's encoder and from "
     "scratch (it says how many minutes that takes).",

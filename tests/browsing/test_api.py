@@ -103,7 +103,6 @@ def test_many_at_once_get_each_their_own(collection: Collection) -> None:
     data = [Path(path).read_bytes() for path in collection.paths]
 
     async def ask_all() -> list[Any]:
-        encoders.start()
         asked = [encoders.ask(0, one, 1) for one in data]
         answers = await asyncio.gather(*asked, return_exceptions=True)
         await encoders.close()

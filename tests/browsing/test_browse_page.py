@@ -77,6 +77,24 @@ def pixels(page: Page) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(page.locator(".map").first.screenshot())).convert("RGB")).astype(int)
 
 
+def drawn(page: Page, least: float, most: float) -> float:
+    """How much of the map is not paper, once it is between these."""
+    for _ in range(int(PATIENCE / 100)):
+        seen = pixels(page)
+        share = float((np.abs(seen - seen[40, 300]).sum(axis=2) > 60).mean())
+        if least < share < most:
+            return share
+        page.wait_for_timeout(100)
+    raise AssertionError(f"{share} of the map is drawn, not between {least} and {most}")
+
+
+def carded(page: Page, x: float, y: float) -> bool:
+    """Whether a card shows with the hand here, two frames later."""
+    page.mouse.move(x, y)
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return page.locator("#card").is_visible() and bool(page.locator("#card-name").inner_text())
+
+
 def place(page: Page, name: str) -> tuple[float, float]:
     """Where a picture is on the screen: asked of the keyboard's cursor card, which goes there."""
     box = page.locator(".paper").first.bounding_box()
@@ -84,10 +102,8 @@ def place(page: Page, name: str) -> tuple[float, float]:
     for column in range(4, 40):
         for row in range(4, 32):
             x, y = box["x"] + box["width"] * column / 44, box["y"] + box["height"] * row / 36
-            page.mouse.move(x, y)
-            page.wait_for_timeout(20)  # a frame: the card follows the hand
-            if page.locator("#card").is_visible() and page.locator("#card-name").inner_text():
-                return x, y
+            if carded(page, x, y) and carded(page, x + 1, y):  # the first may be of the place before
+                return x + 1, y
     raise AssertionError(f"no picture was found on the map, not even {name}")
 
 
@@ -95,14 +111,10 @@ def test_the_map_is_painted_with_points_and_pictures(visit: Open, running: Runni
     page = visit()
     expect(page.locator("#count")).to_have_text("64 pictures")
     expect(page.locator("#key button")).to_have_count(2)
-    page.wait_for_timeout(1500)
-    seen = pixels(page)
-    paper = seen[40, 300]
-    assert (np.abs(seen - paper).sum(axis=2) > 60).mean() > 0.02  # of the map is dots and thumbnails
+    both = drawn(page, 0.02, 1)  # dots and thumbnails
     page.keyboard.press("p")  # without thumbnails there are still dots
     expect(page.locator("#thumbnails")).to_have_attribute("aria-pressed", "false")
-    dots = pixels(page)
-    assert 0.0002 < (np.abs(dots - paper).sum(axis=2) > 60).mean() < (np.abs(seen - paper).sum(axis=2) > 60).mean()
+    drawn(page, 0.0002, both)
 
 
 def test_hover_and_click_show_a_picture_with_its_neighbours(visit: Open) -> None:
@@ -278,7 +290,5 @@ def test_an_export_works_from_a_disk(visit: Open, running: Running, tmp_path: Pa
 def test_dots_are_drawn_with_webgl_and_without(visit: Open, running: Running, webgl: bool) -> None:
     page = visit(f"{running.address}/#webgl" if webgl else "")
     page.keyboard.press("p")  # dots alone
-    page.wait_for_timeout(300)
-    seen = pixels(page)
-    assert 0.0002 < (np.abs(seen - seen[40, 300]).sum(axis=2) > 60).mean() < 0.05
+    drawn(page, 0.0002, 0.05)
     assert page.locator(".points").evaluate("canvas => canvas.getContext('2d') === null") == webgl

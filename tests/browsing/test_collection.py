@@ -83,6 +83,16 @@ def test_many_pictures_are_compared_with_some_of_them(
         assert min(abs(found[own] - least), abs(found[own] - most)) < 1e-5  # itself is among the 40, or is not
 
 
+def test_what_is_kept_is_read_again(browsed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = Index.open(browsed)
+    index.where = str(tmp_path)
+    keys = ["points-0-pca", "column-0-cluster", "column-0-likeness"]
+    first = [payloads_of(gather([index]), tmp_path).read(key) for key in keys]
+    for module, name in ((groups, "clusters"), (payloads, "_alike"), (payloads.maps, "places")):
+        monkeypatch.setattr(module, name, lambda *_: pytest.fail("it is made again"))
+    assert [payloads_of(gather([index]), tmp_path).read(key) for key in keys] == first
+
+
 def test_keys_that_are_none_give_nothing(collection: Collection, tmp_path: Path) -> None:
     payloads = payloads_of(collection, tmp_path)
     for key in [

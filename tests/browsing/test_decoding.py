@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import os
 import signal
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from selfsight.browsing import decoding
 from selfsight.browsing.decoding import Decoders, Undecodable
 from selfsight.data.decode import contained
 from selfsight.data.ranges import PixelFormat
+from selfsight.errors import MissingError
 from selfsight.views.render import whole
 
 
@@ -32,7 +36,6 @@ PICTURE = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
 @pytest.fixture(scope="module")
 def decoders() -> Iterator[Decoders]:
     started = Decoders(PixelFormat(), 32, 1)
-    started.start()
     yield started
     started.close()
 
@@ -66,32 +69,36 @@ def test_what_is_no_picture_is_said_to_be_none(decoders: Decoders) -> None:
     assert view(decoders, png(PICTURE)).shape == (32, 32, 3)  # by the same child
 
 
-def test_a_child_that_dies_is_replaced(decoders: Decoders) -> None:
-    os.kill(decoders._all[0]._process.pid, signal.SIGKILL)  # as a decoder would that crashes
-    with pytest.raises(Undecodable, match="damaged"):
-        view(decoders, png(PICTURE))
-    assert view(decoders, png(PICTURE)).shape == (32, 32, 3)
-    assert len(decoders._all) == 1
-
-
-def test_a_child_that_hangs_is_replaced(decoders: Decoders, monkeypatch: pytest.MonkeyPatch) -> None:
-    view(decoders, png(PICTURE))  # it has started
-    decoders._all[0]._patience = 0.3
-    os.kill(decoders._all[0]._process.pid, signal.SIGSTOP)
-    with pytest.raises(Undecodable, match="too long"):
-        view(decoders, png(PICTURE))
+def test_a_child_that_dies_costs_nothing(decoders: Decoders) -> None:
+    view(decoders, png(PICTURE))
+    for child in contained._free:
+        os.kill(child._process.pid, signal.SIGKILL)  # as a decoder would that crashes
     assert view(decoders, png(PICTURE)).shape == (32, 32, 3)
 
 
-def test_a_child_has_no_more_memory_than_its_bound() -> None:
-    reading, writing = os.pipe()
-    if not (child := os.fork()):
-        contained.bound(decoding.LIMIT)
-        try:
-            bytearray(decoding.LIMIT + (1 << 28))
-        except MemoryError:
-            os.write(writing, b"refused")
-        os._exit(0)
-    os.waitpid(child, 0)
-    os.close(writing)
-    assert os.read(reading, 20) == b"refused"
+def test_one_that_cannot_start_holds_up_no_later_picture(decoders: Decoders, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    contained._end()
+    with monkeypatch.context() as patched:
+        patched.setattr(contained.subprocess, "Popen", refused)
+        for _ in range(3):
+            with pytest.raises(MissingError, match="are there too many processes"):
+                view(decoders, png(PICTURE))
+    assert view(decoders, png(PICTURE)).shape == (32, 32, 3)
+
+
+def test_a_script_needs_no_guard(tmp_path: Path) -> None:
+    """As `selfsight.browse(...)` in one: children do not run it once more."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import asyncio, base64, selfsight.browsing.decoding as decoding\n"
+        "from selfsight.data.ranges import PixelFormat\n"
+        f"picture = base64.b64decode({base64.b64encode(png(PICTURE))!r})\n"
+        "decoders = decoding.Decoders(PixelFormat(), 32, 1)\n"
+        "print(asyncio.run(decoders.view(picture)).shape)\n"
+        "decoders.close()\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("(32, 32, 3)\n", "")

@@ -11,7 +11,7 @@ from selfsight.browsing.collection import Collection
 from selfsight.browsing.labels import Labels
 from selfsight.data.tables import read_columns
 from selfsight.embedding.store import alone
-from selfsight.errors import RunError
+from selfsight.errors import DiskError
 
 
 def rows(file: Path) -> dict[str | None, tuple[str | None, str | None]]:
@@ -43,9 +43,19 @@ def test_two_servers_keep_each_others_labels(collection: Collection, tmp_path: P
     assert one.table() == other.table()
     assert one.given[:3] == ["first", "second", "second"]
     assert one.values[-2:] == ["first", "second"]
-    with alone(tmp_path), pytest.raises(RunError, match="being changed by another process"):
+    with alone(tmp_path), pytest.raises(DiskError, match="being written by another server"):
         one.give([0], "third")
     assert one.given[0] == "first"
+
+
+def test_pictures_that_were_moved_keep_their_labels(collection: Collection, tmp_path: Path) -> None:
+    paths = [str(tmp_path / "before" / name) for name in collection.names[:-1]]
+    before = replace(collection, paths=[*paths, collection.paths[-1]])
+    Labels(before, tmp_path / "labels.csv").give([0, 63], "odd")
+    now = Labels(replace(collection, paths=[*collection.paths[:-1], "/elsewhere"]), tmp_path / "labels.csv")
+    assert now.given[:2] == ["odd", "china"]
+    now.give([1], "other")
+    assert set(rows(tmp_path / "labels.csv")) == {*collection.paths, "/elsewhere"}  # the last is still there
 
 
 def test_a_name_that_ends_in_a_blank_is_one_picture(collection: Collection, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
 
 from selfsight.browsing import maps
-from selfsight.browsing.late import Late, kept
+from selfsight.browsing.late import Form, Late, kept
 from selfsight.errors import MissingError
 from selfsight.neighbours import unit
 
@@ -68,24 +69,47 @@ def test_umap_keeps_neighbours_together() -> None:
     assert trustworthiness(unit(vectors), maps.places("umap", vectors)) > 0.8
 
 
+def written(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+FORM = Form("<i4", (3,), 0, 2)
+
+
 def test_what_takes_long_is_made_once_and_kept(tmp_path: Path) -> None:
     made: list[int] = []
 
     def make() -> np.ndarray:
         made.append(1)
-        return np.arange(3)
+        return np.arange(3, dtype=np.int32)
 
     late = Late()
     for _ in range(3):
-        assert late.now("x", lambda: kept(tmp_path, "x", "0123", make)).tolist() == [0, 1, 2]
-    assert kept(tmp_path, "x", "0123", make).tolist() == [0, 1, 2]
+        assert late.now("x", lambda: kept(tmp_path, "x", "0123", FORM, make)).tolist() == [0, 1, 2]
+    assert kept(tmp_path, "x", "0123", FORM, make).tolist() == [0, 1, 2]
     assert len(made) == 1
-    assert kept(tmp_path, "x", "4567", make).tolist() == [0, 1, 2]  # of other vectors
+    assert kept(tmp_path, "x", "4567", FORM, make).tolist() == [0, 1, 2]  # of other vectors
     assert [file.name for file in tmp_path.iterdir()] == ["x-4567.npy"]
-    (tmp_path / "x-4567.npy").write_bytes(b"torn")
-    assert kept(tmp_path, "x", "4567", make).tolist() == [0, 1, 2]
-    assert kept(Path("/proc/nowhere"), "x", "4567", make).tolist() == [0, 1, 2]
-    assert len(made) == 4
+    assert kept(Path("/proc/nowhere"), "x", "4567", FORM, make).tolist() == [0, 1, 2]
+    assert len(made) == 3
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        b"torn",
+        written(np.zeros(1, np.int32)).replace(b"(1,), }" + 12 * b" ", b"(1099511627776,), }"),  # 4 TiB
+        written(np.zeros(3, np.int64)),
+        written(np.zeros((3, 1), np.int32)),
+        written(np.int32([0, 1, 2**31 - 1])),
+        written(np.int32([0, -1, 2])),
+    ],
+)
+def test_a_strangers_array_is_made_anew(tmp_path: Path, found: bytes) -> None:
+    (tmp_path / "x-0123.npy").write_bytes(found)
+    assert kept(tmp_path, "x", "0123", FORM, lambda: np.arange(3, dtype=np.int32)).tolist() == [0, 1, 2]
 
 
 def test_what_failed_is_tried_again() -> None:

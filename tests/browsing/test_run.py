@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -29,6 +30,14 @@ def test_a_port_in_use_gives_way_to_the_next() -> None:
     assert address("::1", 80, "x") == "http://[::1]:80/?token=x"
 
 
+def runs(process: str) -> bool:
+    """Whether it is there, and no zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_says_where_and_ends_in_good_order(browsed: Path, ending: signal.Signals) -> None:
     with socket.socket() as busy:
@@ -42,14 +51,20 @@ def test_it_serves_says_where_and_ends_in_good_order(browsed: Path, ending: sign
             assert re.fullmatch(rf"Port {port} is in use; \d+ is free\.\n", server.stdout.readline())
             told = server.stdout.readline()
             assert told.startswith("64 pictures: http://127.0.0.1:")
-            with urlopen(told.split()[2] + "health") as answer:
-                assert b'"status":"ok"' in answer.read()
+            for path, holds in (("health", b'"status":"ok"'), ("thumbnails/0", b"JFIF")):
+                with urlopen(told.split()[2] + path) as answer:
+                    assert holds in answer.read()
+            tasks = Path(f"/proc/{server.pid}/task").glob("*/children")  # of each thread its own
+            decoders = [child for task in tasks for child in task.read_text().split()]
         finally:
             server.send_signal(ending)
         out, error = server.communicate(timeout=60)
     assert (server.returncode, out, error) == (0, "The server has ended.\n", "")
-    group = subprocess.run(["ps", "-o", "args", "--ppid", str(server.pid)], capture_output=True, text=True).stdout
-    assert "python" not in group  # no decoder is left
+    assert decoders
+    end = time.monotonic() + 30
+    while any(map(runs, decoders)):
+        assert time.monotonic() < end, "a decoder is left"
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(

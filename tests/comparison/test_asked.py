@@ -58,7 +58,10 @@ def test_what_cannot_be_asked(changed: dict[str, object], says: str) -> None:
 
 
 def test_the_shared_encoder_is_what_most_use() -> None:
-    assert GOOD.shared == "resnet18"
+    assert GOOD.shared == "resnet10t", "that of the first named, at a tie"
+    assert replace(GOOD, methods=["rotation", "simclr"]).shared == "resnet18"
+    assert replace(GOOD, methods=["simclr", "rotation", "moco"]).shared == "resnet18", "what most use"
+    assert replace(GOOD, device="cuda").shared == replace(GOOD, size=128).shared == "resnet18"
     assert replace(GOOD, encoder="test_resnet").shared == "test_resnet"
 
 
@@ -76,9 +79,9 @@ def test_a_folder_of_other_things_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_changed_is_named(tmp_path: Path, manifest: Manifest) -> None:
-    assert asked.claim(tmp_path, GOOD, manifest) == "resnet18"
-    assert asked.claim(tmp_path, GOOD, manifest) == "resnet18"
-    assert asked.claim(tmp_path, replace(GOOD, methods=["simclr", "moco"], seeds=3), manifest) == "resnet18"
+    assert asked.claim(tmp_path, GOOD, manifest) == "resnet10t"
+    assert asked.claim(tmp_path, GOOD, manifest) == "resnet10t"
+    assert asked.claim(tmp_path, replace(GOOD, methods=["simclr", "moco"], seeds=3), manifest) == "resnet10t"
     with pytest.raises(RunError, match="--for was '20steps' and is now '10m'"):
         asked.claim(tmp_path, replace(GOOD, length="10m"), manifest)
     with pytest.raises(RunError, match="size was automatic and is now 64"):

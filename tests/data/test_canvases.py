@@ -6,6 +6,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -76,15 +77,11 @@ def test_a_place_without_its_checksum_is_empty(manifest: Manifest, place: Path) 
 
 def test_room_is_never_exceeded(manifest: Manifest, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place.mkdir()
-
-    def taken() -> int:
-        return sum(file.stat().st_blocks * cache.BLOCK for file in place.iterdir())
-
-    monkeypatch.setattr(cache, "room", lambda needed: max(0, min(needed, 60_000 - taken())))
+    monkeypatch.setattr(cache, "room", lambda needed: max(0, min(needed, 60_000 - taken(place))))
     assert "room for the first 35%" in planned(manifest, DEEP)
     for _ in range(2):
         assert equal(read_all(manifest), read_all(manifest, kept=False))
-        assert 30_000 < taken() <= 60_000
+        assert 30_000 < taken(place) <= 60_000
 
 
 def test_a_full_disk_is_said_once_and_nothing_else_changes(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,15 +114,34 @@ def test_a_place_that_cannot_be_written_is_said_in_the_plan(
 
 
 def test_what_rests_makes_room_and_what_is_in_use_stays(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    aged(place, old=7200, older=9000, new=60)
+    (place / "gone").symlink_to("nowhere")  # as a file that another process removes meanwhile
+    monkeypatch.setattr(cache.os, "statvfs", lambda _: disk((6 << 20) - taken(place)))  # others write to the real one
+    assert 0.9 * (1 << 20) < cache.room(1 << 20) <= 1 << 20
+    assert sorted(path.name for path in place.iterdir()) == ["gone", "new", "old"]
+    cache.room(1 << 24)
+    assert sorted(path.name for path in place.iterdir()) == ["gone", "new"]
+
+
+def test_a_file_that_somebody_has_open_frees_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    aged(place, one=7200, two=7200, three=7200)
+    monkeypatch.setattr(cache.os, "statvfs", lambda _: disk(3 << 20))  # also when they are gone from the folder
+    assert cache.room(1 << 24) == 3 << 19
+    assert not list(place.iterdir())
+
+
+def aged(place: Path, **ages: int) -> None:
+    """Files of 1 MiB, so many seconds old."""
     place.mkdir()
-    for name, age in (("old", 7200), ("older", 9000), ("new", 60)):
+    for name, age in ages.items():
         (place / name).write_bytes(bytes(1 << 20))
         os.utime(place / name, (time.time() - age,) * 2)
-    free = os.statvfs(place)  # as it is now: other tests write to the same disk
-    monkeypatch.setattr(cache.os, "statvfs", lambda _: free)
-    size = free.f_bavail * free.f_frsize + (3 << 20)
-    monkeypatch.setattr(cache, "SHARE", (3 << 20) / size)  # three files fill what the cache may have
-    assert 0.9 * (1 << 20) < cache.room(1 << 20) <= 1 << 20
-    assert sorted(path.name for path in place.iterdir()) == ["new", "old"]
-    cache.room(1 << 24)
-    assert [path.name for path in place.iterdir()] == ["new"]
+
+
+def taken(place: Path) -> int:
+    return sum(file.stat().st_blocks * cache.BLOCK for file in place.iterdir() if file.exists())
+
+
+def disk(free: int) -> SimpleNamespace:
+    """What `statvfs` says of a disk with so many bytes free."""
+    return SimpleNamespace(f_bavail=free, f_frsize=1)

@@ -107,9 +107,9 @@ def test_large_is_said_of_the_widest_row() -> None:
 @pytest.mark.slow
 def test_ten_thousand_rows_take_less_than_twenty_seconds() -> None:
     (train, labels), (test, answers) = blobs(0, 10_000, 512, 12, 12.0), blobs(1, 2000, 512, 12, 12.0)
-    start = time.perf_counter()
+    start = time.process_time()
     measured = linear.measure(train, labels, np.arange(10_000), test, answers)
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
     assert measured.converged
     assert 0.5 < measured.accuracy < 0.99  # neither trivial nor noise
 

@@ -45,9 +45,9 @@ def test_two_thousand_pictures_take_a_fifth_of_a_second() -> None:
     rows = np.random.default_rng(0).normal(size=(2000, 512)).astype(np.float32)
     labels, groups = np.arange(2000) % 10, np.arange(2000)
     took = []
-    for _ in range(3):  # the best of three: the machine may be busy
-        start = time.perf_counter()
+    for _ in range(3):  # the best of three: the first may be cold
+        start = time.process_time()
         quality.by_labels(rows, labels, groups)
         quality.by_views(rows, rows)
-        took.append(time.perf_counter() - start)
+        took.append(time.process_time() - start)
     assert min(took) < 0.2  # both together

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -73,6 +74,22 @@ def test_one_that_was_not_built_here_is_not_read(index: Index, monkeypatch: pyte
     built = file.stat().st_mtime_ns
     index.speed_up()
     assert file.stat().st_mtime_ns == built
+
+
+def test_two_processes_that_build_it_do_not_meet(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    faiss, own = quick.needed(), os.getpid()
+
+    def written(built: object, path: str) -> None:
+        write(built, path)
+        if os.getpid() == own:  # at this moment another one does all of it
+            with monkeypatch.context() as patched:
+                patched.setattr(os, "getpid", lambda: own + 1)
+                index.speed_up()
+
+    write = faiss.write_index
+    monkeypatch.setattr(faiss, "write_index", written)
+    index.speed_up()
+    assert [file.name for file in index.folder.iterdir()] == ["embeddings.faiss"]
 
 
 def test_few_rows_are_searched_exactly(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:

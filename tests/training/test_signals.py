@@ -24,7 +24,7 @@ class Training:
     def __init__(self, photos: Path, out: Path, method: str = "moco", encoder: str = "test_resnet") -> None:
         self.out, self.said = out, out.with_suffix(".said")
         words = ["train", str(photos), *TINY, "--method", method, "--encoder", encoder, "--out", str(out)]
-        self.count = FORKED.Value("i", 0)
+        self.count = FORKED.Value("i", 0, lock=False)
         self.process = FORKED.Process(target=live, args=(words, out, 0, 0, self.count, self.said))
         self.process.start()
 

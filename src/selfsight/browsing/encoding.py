@@ -36,11 +36,6 @@ class Encoders:
         self.collection, self._most, self._now = collection, waiting, 0
         self._lanes = [_Lane(side, decoders) for side in collection.sides]
 
-    def start(self) -> None:
-        """Start the decoders."""
-        for lane in self._lanes:
-            lane.decoders.start()
-
     async def close(self) -> None:
         """End them, when nobody waits any more."""
         for lane in self._lanes:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from concurrent.futures import Future
+from math import prod
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from selfsight import checkpoints
 
-__all__ = ["Late", "apart", "kept"]
+__all__ = ["Form", "Late", "apart", "kept"]
 
 
 class Late:
@@ -53,15 +54,41 @@ def apart(make: Callable[[], Any], future: Future[Any] | None = None) -> Future[
     return made
 
 
-def kept(folder: Path, name: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+class Form(NamedTuple):
+    """What an array that was kept has to be; NaN is within any bounds."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    low: float
+    high: float
+
+    def read(self, file: Path) -> np.ndarray:
+        """The array in a file, which may be a stranger's: OSError or ValueError when it is none of this form."""
+        head = io.BytesIO()
+        facts = {"descr": self.dtype, "fortran_order": False, "shape": self.shape}
+        np.lib.format.write_array_header_1_0(head, facts)
+        content = head.getvalue()
+        size = len(content) + np.dtype(self.dtype).itemsize * prod(self.shape)
+        if not file.is_file() or file.stat().st_size != size:
+            raise ValueError("another size")
+        found = file.read_bytes()
+        if not found.startswith(content):  # so no header is believed
+            raise ValueError("another header")
+        array = np.frombuffer(found, self.dtype, offset=len(content)).reshape(self.shape)
+        if (array < self.low).any() or (array > self.high).any():
+            raise ValueError("other values")
+        return array
+
+
+def kept(folder: Path, name: str, key: str, form: Form, make: Callable[[], np.ndarray]) -> np.ndarray:
     """An array from FOLDER/NAME-KEY.npy, or made and written there; where that cannot be written it is only made.
 
     Files of the same name and another key are of vectors that are no more, and go.
     """
     file = folder / f"{name}-{key}.npy"
     try:
-        return np.asarray(np.load(file, allow_pickle=False))
-    except (OSError, ValueError, EOFError):
+        return form.read(file)
+    except (OSError, ValueError):
         made = make()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from jaxtyping import Float, Int
 from selfsight.browsing import groups, maps
 from selfsight.browsing.collection import Collection, Side
 from selfsight.browsing.labels import Labels
-from selfsight.browsing.late import Late, kept
+from selfsight.browsing.late import Form, Late, kept
 from selfsight.data.order import Purpose, keyed
 from selfsight.searching.duplicates import duplicates
 from selfsight.searching.outliers import NEIGHBOURS as COMPARED
@@ -24,6 +25,7 @@ NAMES, NEAR = 4096, 256  # names, and lists of neighbours, that come together (s
 NEIGHBOURS = 12
 ODD = 60  # outliers that are shown
 MANY, SOME = 50_000, 20_000  # more pictures than MANY are compared with SOME of them: all with all takes minutes
+LIMIT = 1.01  # of what lies between -1 and 1, rounded
 KEY = re.compile(
     r"collection|names-(?P<chunk>[0-9]{1,7})|"
     r"(?P<what>points|column|clusters|duplicates|outliers|near)-(?P<side>[01])(?:-(?P<which>[a-z0-9]{1,12}))?"
@@ -98,9 +100,8 @@ class Payloads:
 
     def _points(self, number: int, name: str) -> np.ndarray:
         side = self.collection.sides[number]
-        lay = partial(maps.places, name, side.vectors)
-        found: np.ndarray = self.late.now(f"points-{number}-{name}", partial(kept, side.kept, name, side.key, lay))
-        return found.astype("<f4")
+        lay, form = partial(maps.places, name, side.vectors), Form("<f4", (len(side.rows), 2), -LIMIT, LIMIT)
+        return self._kept(f"points-{number}-{name}", side, name, form, lay).astype("<f4")
 
     def _columns(self, number: int) -> list[dict[str, Any]]:
         """Name, title, kind and values of what is known of each picture; `late` is computed when it is asked for."""
@@ -132,9 +133,8 @@ class Payloads:
         side = self.collection.sides[number]
         classes = len({label for label in self.collection.labels if label is not None})
         count = groups.count(len(self.collection), classes)
-        make = partial(groups.clusters, side.vectors, count)
-        found: np.ndarray = self.late.now(f"cluster-{number}", partial(kept, side.kept, "cluster", side.key, make))
-        return found
+        make, form = partial(groups.clusters, side.vectors, count), Form("<i4", (len(side.rows),), 0, count - 1)
+        return self._kept(f"cluster-{number}", side, "cluster", form, make)
 
     def _clusters(self, number: int) -> list[dict[str, Any]]:
         own = self._cluster(number)
@@ -142,8 +142,11 @@ class Payloads:
 
     def _likeness(self, number: int) -> Float[np.ndarray, "N"]:
         side = self.collection.sides[number]
-        make = partial(_alike, side)
-        found: np.ndarray = self.late.now(f"likeness-{number}", partial(kept, side.kept, "likeness", side.key, make))
+        form = Form("<f4", (len(side.rows),), -LIMIT, LIMIT)
+        return self._kept(f"likeness-{number}", side, "likeness", form, partial(_alike, side))
+
+    def _kept(self, key: str, side: Side, name: str, form: Form, make: Callable[[], np.ndarray]) -> np.ndarray:
+        found: np.ndarray = self.late.now(key, partial(kept, side.kept, name, side.key, form, make))
         return found
 
     def _outliers(self, number: int) -> list[dict[str, Any]]:

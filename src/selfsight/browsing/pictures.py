@@ -38,8 +38,9 @@ class Pictures:
                 return self._kept[number]
         made = self.made(number, SMALL)
         with self._lock:
-            self._kept[number] = made
-            self._size += len(made)
+            if number not in self._kept:  # somebody else may have asked for it meanwhile
+                self._kept[number] = made
+                self._size += len(made)
             while self._size > ROOM:
                 self._size -= len(self._kept.popitem(last=False)[1])
         return made

@@ -26,7 +26,7 @@ from selfsight.browsing.late import apart
 from selfsight.browsing.openapi import document
 from selfsight.browsing.payloads import NEIGHBOURS, Payloads
 from selfsight.browsing.pictures import LARGE, Pictures
-from selfsight.errors import DataError, DiskError, MissingError, RunError
+from selfsight.errors import DataError, DiskError, MissingError
 
 __all__ = ["PAGE", "Server"]
 
@@ -69,13 +69,11 @@ class Server:
             ClientDisconnect: _gone,
             Exception: _fault,
         }
-        handlers |= dict.fromkeys((DataError, DiskError, MissingError, RunError), _said)
+        handlers |= dict.fromkeys((DataError, DiskError, MissingError), _said)
         return Guard(Starlette(routes=routes, exception_handlers=handlers, lifespan=self._life), host, token)
 
     @asynccontextmanager
     async def _life(self, app: Starlette) -> AsyncIterator[None]:
-        if self.encoders is not None:
-            self.encoders.start()
         yield
         if self.encoders is not None:
             await self.encoders.close()

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from selfsight import checkpoints, methods
 from selfsight.data.manifest import Manifest
 from selfsight.errors import RecipeError, RunError
@@ -44,9 +46,13 @@ class Asked:
 
     @property
     def shared(self) -> str:
-        """The encoder for all: the one asked for, else the usual one of most of the methods."""
-        usual = [methods.get(name).defaults(self.size or USUAL_SIZE).encoder for name in self.methods]
-        return self.encoder or Counter(usual).most_common(1)[0][0]
+        """The encoder for all: the one asked for, else the usual one of most of the methods, first named at a tie."""
+        return self.encoder or Counter(map(self.usual, self.methods)).most_common(1)[0][0]
+
+    def usual(self, name: str) -> str:
+        """The encoder that `train` would give the method on this device."""
+        device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        return methods.get(name).usual(self.size or USUAL_SIZE, device).encoder
 
 
 def named(listed: str | Sequence[str] | None) -> list[str]:

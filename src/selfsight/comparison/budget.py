@@ -11,7 +11,6 @@ from selfsight import checkpoints
 from selfsight.comparison.asked import Asked
 from selfsight.data.manifest import Manifest
 from selfsight.errors import RecipeError, SelfsightError
-from selfsight.methods import get
 from selfsight.recipe import Recipe
 from selfsight.training import session
 from selfsight.training.length import chain
@@ -83,7 +82,7 @@ def _planned(name: str, asked: Asked, shared: str, manifest: Manifest, workers: 
     try:
         return _equal(request, manifest)
     except RecipeError:
-        if get(name).defaults(asked.size or 0).encoder == shared:
+        if asked.usual(name) == shared:
             raise
         return _equal(replace(request, encoder=None), manifest)
 

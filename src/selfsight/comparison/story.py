@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from selfsight import checkpoints, report
+from selfsight import checkpoints, methods, report
 from selfsight.comparison import asked as asking
 from selfsight.comparison import journals, scratch
 from selfsight.comparison.asked import Asked
@@ -154,6 +154,9 @@ class Comparison:
         told |= {"pictures_seen": share.pictures_seen, "seconds": sum(seconds) / max(1, len(seconds))}
         if recipe.encoder != self.shared:
             told["note"] = f"keeps an encoder of its own, {recipe.encoder}: it cannot use {self.shared}"
+        usual = methods.get(name).usual(recipe.size, recipe.device)
+        if usual.source == "measured" and usual.encoder != recipe.encoder:
+            told["note"] = f"takes a recipe that was measured with {usual.encoder}, not with {recipe.encoder}"
         return told
 
     def baselines(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -31,18 +32,32 @@ def room(needed: int) -> int:
     """How many of `needed` bytes may be written; files that rest make way for them. Raises OSError."""
     place = folder()
     place.mkdir(parents=True, exist_ok=True)
-    with os.scandir(place) as entries:
-        files = sorted((file.stat().st_mtime, file.stat().st_blocks * BLOCK, file.path) for file in entries)
+    files = sorted(_files(place))
     used = sum(size for _, size, _ in files)
-    disk = os.statvfs(place)
-    most = int(SHARE * (disk.f_bavail * disk.f_frsize + used))
+    most = _most(place, used)
     for moment, size, path in files:
         if used + needed <= most or moment > time.time() - REST:
             break
         with suppress(FileNotFoundError):  # another process was as short of room
-            os.unlink(path)  # who has it open keeps it until the end
+            os.unlink(path)
         used -= size
+        most = _most(place, used)  # who has it open keeps it until the end, and then nothing was freed
     return max(0, min(needed, most - used))
+
+
+def _files(place: Path) -> Iterator[tuple[float, int, str]]:
+    """When each file was written last, its bytes on the disk, and its path."""
+    with os.scandir(place) as entries:
+        for file in entries:
+            with suppress(FileNotFoundError):  # it made room meanwhile
+                found = file.stat()
+                yield found.st_mtime, found.st_blocks * BLOCK, file.path
+
+
+def _most(place: Path, used: int) -> int:
+    """Bytes that the cache may take, where it takes `used`."""
+    disk = os.statvfs(place)
+    return int(SHARE * (disk.f_bavail * disk.f_frsize + used))
 
 
 def put(name: str, offset: int, data: bytes) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from selfsight.data import pages
 from selfsight.errors import DataError, brief, unknown
 
 TABLES = (".csv", ".tsv", ".parquet")
@@ -15,6 +16,7 @@ LISTS = (".txt", ".lst")
 PATH = "path"
 MAGIC = b"PAR1"  # at the end of a Parquet file
 ROWS, FEWEST = 16, 1000  # rows for a byte, and in all, that are believed: names of files differ
+SIZE, LEAST = 256, 1 << 25  # bytes in memory for a byte, and in all; names in order, by zstd, are 64
 
 
 def read_columns(file: Path) -> dict[str, list[str | None]]:
@@ -67,13 +69,30 @@ def reader(content: bytes) -> Any:
 
 
 def parquet_table(content: bytes) -> Any:
-    """The table in a Parquet file; ValueError when it says that it has more rows than its bytes can tell apart."""
+    """The table in a Parquet file; ValueError when it is more than its bytes can tell apart."""
+    import pyarrow as pa
     from pyarrow import parquet
 
     file = parquet.ParquetFile(reader(content))
     if file.metadata.num_rows > FEWEST + ROWS * len(content):
         raise ValueError(f"it says that it has {file.metadata.num_rows:,} rows, in {len(content):,} bytes")
-    return file.read()
+    most = LEAST + SIZE * len(content)
+    batches, size = [], 0
+    for batch in file.iter_batches(pages.rows_at_once(file, content, most)):
+        batches.append(_plain(batch))
+        size += batches[-1].nbytes
+        if size > most:
+            raise ValueError(f"its {len(content):,} bytes would take more than {most:,}")
+    schema = file.schema_arrow
+    return pa.Table.from_batches(batches, None if batches else schema).replace_schema_metadata(schema.metadata)
+
+
+def _plain(batch: Any) -> Any:
+    """With each value in its row: in a dictionary, one long text may stand for many."""
+    import pyarrow as pa
+
+    columns = [one.dictionary_decode() if pa.types.is_dictionary(one.type) else one for one in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
 def column_of(values: Sequence[str | None]) -> Any:

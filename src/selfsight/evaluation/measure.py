@@ -30,8 +30,8 @@ BATCH = 256
 ESTIMATED_ON = 1024  # training pictures that an untrained network's batch statistics are estimated on
 PAIRED = 1000  # pictures whose two views are compared
 WHITE = (
-    "The encoder's vectors are {} before they are compared; of every other row the better of whitened and plain ones "
-    "is told, number by number."
+    "The encoder's vectors are {} before they are compared. Every other row is compared whitened and plain, and the "
+    "better one is told, of each number by itself; but retrieval and clustering take that of the better R@1 in all."
 )
 PROTOCOL = "simclr-keep-colour"  # the one view protocol of evaluation, whatever a method was trained with
 

@@ -1,9 +1,10 @@
 """SimCLR: each view of a picture finds its partner among all other views of the batch.
 
 Chen, Kornblith, Norouzi & Hinton 2020, "A Simple Framework for Contrastive Learning of Visual Representations",
-arXiv 2002.05709, and the released code google-research/simclr. It needs large batches and strong views: where colour
-is what tells your pictures apart, `--views simclr-keep-colour` leaves it alone. For batches of 32 or so there is
-`--set criterion=dcl`, without the pair in the denominator (Yeh et al. 2021, arXiv 2110.06848); its sign means nothing.
+arXiv 2002.05709, and the released code google-research/simclr. The published recipe needs large batches and strong
+views: where colour is what tells your pictures apart, `--views simclr-keep-colour` leaves it alone. For batches of 32
+or so there is `--set criterion=dcl`, without the pair in the denominator (Yeh et al. 2021, arXiv 2110.06848); its sign
+means nothing.
 """
 
 from __future__ import annotations

@@ -128,8 +128,9 @@ def curves(found: Found) -> str:
         for seed, curve in enumerate(every)
     ]
     drawing = several(lines, title="Quality against time", x="seconds")
-    words = "What the monitor saw while training: nearest neighbours on held-out training pictures"
-    words += "." if found["task"] else ", or how often another view was found, as there are no labels."
+    words = "What the monitor saw while training: nearest neighbours among training pictures"
+    words += "" if found["task"] else ", or how often another view was found, as there are no labels"
+    words += ". A sign of progress, no test score."
     body = card(colours(list(found["curves"])) + drawing, "card wide")
     return section("Quality against time", said(words, found["kind"]), body) if drawing else ""
 

@@ -16,7 +16,7 @@ from selfsight.report.words import MEANINGS, NAMES, conclusions, interval, perce
 
 CURVES = (  # key in metrics.jsonl, title, what it says
     ("loss", "Loss", "what training makes smaller"),
-    ("quality", "Quality", "nearest neighbours on held-out training pictures"),
+    ("quality", "Quality", "nearest neighbours among training pictures: a sign of progress, no test score"),
     ("rankme", "Effective rank", "how many directions the embedding uses"),
     ("mean_cos", "Mean cosine", "near 1, all pictures look the same to the encoder"),
     ("lidar_32", "LiDAR", "how many of 32 directions tell pictures apart better than views of one"),

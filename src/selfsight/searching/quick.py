@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -73,12 +74,13 @@ def speedy(
     exact = nearest(asked, vectors, TEN, lengths=lengths)[1]
     efforts = [2**power for power in range(int(np.log2(index.nlist)) + 1)]
     probes, recall = best(efforts, exact, lambda probes: Quick(index, probes, 0).search(asked, TEN)[1])
+    partial = file.with_name(f"{file.name}.tmp-{os.getpid()}")  # another process may build it too
     try:
-        partial = file.with_name(f"{file.name}.tmp")
         faiss.write_index(index, str(partial))
+        told = json.dumps({"sha256": _digest(partial), "probes": probes, "recall": recall}).encode()
         partial.replace(file)
-        told = json.dumps({"sha256": _digest(file), "probes": probes, "recall": recall}).encode()
     except (OSError, RuntimeError) as error:
+        partial.unlink(missing_ok=True)
         raise DiskError(
             f"{str(file)!r} cannot be written ({brief(error)}); free some space, or search exactly"
         ) from error

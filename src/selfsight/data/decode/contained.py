@@ -31,7 +31,7 @@ from selfsight.data.decode.formats import Refused
 from selfsight.data.decode.raster import Header
 from selfsight.errors import MissingError
 
-__all__ = ["bound", "header", "indices", "pixels"]
+__all__ = ["header", "indices", "pixels"]
 
 ROOM = 1 << 30  # bytes
 SECONDS = 10  # of processor time: what else the machine does must not decide what a picture is
@@ -88,6 +88,12 @@ def _cause(ended: int) -> str:
     return f"signal {-ended}" if ended < 0 else f"exit code {ended}"
 
 
+def _unable(cause: str) -> MissingError:
+    return MissingError(
+        f"the process that decodes pictures does not start ({cause}); is memory short, or are there too many processes?"
+    )
+
+
 class _Child:
     """One process, which has one picture at a time."""
 
@@ -105,6 +111,9 @@ class _Child:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
+        except OSError as error:
+            own.close()
+            raise _unable(error.strerror or str(error)) from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             there.close()
@@ -112,10 +121,7 @@ class _Child:
         self._line = own.makefile("rwb")
         own.close()  # the file keeps it open
         if self._line.readline() != READY:
-            raise MissingError(
-                f"the process that decodes pictures does not start ({_cause(self.end())}); is memory short, or are "
-                "there too many processes?"
-            )
+            raise _unable(_cause(self.end()))
 
     def ask(self, head: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytearray]:
         """What it says. OSError or ValueError when it says nothing."""
