@@ -48,6 +48,16 @@ def test_two_servers_keep_each_others_labels(collection: Collection, tmp_path: P
     assert one.given[0] == "first"
 
 
+def test_pictures_that_were_moved_keep_their_labels(collection: Collection, tmp_path: Path) -> None:
+    paths = [str(tmp_path / "before" / name) for name in collection.names[:-1]]
+    before = replace(collection, paths=[*paths, collection.paths[-1]])
+    Labels(before, tmp_path / "labels.csv").give([0, 63], "odd")
+    now = Labels(replace(collection, paths=[*collection.paths[:-1], "/elsewhere"]), tmp_path / "labels.csv")
+    assert now.given[:2] == ["odd", "china"]
+    now.give([1], "other")
+    assert set(rows(tmp_path / "labels.csv")) == {*collection.paths, "/elsewhere"}  # the last is still there
+
+
 def test_a_name_that_ends_in_a_blank_is_one_picture(collection: Collection, tmp_path: Path) -> None:
     odd = replace(collection, paths=[f"{path} " for path in collection.paths])
     Labels(odd, tmp_path / "labels.csv").give([0], "odd")

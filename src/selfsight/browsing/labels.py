@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 
@@ -75,10 +76,14 @@ class Labels:
             rows = zip(*(table.get(name, [None] * len(paths)) for name in ("label", "split")), strict=True)
             known = {path: row for path, row in zip(paths, rows, strict=True) if path}
             own = [path.strip() for path in self.collection.paths]  # as a table gives them back
+            here = set(own)
+            wanted = {name: path for name, path in zip(self.collection.names, own, strict=True) if path not in known}
+            for new, old in _moved(known.keys() - here, wanted).items():
+                known[new] = known.pop(old)
             found = [known.get(path, old) for path, old in zip(own, self._rows(self.given), strict=True)]
             self.given = [label for label, _ in found]
             self._parts = [old or part for (_, part), old in zip(found, self.collection.splits, strict=True)]
-            self._others = {path: row for path, row in known.items() if path not in set(own)}
+            self._others = {path: row for path, row in known.items() if path not in here}
             self._seen = stamp
         self.values += sorted({label for label in self.given if label is not None}.difference(self.values))
 
@@ -100,3 +105,15 @@ class Labels:
         writer.writerow(["path", "label", *(["split"] if split else [])])
         writer.writerows([path, label or "", *([part or "train"] if split else [])] for path, (label, part) in rows)
         return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _moved(others: Iterable[str], wanted: Mapping[str, str]) -> dict[str, str]:
+    """The old path of pictures, by name and path, that were moved: it ends in the name, and nothing is there."""
+    found = {}
+    for path in others if wanted else ():
+        parts = path.split("/")
+        ends = ("/".join(parts[start:]) for start in range(1, len(parts)))
+        name = next((end for end in ends if end in wanted), None)
+        if name is not None and not os.path.exists(path):
+            found[wanted[name]] = path
+    return found
