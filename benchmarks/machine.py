@@ -8,10 +8,12 @@ import os
 import platform
 from datetime import date
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 LIBRARIES = ("selfsight", "torch", "timm", "opencv-python-headless", "lightly")
+MODULES = {"opencv-python-headless": "cv2"}
 
 
 def facts() -> dict[str, Any]:
@@ -23,7 +25,7 @@ def facts() -> dict[str, Any]:
         "cores": cores,
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "libraries": {name: version(name) for name in LIBRARIES},
+        "libraries": {name: version(name) for name in LIBRARIES if find_spec(MODULES.get(name, name))},
     }
 
 

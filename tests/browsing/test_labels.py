@@ -11,7 +11,7 @@ from selfsight.browsing.collection import Collection
 from selfsight.browsing.labels import Labels
 from selfsight.data.tables import read_columns
 from selfsight.embedding.store import alone
-from selfsight.errors import DiskError
+from selfsight.errors import DataError, DiskError
 
 
 def rows(file: Path) -> dict[str | None, tuple[str | None, str | None]]:
@@ -64,3 +64,12 @@ def test_a_name_that_ends_in_a_blank_is_one_picture(collection: Collection, tmp_
     again = Labels(odd, tmp_path / "labels.csv")
     assert again.given[0] == "odd"
     assert len(again.table().splitlines()) == len((tmp_path / "labels.csv").read_bytes().splitlines())
+
+
+def test_a_file_that_was_damaged_meanwhile_is_named_without_its_place(collection: Collection, tmp_path: Path) -> None:
+    labels = Labels(collection, tmp_path / "labels.csv")
+    labels.give([0], "one")
+    (tmp_path / "labels.csv").write_bytes(b"path,label\n\0")
+    with pytest.raises(DataError, match="cannot be read any more") as error:
+        labels.give([1], "other")
+    assert str(tmp_path) not in str(error.value)

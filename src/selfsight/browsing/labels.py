@@ -46,7 +46,7 @@ class Labels:
             try:
                 self.file.parent.mkdir(parents=True, exist_ok=True)
                 with alone(self.file.parent):
-                    self._read()
+                    self._again()
                     changed = list(self.given)
                     for number in numbers:
                         changed[number] = label or None
@@ -64,8 +64,14 @@ class Labels:
     def table(self) -> bytes:
         """What the file holds."""
         with self._lock:
-            self._read()
+            self._again()
             return self._table(self.given)
+
+    def _again(self) -> None:
+        try:
+            self._read()
+        except DataError as error:  # whose sentence names the place, which is nobody's business over HTTP
+            raise DataError("labels.csv cannot be read any more; mend it or take it away") from error
 
     def _read(self) -> None:
         """Take over what the file says, unless it is as it was: another server may have written it."""
