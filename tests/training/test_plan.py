@@ -255,6 +255,7 @@ def test_every_value_is_told_with_its_reason(manifest: Manifest) -> None:
     assert set(wanted) <= rows.keys()
     assert all(why for _, why in rows.values())
     assert rows["temperature"][1] == "measured for batches up to 64"
+    assert rows["optimizer"][1] == "as measured with resnet10t", "and not with the encoder that was asked for"
     assert rows["width"][1] == "the method's default"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ def plan(request: Request, manifest: Manifest) -> tuple[Recipe, dict[str, str]]:
     data(made, request, manifest)
     training = kind.usual(made.values["size"], made.values["device"])
     start(made, request, training)
+    if training.source == "measured" and made.values["encoder"] != training.encoder:
+        training = replace(training, source=f"measured with {training.encoder}")
     optimization(made, request, training)
     made.settle("on_collapse", request.on_collapse, "warn", "training goes on, and the guard says what it found")
     made.settle("keep", request.keep, "last", "the encoder as it is at the end")
