@@ -66,10 +66,13 @@ def test_a_name_that_ends_in_a_blank_is_one_picture(collection: Collection, tmp_
     assert len(again.table().splitlines()) == len((tmp_path / "labels.csv").read_bytes().splitlines())
 
 
-def test_a_file_that_was_damaged_meanwhile_is_named_without_its_place(collection: Collection, tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"path,label\n\0", b"picture,label\na.png,one\n"])
+def test_a_file_that_was_damaged_meanwhile_is_named_without_its_place(
+    collection: Collection, tmp_path: Path, content: bytes
+) -> None:
     labels = Labels(collection, tmp_path / "labels.csv")
     labels.give([0], "one")
-    (tmp_path / "labels.csv").write_bytes(b"path,label\n\0")
+    (tmp_path / "labels.csv").write_bytes(content)
     with pytest.raises(DataError, match="cannot be read any more") as error:
         labels.give([1], "other")
     assert str(tmp_path) not in str(error.value)

@@ -78,7 +78,8 @@ class Labels:
         stamp = self._stamp()
         if stamp and stamp != self._seen:
             table = tables.read_columns(self.file)
-            paths = table.get("path", [])
+            if (paths := table.get("path")) is None:
+                raise DataError(f"{str(self.file)!r} has no column 'path'; mend it or take it away")
             rows = zip(*(table.get(name, [None] * len(paths)) for name in ("label", "split")), strict=True)
             known = {path: row for path, row in zip(paths, rows, strict=True) if path}
             own = [path.strip() for path in self.collection.paths]  # as a table gives them back

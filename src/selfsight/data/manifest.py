@@ -209,7 +209,7 @@ def described(listing: Listing, *, anew: bool = False) -> tuple[list[Described],
     bad = (*listing.refused, *(one for one in results if isinstance(one, BadFile)))
     if not seen:
         raise DataError(
-            f"none of {len(bad)} files can be read as a {KINDS[listing.kind].one}; the first is {bad[0].path!r}: "
+            f"none of {len(bad)} files can be read as a {KINDS[listing.kind].one}; the first is {brief(repr(bad[0].path))}: "
             f"{bad[0].reason}{f' ({bad[0].detail})' if bad[0].detail else ''}."
         )
     return seen, bad

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from hashlib import blake2b
 
-from selfsight.errors import DataError
+from selfsight.errors import DataError, brief
 
 TRAIN = ("train", "training")
 TEST = ("test", "testing")
@@ -26,7 +26,7 @@ def declared(values: Sequence[str | None], where: str) -> list[str]:
     words = [(value or "train").strip().lower() for value in values]
     for word in words:
         if not is_part(word):
-            raise DataError(f"{where}: {word!r} is no part of a split; use train, test or val.")
+            raise DataError(f"{where}: {brief(repr(word))} is no part of a split; use train, test or val.")
     test = TEST if any(word in TEST for word in words) else VALIDATION
     return ["test" if word in test else "train" for word in words]
 
