@@ -386,3 +386,13 @@ def test_a_table_names_no_device_and_no_pipe(tmp_path: Path, capsys: pytest.Capt
     lines = ["path", "/dev/zero", "/dev/stdin", "pipe.png", "/proc/self/mem", "file:///etc/passwd", "/etc/passwd"]
     (tmp_path / "table.csv").write_text("\n".join(lines))
     refused(capsys, "train", tmp_path / "table.csv", "--out", tmp_path / "new")
+
+
+def test_a_column_whose_facts_contradict_each_other_ends_no_process(tmp_path: Path) -> None:
+    """It is said to hold numbers, and how long its texts are: asked for its facts, pyarrow would abort."""
+    table = pyarrow.table({"path": pyarrow.array([b"a.png"] * 500, pyarrow.binary())})
+    parquet.write_table(table, tmp_path / "table.parquet")
+    content = (tmp_path / "table.parquet").read_bytes()
+    start = content.index(b"\x15\x0c", len(content) - 8 - int.from_bytes(content[-8:-4], "little"))
+    with pytest.raises(OSError, match="does not support FLOAT"):
+        tables.parquet_table(content[: start + 1] + b"\x08" + content[start + 2 :])

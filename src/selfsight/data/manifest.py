@@ -207,10 +207,13 @@ def described(listing: Listing, *, anew: bool = False) -> tuple[list[Described],
     known.keep((one.row.path, Seen(*one[1:])) for one in results if isinstance(one, Described))
     seen = [one for one in results if isinstance(one, Described)]
     bad = (*listing.refused, *(one for one in results if isinstance(one, BadFile)))
+    if not rows and not bad:
+        raise DataError(f"{brief(', '.join(listing.titles))!r} lists no {listing.kind}.")
     if not seen:
+        first, why = brief(repr(bad[0].path)), f" ({bad[0].detail})" if bad[0].detail else ""
         raise DataError(
-            f"none of {len(bad)} files can be read as a {KINDS[listing.kind].one}; the first is {brief(repr(bad[0].path))}: "
-            f"{bad[0].reason}{f' ({bad[0].detail})' if bad[0].detail else ''}."
+            f"none of {len(bad)} files can be read as a {KINDS[listing.kind].one}; the first is {first}: "
+            f"{bad[0].reason}{why}."
         )
     return seen, bad
 

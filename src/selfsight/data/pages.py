@@ -1,7 +1,8 @@
 """What a Parquet file can come to in memory, from the headers of its pages, before one of them is opened.
 
-The footer tells sizes as well, but Arrow inflates what a page's own header says. Source: parquet.thrift (PageHeader),
-in Thrift's compact protocol.
+The footer tells sizes as well, but Arrow inflates what a page's own header says. Where columns lie is read here too:
+asked for one whose facts contradict each other, pyarrow ends the process. Source: parquet.thrift (FileMetaData and
+PageHeader), in Thrift's compact protocol.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ __all__ = ["rows_at_once"]
 MOST, FEWEST = 1 << 16, 1024  # rows; Arrow makes room for the latter at least
 NUMBER = 8  # bytes that a value of fixed size takes at most, once read; longer ones have a width of their own
 INFLATED, STORED, DATA, DICTIONARY, DATA_2 = 2, 3, 5, 7, 8  # fields of PageHeader
+GROUPS, COLUMNS, ROWS, FACTS = 4, 1, 3, 3  # fields on the way from the footer to a column's facts, of which
+LENGTH, FIRST, FIRST_DICTIONARY = 7, 9, 11  # are bytes in the file, and where its pages begin
+TAIL = 8  # bytes behind the footer: its length, and four letters
 ENCODING = {DATA: 2, DATA_2: 4}  # field, in the header of data; how many values there are is field 1
+TRUTHS = (1, 2)  # kinds of value: of a field they are the value itself
 PREFIXED = 7  # the encoding DELTA_BYTE_ARRAY: a value may repeat the one before
-DEEP = 4  # headers within headers
+DEEP = 8  # headers within headers
 
 
 def rows_at_once(file: Any, content: bytes, most: int) -> int:
@@ -28,9 +33,8 @@ def rows_at_once(file: Any, content: bytes, most: int) -> int:
     width = sum(max(0, file.schema.column(number).length or 0) for number in range(file.metadata.num_columns))
     reserved = width * min(FEWEST, file.metadata.num_rows)  # also for nulls
     repeated: dict[int, int] = {}  # column -> bytes of a value that may stand in many rows
-    for group in map(file.metadata.row_group, range(file.metadata.num_row_groups)):
-        for number in range(group.num_columns if group.num_rows else 0):
-            start, stop = _place(group.column(number))
+    for group in _groups(content):
+        for number, (start, stop) in enumerate(group):
             stored += stop - start
             if not 0 <= start <= stop or stored > len(content):
                 raise ValueError("its columns are longer than the file")
@@ -43,11 +47,16 @@ def rows_at_once(file: Any, content: bytes, most: int) -> int:
     return max(1, min(MOST, most // max(1, sum(repeated.values()) + width)))
 
 
-def _place(chunk: Any) -> tuple[int, int]:
-    """Where Arrow begins to read a column, and where it ends."""
-    start, first = chunk.data_page_offset, chunk.dictionary_page_offset
-    start = first if chunk.has_dictionary_page and first and 0 < first < start else start
-    return start, start + chunk.total_compressed_size
+def _groups(content: bytes) -> Iterator[list[tuple[int, int]]]:
+    """Of each group of rows where Arrow begins to read each column, and where it ends."""
+    try:
+        footer, _ = _fields(content, len(content) - TAIL - int.from_bytes(content[-TAIL:][:4], "little"))
+        for group in footer[GROUPS]:
+            chunks = [chunk[FACTS] for chunk in group[COLUMNS] if group[ROWS]]
+            firsts = [min(one[FIRST], one.get(FIRST_DICTIONARY) or one[FIRST]) for one in chunks]
+            yield [(first, first + one[LENGTH]) for first, one in zip(firsts, chunks, strict=True)]
+    except (IndexError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError("its footer does not say where its columns are") from error
 
 
 def _pages(content: bytes, at: int, stop: int) -> Iterator[tuple[int, int, bool]]:
@@ -71,17 +80,30 @@ def _fields(content: bytes, at: int, deep: int = 0) -> tuple[dict[int, Any], int
     while head := content[at]:
         step, kind = head >> 4, head & 15
         field, at = (field + step, at + 1) if step else _number(content, at + 1)
-        fields[field] = 0
-        if kind in (4, 5, 6):  # whole numbers
-            fields[field], at = _number(content, at)
-        elif kind == 8:  # text: a column's least and largest value
-            length, at = _varint(content, at)
-            at += length
-        elif kind == 12 and deep < DEEP:
-            fields[field], at = _fields(content, at, deep + 1)
-        elif kind not in (1, 2):  # true, false
-            raise ValueError("a page has no header")
+        fields[field], at = (0, at) if kind in TRUTHS else _value(content, at, kind, deep)
     return fields, at + 1
+
+
+def _value(content: bytes, at: int, kind: int, deep: int) -> tuple[Any, int]:
+    if kind in (4, 5, 6):  # whole numbers
+        return _number(content, at)
+    if kind in (3, *TRUTHS):  # a byte
+        return 0, at + 1
+    if kind == 7:  # a number with a fraction
+        return 0, at + 8
+    if kind == 8:  # text: a name, a column's least and largest value
+        length, at = _varint(content, at)
+        return 0, at + length
+    if kind == 9:
+        head, at, found = content[at], at + 1, []
+        count, at = (head >> 4, at) if head >> 4 < 15 else _varint(content, at)
+        for _ in range(count):
+            one, at = _value(content, at, head & 15, deep)
+            found.append(one)
+        return found, at
+    if kind == 12 and deep < DEEP:
+        return _fields(content, at, deep + 1)
+    raise ValueError("a page has no header, or the footer is none")
 
 
 def _number(content: bytes, at: int) -> tuple[int, int]:
