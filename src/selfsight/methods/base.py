@@ -25,8 +25,9 @@ from selfsight.nn.encoder import Encoder
 from selfsight.recipe import Amount, Count, Decay, Part, Portion, Positive, Several, Whole, Within
 from selfsight.views.draw import Views
 
-__all__ = ["QUICK_VIEW", "Batch", "Epoch", "Facts", "Group", "Method", "Prepared", "Projections", "Terms", "Training"]
-__all__ += ["Amount", "Count", "Decay", "Part", "Portion", "Positive", "Several", "Whole", "Within", "waiting"]
+__all__ = ["OPTIMIZATION", "QUICK_VIEW", "Batch", "Epoch", "Facts", "Group", "Method", "Prepared", "Projections"]
+__all__ += ["Amount", "Count", "Decay", "Part", "Portion", "Positive", "Several", "Terms", "Training", "Whole"]
+__all__ += ["Within", "waiting"]
 
 Batch = dict[str, Tensor]
 """Named tensors (B, ...): pictures as the views made them, and the integer facts index, label, position."""
@@ -37,6 +38,8 @@ Terms = dict[str, Tensor]
 
 
 QUICK_VIEW = 96  # pixels: the largest view that a `quick` recipe was measured with
+# What a recipe has of a `Training` as it stands.
+OPTIMIZATION = ("optimizer", "momentum", "beta2", "weight_decay", "decay_growth", "clip", "clip_each")
 
 
 @dataclass(frozen=True)

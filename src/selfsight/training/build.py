@@ -20,7 +20,7 @@ from selfsight.data.order import Purpose, keyed
 from selfsight.data.pictures import pictures_of
 from selfsight.embedding.embed import embed
 from selfsight.errors import MissingError, RecipeError, SelfsightError, unknown
-from selfsight.methods.base import Method, Training
+from selfsight.methods.base import OPTIMIZATION, Method, Training
 from selfsight.nn import families
 from selfsight.nn.architectures import arguments_for
 from selfsight.nn.embedder import Embedder
@@ -141,8 +141,7 @@ def check_settings(kind: type[Method], name: str, settings: dict[str, object]) -
 
 def optimizer_of(recipe: Recipe, method: Method) -> torch.optim.Optimizer:
     """One optimizer over the method's groups."""
-    names = ("optimizer", "momentum", "beta2", "weight_decay", "decay_growth", "clip", "clip_each")
-    training = Training(**{name: getattr(recipe, name) for name in names})
+    training = Training(**{name: getattr(recipe, name) for name in OPTIMIZATION})
     return build_optimizer(method.groups(), training, recipe.lr)
 
 

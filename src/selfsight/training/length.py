@@ -9,7 +9,7 @@ import numpy as np
 
 from selfsight import methods
 from selfsight.data.manifest import Manifest
-from selfsight.methods.base import Facts, Method
+from selfsight.methods.base import OPTIMIZATION, Facts, Method
 from selfsight.recipe import Recipe
 from selfsight.training import autotune
 from selfsight.training.autotune import Speed
@@ -129,8 +129,7 @@ def before_recipe(
     steps = values["steps"] // 2
     if seconds:
         steps = round(seconds * (1 - BEFORE_SHARE if first else 1) / speeds[0].seconds)
-    published = ("optimizer", "momentum", "beta2", "weight_decay", "decay_growth", "clip", "clip_each")
-    own = {key: getattr(training, key) for key in published}
+    own = {key: getattr(training, key) for key in OPTIMIZATION}
     own |= {"lr": training.rate(values["batch"])[0], "steps": max(1, steps), "settings": settings}
     own["keep"] = "last"  # every rank builds on it, and one rank knows the best
     own["warmup"] = min(0.5, training.warmup * (values["pictures"] // values["batch"]) / own["steps"])

@@ -16,7 +16,7 @@ from selfsight.data import canvases, ranges
 from selfsight.data.kinds import KINDS
 from selfsight.data.manifest import Manifest
 from selfsight.errors import DataError, RecipeError
-from selfsight.methods.base import Method, Training
+from selfsight.methods.base import OPTIMIZATION, Method, Training
 from selfsight.nn import architectures, families
 from selfsight.nn.statistics import normalising
 from selfsight.recipe import Recipe
@@ -159,7 +159,7 @@ def optimization(made: Plan, request: Request, training: Training) -> None:
         made.settle("micro_batch", request.micro_batch, batch // world, "the whole batch at once"), batch // world
     )
     made.settle("lr", request.lr, *training.rate(batch))
-    for name in ("optimizer", "momentum", "beta2", "weight_decay", "decay_growth", "clip", "clip_each"):
+    for name in OPTIMIZATION:
         made.settle(name, None, getattr(training, name), f"as {training.source}")
 
 
