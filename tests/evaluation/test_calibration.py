@@ -57,9 +57,9 @@ def test_pictures_that_are_right_together_are_not_blamed() -> None:
     """Thirty things with ten pictures each: confidences are true, and each thing is named rightly or not at once."""
     groups = np.repeat(np.arange(30), 10)
     passed, alone = [], []
-    for seed in range(60):
+    for seed in range(25):
         confidence, right = (values[groups] for values in drawn(30, seed=seed))
         passed.append(judge(confidence, right, groups)["calibrated"])
         alone.append(judge(confidence, right, np.arange(300))["calibrated"])
-    assert sum(passed) >= 50
-    assert sum(alone) < 20
+    assert sum(passed) >= 20
+    assert sum(alone) < 8

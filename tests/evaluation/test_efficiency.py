@@ -82,7 +82,7 @@ def test_one_small_class_does_not_choose_for_all(features: np.ndarray) -> None:
     labels = np.concatenate([np.arange(296) % 2, np.full(4, 2), np.arange(300) % 3])
     task = pose(labels, np.arange(600), np.arange(600) >= 300, ("a", "b", "c"))
     assert isinstance(task, Task)
-    rows = np.random.default_rng(1).normal(0, 1, (600, 200)).astype(np.float32)
+    rows = np.random.default_rng(1).normal(0, 1, (600, 60)).astype(np.float32)
     rows[:, :3] += 2 * np.eye(3, dtype=np.float32)[labels]
     found = efficiency.frozen(rows, task, efficiency.budgets(task))
     near, far = linear.principal(*linear.standardised(rows[task.train], rows[task.test]))
