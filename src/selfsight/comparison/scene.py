@@ -160,7 +160,7 @@ class Scene:
     def asked(self) -> Int[np.ndarray, "Q"]:
         """Rows that are searched for by another view; of copies the first."""
         again = repeated([self.manifest.digests[row] for row in self.rows], self.test)
-        return self.rows[(self.test if self.test.any() else ~self.test) & ~again]
+        return np.asarray(self.rows[(self.test if self.test.any() else ~self.test) & ~again])
 
     @property
     def view_groups(self) -> Int[np.ndarray, "M"]:
