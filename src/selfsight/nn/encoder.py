@@ -32,7 +32,6 @@ from selfsight.nn.tensors import tensors_of
 from selfsight.views.recipes import multi_view
 from selfsight.views.render import whole
 
-NUMBERS = ValueError, ArithmeticError  # such as a scale of no width
 WITHOUT: tuple[tuple[str, ...], ...] = (  # tried in this order
     (),
     ("dynamic_img_size", "dynamic_img_pad"),
@@ -185,11 +184,13 @@ class Encoder(Embedder):
             size = config["pretrained_cfg"]["input_size"][-1]
             scale = {key: seen.get(key, config["pretrained_cfg"].get(key)) for key in ("mean", "std")}
             scale |= {key: float(seen[key]) for key in ("low", "high") if key in seen}
+            if not scale.get("low", 0.0) < scale.get("high", 255.0):
+                raise ValueError("its scale of pixels has no width")
             name = str(config["architecture"])
             encoder = cls(name, channels=channels, size=size, arguments=arguments, **scale)
             own = encoder.backbone.state_dict()  # a classifier that the folder may hold is left out
             encoder.backbone.load_state_dict({name: tensor for name, tensor in weights.items() if name in own})
-        except (OSError, LookupError, TypeError, AttributeError, *NUMBERS, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
             raise MissingError(
                 f"{str(folder)!r} holds no encoder that can be read ({brief(error)}); name a run or its encoder folder"
             ) from error
