@@ -110,7 +110,7 @@ def test_answers_are_those_of_the_exact_search(address: str) -> None:
     with psycopg.connect(address) as connection:
         connection.execute("SET enable_seqscan = off")
         plan = connection.execute(
-            f"EXPLAIN SELECT id FROM selfsight ORDER BY {distance(16)} LIMIT 3", (str(vectors[0].tolist()),)
+            f"EXPLAIN SELECT id FROM selfsight ORDER BY {distance(16, 40)} LIMIT 3", (str(vectors[0].tolist()),)
         ).fetchall()
     assert "selfsight_near" in str(plan)
     hit = database.find(vectors[7], 3, Narrow(), without=(7,))[0]
@@ -188,13 +188,20 @@ def test_a_write_that_ended_early_gets_its_index_later(address: str) -> None:
     assert Database.open(address).recall is not None
 
 
-def test_wide_vectors_have_an_index_of_halves_and_wider_ones_none(address: str) -> None:
-    vectors = vectors_of(1000, 2048)
-    put(address, manifest(1000), vectors)
+@pytest.mark.parametrize("count", [1000, 20])
+def test_wide_vectors_have_an_index_of_halves_and_an_exact_search_looks_at_the_whole_ones(
+    count: int, address: str
+) -> None:
+    vectors = vectors_of(count, 2048)
+    query = vectors[6].copy()
+    vectors[6] *= 1e-9  # nothing in 16 bits
+    put(address, manifest(count), vectors)
     database = Database.open(address)
-    assert database.recall is not None
+    assert (database.recall is not None) == (count == 1000)
     assert [hit["row"] for hit in database.find(vectors[5], 1, Narrow())] == [5]
-    assert distance(4001) == "embedding <=> %s"
+    narrow = Narrow(path="*") if count == 1000 else Narrow()  # without an index every search is exact
+    assert [hit["row"] for hit in database.find(query, 1, narrow)] == [6]
+    assert distance(4001, 40) == "embedding <=> %s"
 
 
 def test_what_cannot_be_is_a_sentence(address: str, server: Cluster) -> None:

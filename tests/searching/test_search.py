@@ -16,7 +16,11 @@ from test_main_job import TINY
 
 import selfsight
 from selfsight import cli
+from selfsight.data import source
+from selfsight.data.manifest import Manifest, scan
+from selfsight.data.tables import read_columns
 from selfsight.neighbours import unit
+from selfsight.searching import story
 from selfsight.searching.index import Index
 
 Said = Callable[..., str]
@@ -25,10 +29,18 @@ ODD = ['two\nlines, "quoted".png', "\u202egnp.تصوير.png", "<img src=x onerr
 
 @pytest.fixture(scope="module")
 def home(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on labelled photos, and an index of them with copies, odd names and a picture like no other."""
+    """A run on photos in groups of eight, half of them labelled, a quarter of the groups for testing; and an index of
+    them in another place, with copies, odd names and a picture like no other."""
     folder = tmp_path_factory.mktemp("search")
     shutil.copytree(photos, folder / "photos")
-    assert cli.main(["train", str(photos), *TINY, "--for", "2steps", "--out", str(folder / "run"), "--quiet"]) == 0
+    lines = ["path,label,group,split"]
+    for picture in sorted(photos.rglob("*.png")):
+        group, label = int(picture.stem) // 4, picture.parent.name
+        part = "test" if group % 4 == 3 else "train"
+        lines.append(f"{picture},{label if int(picture.stem) % 4 < 2 else ''},{group},{part}")
+    table = folder / "photos.csv"
+    table.write_text("\n".join(lines))
+    assert cli.main(["train", str(table), *TINY, "--for", "2steps", "--out", str(folder / "run"), "--quiet"]) == 0
     for name in ODD:
         shutil.copy(photos / "china" / "003.png", folder / "photos" / "china" / name)
     with Image.open(photos / "flower" / "005.png") as one:
@@ -114,7 +126,38 @@ def test_outliers_and_what_to_label_next(home: Path, search: Said) -> None:
     few = selfsight.search(home / "vectors", diverse=4)["hits"]
     assert few == selfsight.search(home / "vectors", diverse=4)["hits"]
     assert len({hit["path"] for hit in few}) == 4
-    assert len(selfsight.search(home / "vectors", diverse=99, label=["china"])["hits"]) == 38
+    unlike = selfsight.search(home / "vectors", diverse=99, label=["china"])
+    assert len(unlike["hits"]) == 30
+    assert "8 left out" in unlike["notes"][0]
+
+
+def test_what_is_labelled_next_is_no_test_picture(home: Path, search: Said, tmp_path: Path) -> None:
+    manifest = Manifest.load(home / "run" / "manifest.parquet")
+    assert "test part" in search("run", "--diverse", 99, "--csv", tmp_path / "next.csv")
+    free = (manifest.labels < 0) & ~manifest.test
+    listing = source.find(tmp_path / "next.csv")
+    assert sorted(listing.paths) == [manifest.paths[row] for row in np.flatnonzero(free)]
+    assert set(listing.splits) == {"train"}
+
+
+def test_a_table_of_answers_keeps_the_groups_and_the_test_part_of_the_run(
+    home: Path, photos: Path, search: Said, tmp_path: Path
+) -> None:
+    manifest, file = Manifest.load(home / "run" / "manifest.parquet"), tmp_path / "found.csv"
+    search("vectors", "china/board.png", "-k", 99, "--csv", file)  # pictures are known by what is in them
+    found = scan(source.find(file))
+    known = {digest: row for row, digest in enumerate(manifest.digests)}
+    rows = np.array([known.get(digest, -1) for digest in found.digests])
+    assert [found.names[place] for place in np.flatnonzero(rows < 0)] == [str(home / "photos/flower/larger.png")]
+    assert (found.test == np.where(rows < 0, False, manifest.test[rows])).all()
+    both = {*zip(manifest.groups[rows[rows >= 0]].tolist(), found.groups[rows >= 0].tolist(), strict=True)}
+    assert len(both) == len({own for own, _ in both}) == len({other for _, other in both}) == 8
+    assert read_columns(file)["duplicates"] == [None] * 70
+    search("vectors", "--duplicates", "--csv", file)
+    assert read_columns(file)["duplicates"] == ["1"] * 6 + ["2"] * 2
+    assert set(read_columns(file)["group"]) == {str(photos / "china/000.png"), str(photos / "china/004.png"), None}
+    story.keep({**selfsight.search(home / "vectors", "0"), "run": str(tmp_path)}, None, file, None)
+    assert set(source.find(file).splits) == {None}  # of a run that is gone nothing is known
 
 
 def test_odd_names_stay_one_line_and_come_back_whole(home: Path, search: Said, tmp_path: Path) -> None:

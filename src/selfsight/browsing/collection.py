@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from selfsight.data.manifest import Manifest
 from selfsight.errors import RunError
 from selfsight.evaluation import classifier
 from selfsight.evaluation.classifier import Classifier
@@ -126,26 +125,16 @@ def gather(indexes: Sequence[Index]) -> Collection:
 
 
 def _collection(index: Index, rows: Int[np.ndarray, "N"], sides: list[Side]) -> Collection:
-    names, paths, labels = index.names, index.paths, index.labels
-    split = _splits(index.eye.folder)
+    names, paths, labels, parts = index.names, index.paths, index.labels, index.parts
     return Collection(
         " and ".join(side.title for side in sides),
         [names[row] for row in rows],
         [paths[row] for row in rows],
         [labels[row] for row in rows],
-        [split.get(paths[row]) for row in rows],
+        [part.split if (part := parts[row]) else None for row in rows],
         sides,
     )
 
 
 def _title(index: Index) -> str:
     return Path(index.where).resolve().name or "pictures"
-
-
-def _splits(run: Path) -> dict[str, str]:
-    """Which part of the split the run's own pictures are in, by path."""
-    listing = run / "manifest.parquet"
-    if not listing.is_file():
-        return {}
-    manifest = Manifest.load(listing)
-    return dict(zip(manifest.paths, np.where(manifest.test, "test", "train").tolist(), strict=True))

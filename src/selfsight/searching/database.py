@@ -22,7 +22,7 @@ from jaxtyping import Float
 from selfsight.embedding import store
 from selfsight.errors import DataError, MissingError, RunError
 from selfsight.searching.eye import Eye
-from selfsight.searching.index import Index
+from selfsight.searching.index import TOLD, Index
 from selfsight.searching.narrow import Narrow
 
 __all__ = ["Database", "is_address"]
@@ -126,18 +126,18 @@ class Database:
         facts, (where, values) = self.facts, _condition(narrow)
         if len(vector) != facts["width"]:
             raise RunError(f"{self.where!r} holds vectors of {facts['width']} numbers, and the query has {len(vector)}")
+        count, least = k + len(without), facts.get("effort", 0)
+        effort = 0 if narrow or not least or count > EFFORTS[-1] else max(count, least)
         asked = (
-            f"SELECT id, path, label, file, 1 - (embedding <=> %s) FROM selfsight {where} "
-            f"ORDER BY {distance(facts['width'])} LIMIT %s"
+            f"SELECT id, path, label, file, digest, 1 - (embedding <=> %s) FROM selfsight {where} "
+            f"ORDER BY {distance(facts['width'], effort)} LIMIT %s"
         )
-        count = k + len(without)
-        effort = 0 if narrow or count > EFFORTS[-1] else max(count, facts.get("effort", 0))
         with self.answers(), self.searching(effort):
             found = self.connection.execute(asked, (vector, *values, vector, count)).fetchall()
         hits = [row for row in found if row[0] not in without][:k]
         return [
-            {"row": row, "path": path, "label": label, "file": os.fsdecode(file), "similarity": round(cosine, 6)}
-            for row, path, label, file, cosine in hits
+            {**dict(zip(TOLD, told, strict=True)), "file": os.fsdecode(told[3]), "similarity": round(cosine, 6)}
+            for *told, cosine in hits
         ]
 
     def fetched(self) -> Index:
@@ -172,9 +172,10 @@ class Database:
             yield
 
 
-def distance(width: int) -> str:
-    """The cosine distance to a vector (one parameter) as the index has it: wide vectors by numbers of 16 bits."""
-    if width <= WIDEST or width > WIDEST_HALF:
+def distance(width: int, effort: int) -> str:
+    """The cosine distance to a vector (one parameter): exact without effort, else as the index has it, which is of
+    numbers of 16 bits where vectors are wide."""
+    if not effort or width <= WIDEST or width > WIDEST_HALF:
         return "embedding <=> %s"
     return f"(embedding::halfvec({width})) <=> (%s::halfvec({width}))"
 

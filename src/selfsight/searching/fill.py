@@ -113,9 +113,9 @@ def _finish(database: Database) -> None:
 def _measured(database: Database, width: int) -> tuple[int, float]:
     run = database.connection.execute
     every = [row for (row,) in run("SELECT id FROM selfsight ORDER BY id")]
-    asked = f"SELECT id FROM selfsight ORDER BY {distance(width)} LIMIT {TEN + 1}"
 
     def found(queries: Float[np.ndarray, "Q D"], effort: int) -> Int[np.ndarray, "Q K"]:
+        asked = f"SELECT id FROM selfsight ORDER BY {distance(width, effort)} LIMIT {TEN + 1}"
         with database.searching(effort):
             answers = [[row for (row,) in run(asked, (vector,))] for vector in queries]
         return np.array([one + [-1] * (TEN + 1 - len(one)) for one in answers])

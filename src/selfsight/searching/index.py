@@ -25,10 +25,12 @@ from selfsight.nn.embedder import Embedder
 from selfsight.runs import RunFolder
 from selfsight.searching.eye import Eye
 from selfsight.searching.narrow import Narrow
+from selfsight.searching.parts import Part, parts
 from selfsight.searching.quick import Quick, speedy, without_self
 
 __all__ = ["Index"]
 
+TOLD = ("row", "path", "label", "file", "digest")  # of a row, to people and programs
 Found = tuple[Float[np.ndarray, "Q K"], Int[np.ndarray, "Q K"]]  # cosines and rows, best first
 
 
@@ -88,6 +90,11 @@ class Index:
         return list(self.table["label"].to_pylist())
 
     @cached_property
+    def parts(self) -> list[Part | None]:
+        """What the run says of each picture; None where it has another one."""
+        return parts(self.eye.folder, self.paths, self.table["digest"].to_pylist())
+
+    @cached_property
     def lengths(self) -> Float[np.ndarray, "N"]:
         """Length of each vector."""
         return np.asarray(self.table["length"].to_numpy())
@@ -141,8 +148,8 @@ class Index:
         return self.told(rows[0][left][:k], cosines[0][left][:k])
 
     def told(self, rows: Int[np.ndarray, "K"], cosines: Float[np.ndarray, "K"]) -> list[dict[str, Any]]:
-        """Rows for people and programs: row, path, label, file, similarity."""
-        shown = self.table.select(["row", "path", "label", "file"]).take(rows).to_pylist()
+        """Rows for people and programs: row, path, label, file, digest, similarity."""
+        shown = self.table.select(list(TOLD)).take(rows).to_pylist()
         numbers = zip(shown, cosines.tolist(), strict=True)
         return [{**one, "file": os.fsdecode(one["file"]), "similarity": round(cosine, 6)} for one, cosine in numbers]
 

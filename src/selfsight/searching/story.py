@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,12 +23,13 @@ from selfsight.searching.duplicates import duplicates
 from selfsight.searching.index import Index
 from selfsight.searching.narrow import Narrow
 from selfsight.searching.outliers import outliers
+from selfsight.searching.parts import parts
 from selfsight.searching.query import asked
 from selfsight.views.sheet import contact_sheet_of
 
 __all__ = ["Wanted", "search"]
 
-HEADS = ("path", "label", "row", "similarity", "group")  # of the CSV; it can be given to `train` as DATA
+HEADS = ("path", "label", "row", "similarity", "duplicates", "group", "split")  # of the CSV, which may be DATA
 MANY = 1_000_000  # rows from which on the faster search is mentioned
 DRAWN = 96  # pictures on a sheet at most
 
@@ -58,32 +59,37 @@ class Wanted:
 
 
 def search(place: str, wanted: Wanted, encoder: Path | None, *, drawn: bool) -> dict[str, Any]:
-    """The answer: `hits`, each with row, path, label, file, similarity (and group), and what there is to say."""
+    """The answer: `hits`, each with row, path, label, file, digest, similarity (and group), and what to say of it."""
     wanted.check()
     index: Index | Database = Database.open(place, encoder) if is_address(place) else Index.open(place, encoder=encoder)
     if drawn and index.facts["kind"] != "pictures":
         raise RecipeError(f"--sheet draws pictures, and {index.where!r} is of {index.facts['kind']}; leave it out")
     if wanted.approximate and isinstance(index, Index):
         index.speed_up()
-    if wanted.like and len(index):
+    hits: list[dict[str, Any]] = []
+    notes: list[str] = []
+    if not wanted.like:
+        hits, notes = _told(index if isinstance(index, Index) else index.fetched(), wanted)
+    elif len(index):
         query = asked(index, wanted.like, wanted.unlike)
         hits = index.find(query.vector, wanted.k, wanted.narrow, query.own)
-    else:
-        hits = [] if wanted.like else _told(index if isinstance(index, Index) else index.fetched(), wanted)
     partly = bool(wanted.like) or (wanted.approximate and wanted.diverse is None)
     recall = index.recall if partly and not wanted.narrow else None
-    found = {"place": index.where, "pictures": len(index), "asked": _asked(wanted), "hits": hits}
-    return {**found, "recall": recall, "notes": _notes(index, wanted, hits, recall)}
+    found = {"place": index.where, "run": str(index.eye.folder), "pictures": len(index), "asked": _asked(wanted)}
+    return {**found, "hits": hits, "recall": recall, "notes": notes + _notes(index, wanted, hits, recall)}
 
 
-def _told(index: Index, wanted: Wanted) -> list[dict[str, Any]]:
-    """The answers to the questions without a query."""
+def _told(index: Index, wanted: Wanted) -> tuple[list[dict[str, Any]], list[str]]:
+    """The answers to the questions without a query, and notes."""
     rows: Int[np.ndarray, "M"] = np.flatnonzero(wanted.narrow.rows(index.table))
     if wanted.duplicates:
         groups = duplicates(index, rows)
-        return [hit for number, group in enumerate(groups, 1) for hit in _group(index, group, number)]
-    found, likeness = outliers(index, rows, wanted.k) if wanted.outliers else diverse(index, rows, wanted.diverse or 1)
-    return index.told(found, likeness)
+        return [hit for number, group in enumerate(groups, 1) for hit in _group(index, group, number)], []
+    if wanted.outliers:
+        return index.told(*outliers(index, rows, wanted.k)), []
+    test = np.array([(part := index.parts[row]) is not None and part.split == "test" for row in rows], bool)
+    notes = [f"Of the run's test part, which it is measured on, none is proposed: {test.sum()} left out."]
+    return index.told(*diverse(index, rows[~test], wanted.diverse or 1)), notes if test.any() else []
 
 
 def _group(index: Index, rows: list[int], number: int) -> list[dict[str, Any]]:
@@ -127,12 +133,8 @@ def _notes(index: Index | Database, wanted: Wanted, hits: list[dict[str, Any]], 
 
 def keep(found: dict[str, Any], json_file: Path | None, csv_file: Path | None, sheet: Path | None) -> None:
     """Write the answer where asked. DiskError when it cannot be written."""
-    rows = [
-        [hit["file"], hit["label"] or "", hit["row"], hit["similarity"], hit.get("group", "")] for hit in found["hits"]
-    ]
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows([HEADS, *rows])
-    for file, content in ((json_file, json.dumps(found, indent=1)), (csv_file, text.getvalue())):
+    table = _table(found) if csv_file is not None else ""
+    for file, content in ((json_file, json.dumps(found, indent=1)), (csv_file, table)):
         if file is not None:
             with _room(file):
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -143,6 +145,20 @@ def keep(found: dict[str, Any], json_file: Path | None, csv_file: Path | None, s
         with _room(sheet):
             sheet.parent.mkdir(parents=True, exist_ok=True)
             contact_sheet_of([hit["file"] for hit in hits], captions, sheet, DRAWN)
+
+
+def _table(found: Mapping[str, Any]) -> str:
+    """The answer as DATA: groups, and the test part, are those of the run."""
+    hits = found["hits"]
+    known = parts(Path(found["run"]), [hit["file"] for hit in hits], [hit["digest"] for hit in hits])
+    rows = [
+        (hit["file"], hit["label"] or "", hit["row"], hit["similarity"], hit.get("group", ""), *(part or ("", "")))
+        for hit, part in zip(hits, known, strict=True)
+    ]
+    width = len(HEADS) if any(known) else len(HEADS) - 1  # an empty `split` would say that all of them train
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(row[:width] for row in (HEADS, *rows))
+    return text.getvalue()
 
 
 @contextmanager
