@@ -24,8 +24,9 @@ from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import pictures_of
 from selfsight.embedding.embed import vectors_of
 from selfsight.errors import ExportError, MissingError, SelfsightError
-from selfsight.exporting import folder, graph, parity
+from selfsight.exporting import folder, graph, integers, parity
 from selfsight.exporting.card import card
+from selfsight.exporting.wanted import Wanted
 from selfsight.nn.encoder import Encoder
 from selfsight.views.render import whole
 
@@ -151,6 +152,26 @@ def test_int8_is_smaller_and_its_cost_is_measured(made: tuple[Path, dict[str, An
     assert found["sentence"] in (out / "README.md").read_text()
 
 
+def test_pictures_of_all_classes_show_the_ranges_of_int8_and_measure_it(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The listing is sorted by class: its first pictures are all of one."""
+    its, manifest = selfsight.Run(run), Manifest.load(run / "manifest.parquet")
+    encoder, pictures = its.encoder(), pictures_of(its.recipe, manifest)
+    views, rows = folder._views(encoder, pictures, 40)
+    assert np.bincount(manifest.labels[rows]).tolist() == [20, 20]
+    given: list[dict[str, np.ndarray]] = []
+    monkeypatch.setattr(folder, "RANGED", 8)
+    monkeypatch.setattr(integers, "write", lambda model, file, batches: given.extend(batches))
+    monkeypatch.setattr(graph, "by_runtime", lambda *args, **options: graph.by_torch(encoder, ("embedding",)))
+    folder._integers(tmp_path, encoder, pictures, (views, rows), Wanted(preprocess=True))
+    ranged = np.concatenate([batch["pixels"] for batch in given])
+    shown = [row for view, row in zip(views.numpy(), rows, strict=True) if (view == ranged).all(axis=(1, 2, 3)).any()]
+    assert len(ranged) == len(shown) == 8
+    assert not manifest.test[shown].any()
+    assert np.bincount(manifest.labels[shown]).min() >= 3
+
+
 def test_the_card_says_what_was_measured_and_names_no_path(run: Path, tmp_path: Path) -> None:
     selfsight.export(run, out=tmp_path / "made")
     card = (tmp_path / "made" / "README.md").read_text()
@@ -234,6 +255,14 @@ def test_what_cannot_be_is_a_sentence(
     assert cli.main(["export", str(run), *flags, *out]) == 2
     assert says in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_folder_one_stands_in_is_a_place_too(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert cli.main(["export", str(run), "--out", "."]) == 0
+    assert (tmp_path / "here" / "export.json").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
 
 
 def test_other_files_are_not_written_over(run: Path, tmp_path: Path) -> None:

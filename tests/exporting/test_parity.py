@@ -80,5 +80,8 @@ def test_the_cost_of_8_bits_is_a_paired_difference() -> None:
     bare = integers.cost(rows, rows, np.full(40, -1), groups, test, ())
     assert bare["knn"] is None
     assert "no labels" in bare["sentence"]
+    unknown = np.where(np.arange(40) < 35, labels, 2)
+    told = integers.cost(rows, rows, unknown, groups, test, ("a", "b", "c"))["sentence"]
+    assert told.endswith("Left out, for no training picture shows them: 'c' (5 pictures).")
     alone = integers.cost(rows[:1], rows[:1], labels[:1], groups[:1], test[:1], ("a", "b"))
     assert (alone["knn"], alone["neighbours_kept"]) == (None, None)

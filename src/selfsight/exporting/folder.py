@@ -22,6 +22,7 @@ from selfsight.data.splits import units
 from selfsight.embedding import store
 from selfsight.embedding.embed import whole_views
 from selfsight.errors import DataError, DiskError, RunError
+from selfsight.evaluation.geometry import subset
 from selfsight.evaluation.measure import readable
 from selfsight.exporting import graph, integers, parity
 from selfsight.exporting.card import card
@@ -48,14 +49,15 @@ def write(
     """
     if folder.exists() and not (folder / FACTS).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"--out {str(folder)!r} holds other files and no export; name a folder that is new or empty")
-    partial = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
+    final = folder.absolute()
+    partial = final.with_name(f"{final.name}.tmp-{os.getpid()}")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        checkpoints.clean(folder.parent, escape(folder.name))
+        final.parent.mkdir(parents=True, exist_ok=True)
+        checkpoints.clean(final.parent, escape(final.name))
         found = _filled(partial, run, encoder, pictures_of(run.recipe, manifest), facts, wanted)
         for file in partial.iterdir():
             _to_disk(file)
-        checkpoints.into_place(partial, folder)
+        checkpoints.into_place(partial, final)
     except OSError as error:
         raise DiskError(
             f"{str(folder)!r} cannot be written ({error.strerror}); free some space or choose another --out"
@@ -71,7 +73,7 @@ def _filled(
 ) -> dict[str, Any]:
     """Everything of an export, checked."""
     seen = _views(encoder, pictures, MEASURED if wanted.int8 else CHECKED)
-    shown = seen[0][:: max(1, len(seen[0]) // CHECKED)][:CHECKED]
+    shown = _spaced(seen[0], CHECKED)
     encoder.save(folder, facts)
     own, again = (graph.by_torch(one.eval(), ("embedding",), plain=True) for one in (encoder, Encoder.load(folder)))
     found: dict[str, Any] = {"encoder": store.digest(run.encoder_folder()), "size": encoder.size}
@@ -100,7 +102,8 @@ def _graph(folder: Path, encoder: Encoder, shown: Tensor, wanted: Wanted) -> dic
 def _integers(folder: Path, encoder: Encoder, pictures: Pictures, seen: Shown, wanted: Wanted) -> dict[str, Any]:
     file, (views, rows), manifest = folder / "model.int8.onnx", seen, pictures.manifest
     train = views[torch.from_numpy(~manifest.test[rows])] if not manifest.test[rows].all() else views
-    batches = [graph.fed(encoder, part, wanted.preprocess) for part in torch.split(train[:RANGED], parity.BATCHES[-1])]
+    ranged = torch.split(_spaced(train, RANGED), parity.BATCHES[-1])
+    batches = [graph.fed(encoder, part, wanted.preprocess) for part in ranged]
     what = integers.write(folder / "model.onnx", file, batches)
     small, whole = (
         parity.answered(graph.by_runtime(one, encoder, preprocess=wanted.preprocess), views)["embedding"]
@@ -113,8 +116,7 @@ def _integers(folder: Path, encoder: Encoder, pictures: Pictures, seen: Shown, w
 
 def _views(encoder: Encoder, pictures: Pictures, count: int) -> Shown:
     """Evaluation views of at most `count` pictures, evenly spaced, and their rows."""
-    every = pictures.manifest.every_row()
-    rows = every[:: max(1, len(every) // count)][:count]
+    rows = subset(len(pictures.manifest), count)
     with readable(pictures.manifest, "if they were moved, give their new place as DATA"):
         parts = list(whole_views(pictures, rows, encoder.size, parity.BATCHES[-1], encoder.view))
     if not parts:
@@ -123,6 +125,10 @@ def _views(encoder: Encoder, pictures: Pictures, count: int) -> Shown:
             "their new place as DATA"
         )
     return torch.cat([views for views, _ in parts]), np.concatenate([shown for _, shown in parts])
+
+
+def _spaced(views: Tensor, count: int) -> Tensor:
+    return views[torch.from_numpy(subset(len(views), count))]
 
 
 def _to_disk(file: Path) -> None:

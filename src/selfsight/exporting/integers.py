@@ -83,10 +83,11 @@ def cost(
     low, high = intervals.of_difference(right[1], right[0], task.test_groups)
     before, after = (float(one.mean()) for one in right)
     found["knn"] = {"fp32": before, "int8": after, "difference": after - before, "interval": [low, high]}
-    return found | {
-        "sentence": f"On {len(task.test)} test pictures int8 has a kNN accuracy of {after:.3f}, fp32 of {before:.3f}, "
+    said = (
+        f"On {len(task.test)} test pictures int8 has a kNN accuracy of {after:.3f}, fp32 of {before:.3f}, "
         f"difference {after - before:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}; {_stay(kept, k)}"
-    }
+    )
+    return found | {"sentence": " ".join([said, *task.notes])}
 
 
 def _stay(kept: float | None, k: int) -> str:
