@@ -10,7 +10,7 @@ import pytest
 from sklearn import metrics
 from sklearn.cluster import KMeans
 
-from selfsight.evaluation import clustering
+from selfsight.evaluation import clustering, intervals
 
 CHECK = json.loads((Path(__file__).parents[1] / "check_values.json").read_text())["clustering"]
 
@@ -83,3 +83,27 @@ def test_copies_in_a_resample_raise_no_interval() -> None:
     for name in ("nmi", "ami", "ari"):
         low, high = found.intervals[name]
         assert low <= found.values[name] <= high
+
+
+def test_what_lies_above_chance_is_known_where_little_can() -> None:
+    """Most classes have one picture. A resample of them leaves less than chance has in all of them."""
+    labels = np.concatenate([np.arange(100), 100 + np.arange(100) // 2])
+    alike = clustering.agreement(labels, labels, np.arange(200))
+    assert alike.values["ami"] == 1
+    assert alike.intervals["ami"] == pytest.approx((0.963, 1), abs=0.001)  # Clopper-Pearson, 200 of 200, twice as wide
+    generator = np.random.default_rng(0)
+    assigned = np.where(generator.random(200) < 0.7, labels, generator.permutation(labels))
+    found = clustering.agreement(assigned, labels, np.arange(200))
+    low, high = found.intervals["ami"]
+    assert -1 <= low < found.values["ami"] < high <= 1
+    assert high - low < 0.8
+
+
+def test_an_interval_is_as_wide_as_with_the_chance_of_each_resample() -> None:
+    generator = np.random.default_rng(0)
+    labels = np.arange(300) % 30
+    assigned = np.where(generator.random(300) < 0.6, labels, generator.integers(0, 30, 300))
+    low, high = clustering.agreement(assigned, labels, np.arange(300)).intervals["ami"]
+    times = np.concatenate(list(intervals.drawn(300, 100))).astype(int)
+    slow = [metrics.adjusted_mutual_info_score(*(np.repeat(one, row) for one in (labels, assigned))) for row in times]
+    assert high - low == pytest.approx(2 * 1.97 * np.std(slow), rel=0.25)

@@ -51,6 +51,28 @@ def test_a_family_of_equals_is_rarely_told_apart(
     assert np.mean(plain) > 0.2
 
 
+def test_one_large_group_is_not_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A patient of twenty has a third of the pictures, and each row its own luck with a patient: as many groups of one
+    size would bring a false claim in several times as many tables as these."""
+    monkeypatch.setattr(contest, "RESAMPLES", 300)
+    generator = np.random.default_rng(1)
+    sizes = np.array([60, 30, 15, 10, *[4] * 16])
+    groups = np.repeat(np.arange(20), sizes)
+    claims = {"groups": 0, "effective": 0}
+    for _ in range(200):
+        rows = {}
+        for name in "abcdef":
+            luck = np.repeat(generator.normal(0, 1.5, 20), sizes)
+            rows[name] = (luck + generator.normal(0, 1, (1, len(groups))) > 0).astype(np.float64)
+        for kind in claims:
+            with monkeypatch.context() as counted:
+                if kind == "groups":
+                    counted.setattr(intervals, "effective", lambda groups: float(len(np.unique(groups))))
+                claims[kind] += any(gap.shown for gap in contest.compared(rows, pairs_of(rows), groups))
+    assert claims["effective"] <= 0.09 * 200
+    assert claims["groups"] > 2 * claims["effective"]
+
+
 def test_what_differs_is_found() -> None:
     generator = np.random.default_rng(0)
     rows, groups = equals(generator)
@@ -102,6 +124,21 @@ def test_satterthwaite_is_a_slow_twin() -> None:
     assert deviation == pytest.approx((items + sum(seeds)) ** 0.5, rel=0.03)
     expected = (items + sum(seeds)) ** 2 / (items**2 / 89 + sum(seeds) ** 2 / 2)
     assert freedom == pytest.approx(expected, rel=0.08)
+
+
+def test_all_right_with_every_seed_is_no_certainty() -> None:
+    groups = np.arange(40)
+    for share in (0.0, 1.0):
+        right = np.full((3, 40), share)
+        assert contest.of_row(right, groups) == intervals.of_share(right[0], groups)
+    nearly = np.ones((3, 40))
+    nearly[:, 0] = 0
+    assert contest.of_row(nearly, groups) == pytest.approx(intervals.of_share(nearly[0], groups), abs=0.003)
+    nearly[0, :3] = 0
+    low, high = contest.of_row(nearly, groups)
+    assert low < intervals.of_share(nearly[1], groups)[0] < 0.9
+    assert high < 1
+    assert contest.of_row(nearly, np.zeros(40)) == (0, 1)
 
 
 def test_equal_rows_are_tied_and_few_groups_say_nothing() -> None:

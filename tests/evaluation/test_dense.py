@@ -126,6 +126,17 @@ def test_intervals_are_of_groups_of_pictures() -> None:
     assert overlap.scored(counts, counts, np.zeros(30))["interval"] == [0, 1]
 
 
+def test_a_class_that_a_resample_does_not_show_is_left_out_of_it() -> None:
+    """Class 2 is in one picture of twelve, and named in all."""
+    generator = np.random.default_rng(0)
+    masks, named = generator.integers(0, 2, (12, 4, 4)), generator.integers(0, 3, (12, 4, 4))
+    masks[0, :2] = 2
+    counts = np.stack([overlap.counted(*pair, 3) for pair in zip(named, masks, strict=True)])
+    drawn = np.concatenate(list(intervals.drawn(12))).astype(int)[:100]
+    slow = [overlap.mean(np.repeat(counts, times, axis=0)) for times in drawn]
+    np.testing.assert_allclose(overlap.resampled(counts, np.arange(12))[:100], slow)
+
+
 def test_the_mask_lies_on_the_view(masked: Path) -> None:
     """The centre of a wide picture, and what is marked in it, at the same pixels."""
     pixels = np.zeros((40, 100, 3), np.uint8)

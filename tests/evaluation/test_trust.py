@@ -1,10 +1,12 @@
 """Rank agreement: against scipy, its closed ends, and when it says nothing."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from selfsight.evaluation.trust import of_looks, rank_agreement
+from selfsight.evaluation.trust import FEWEST, of_looks, rank_agreement
 
 TWO = np.array([0, 1, -1])  # labels of the training pictures
 
@@ -76,3 +78,8 @@ def test_few_looks_say_so() -> None:
 def test_alpha_is_best_at_one() -> None:
     lines = [{"step": k + 1, "quality": q, "alpha_req": a} for k, (q, a) in enumerate([(1, 2), (2, 0.7), (3, 1)] * 4)]
     assert of_looks(lines, TWO)["measures"]["alpha_req"]["spearman"] == pytest.approx(1)
+
+
+def test_the_page_says_how_many_runs_it_takes() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "compare.md").read_text("utf-8")
+    assert {10: "With ten runs and labels"}[FEWEST] in page

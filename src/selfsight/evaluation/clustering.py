@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csr_array
-from scipy.special import gammaln, xlogy
+from scipy.special import entr, gammaln, xlogy
 
 from selfsight.clusters import kmeans
 from selfsight.evaluation import intervals
@@ -56,16 +56,16 @@ def agreement(
 ) -> Clustering:
     """NMI (arithmetic mean), AMI (likewise), ARI, and accuracy under the best one-to-one map of clusters to classes.
 
-    Intervals are of the agreement over resampled groups of pictures: the clustering, the map and the mutual information
-    expected by chance stay as they are. A resample holds copies, and a picture and its copy always agree; so the mean
-    of the resamples is brought back to the value itself (Efron & Tibshirani 1993, chapter 10).
+    Intervals are of the agreement over resampled groups of pictures: the clustering, the map and the NMI expected by
+    chance stay as they are. A resample holds copies, and a picture and its copy always agree; so the mean of the
+    resamples is brought back to the value itself (Efron & Tibshirani 1993, chapter 10).
     """
     _, rows = np.unique(assigned, return_inverse=True)
     _, columns = np.unique(labels, return_inverse=True)
     names, member, sizes = np.unique(np.stack([rows, columns]), axis=1, return_inverse=True, return_counts=True)
     table = np.zeros((rows.max() + 1, columns.max() + 1), dtype=np.int64)
     table[tuple(names)] = sizes
-    chance = expected(table.sum(axis=1), table.sum(axis=0))
+    chance = by_chance(table.sum(axis=1), table.sum(axis=0))
     values = {name: float(one[0]) for name, one in scores(sizes[None], names, chance).items()}
     mapped = np.full(len(table), -1)
     clusters, classes = linear_sum_assignment(table, maximize=True)
@@ -82,8 +82,8 @@ def scores(
 ) -> dict[str, Float[np.ndarray, "R"]]:
     """NMI, AMI and ARI of R contingency tables; `cells` are the clusters and classes of M places that are not empty.
 
-    `chance` is the mutual information expected of partitions of these sizes. Where clusters and classes are both one,
-    they are the same: NMI 1.
+    `chance` is the NMI expected of partitions of these sizes; AMI is what lies above it, and 1 where nothing can. Where
+    clusters and classes are both one, they are the same: NMI 1.
     """
     counts = counts.astype(np.float64)
     total = counts.sum(axis=1)
@@ -93,13 +93,18 @@ def scores(
     mutual = np.log(total) + (joint - first - second) / total
     alike = entropies < 1e-12
     nmi = np.where(alike, 1.0, 2 * np.maximum(mutual, 0.0) / np.where(alike, 1.0, entropies))
-    room = entropies / 2 - chance
-    ami = np.where(np.abs(room) < 1e-12, 1.0, (mutual - chance) / np.where(np.abs(room) < 1e-12, 1.0, room))
+    ami = (nmi - chance) / (1 - chance) if chance < 1 - 1e-12 else np.ones_like(nmi)
     together, one, other = ((one * (one - 1) / 2).sum(axis=1) for one in sums)
     usual = one * other / np.maximum(total * (total - 1) / 2, 1.0)
     gap = (one + other) / 2 - usual
     ari = np.where(gap == 0, 1.0, (together - usual) / np.where(gap == 0, 1.0, gap))  # Hubert & Arabie 1985, eq. 5
     return {"nmi": nmi, "ami": ami, "ari": ari}
+
+
+def by_chance(first: Int[np.ndarray, "K"], second: Int[np.ndarray, "C"]) -> float:
+    """NMI expected of two partitions with these sizes, drawn at random; 0 where both are one."""
+    entropy = float(sum(entr(sizes / sizes.sum()).sum() for sizes in (first, second))) / 2
+    return expected(first, second) / entropy if entropy > 0 else 0.0
 
 
 def expected(first: Int[np.ndarray, "K"], second: Int[np.ndarray, "C"]) -> float:

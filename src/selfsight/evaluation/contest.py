@@ -60,7 +60,7 @@ def compared(
         return []
     names = list(dict.fromkeys(name for pair in pairs for name in pair))
     place = {name: number for number, name in enumerate(names)}
-    count = len(np.unique(groups))
+    count = intervals.effective(groups)
     items, luck = _deviations([rows[name] for name in names], groups, seed)
     chosen = np.array([[place[first], place[second]] for first, second in pairs])
     gaps = items[chosen[:, 0]] - items[chosen[:, 1]]  # (pairs, R)
@@ -76,14 +76,14 @@ def compared(
 
 
 def of_row(right: Right, groups: Int[np.ndarray, "Q"], *, seed: int = 0) -> Interval:
-    """95 % interval of one row's mean over seeds and questions; with one seed that of `intervals.of_share`."""
-    if len(right) == 1:
-        return intervals.of_share(right[0], groups, seed=seed)
-    count = len(np.unique(groups))
-    items, _ = _deviations([right], groups, seed)
-    deviation, freedom = _spread(items[0], (right,), count)
-    half = deviation * float(stdtrit(freedom, (1 + LEVEL) / 2))
-    return max(0.0, float(right.mean()) - half), min(1.0, float(right.mean()) + half)
+    """95 % interval of one row's mean over seeds and questions: that of `intervals.of_share`, and where seeds differ
+    the same with their luck as well."""
+    if len(right) > 1 and len(np.unique(groups)) > 1:
+        items, _ = _deviations([right], groups, seed)
+        deviation, freedom = _spread(items[0], (right,), intervals.effective(groups))
+        if deviation > NOTHING:
+            return intervals.wilson(float(right.mean()), deviation**2, freedom)
+    return intervals.of_share(right.mean(axis=0), groups, seed=seed)
 
 
 def leading(rows: Mapping[str, Right], groups: Int[np.ndarray, "Q"], *, seed: int = 0) -> dict[str, float]:
@@ -97,14 +97,13 @@ def leading(rows: Mapping[str, Right], groups: Int[np.ndarray, "Q"], *, seed: in
 def _deviations(
     rows: Sequence[Right], groups: Int[np.ndarray, "Q"], seed: int
 ) -> tuple[Float[np.ndarray, "M R"], Float[np.ndarray, "M R"]]:
-    """How far each row's mean moves in every resample of the groups (which has (n - 1) / n of the variance, so it is
-    scaled), and by the luck of its own seeds."""
+    """How far each row's mean moves in every resample of the groups (whose variance is widened for few), and by the
+    luck of its own seeds."""
     means = np.stack([right.mean(axis=0) for right in rows])
     items = intervals.resampled_means(means, groups, resamples=RESAMPLES, seed=seed) - means.mean(axis=1)[:, None]
-    count = len(np.unique(groups))
     luck = np.random.default_rng((seed, 1)).standard_normal(items.shape)
     luck *= np.sqrt([_luck(right) for right in rows])[:, None]
-    return items * np.sqrt(count / max(1, count - 1)), luck
+    return items * np.sqrt(intervals.widening(intervals.effective(groups))), luck
 
 
 def _luck(right: Right) -> float:
@@ -112,15 +111,15 @@ def _luck(right: Right) -> float:
     return float(right.mean(axis=1).var(ddof=1)) / len(right) if len(right) > 1 else 0.0
 
 
-def _spread(items: Float[np.ndarray, "R"], sides: Sequence[Right], count: int) -> tuple[float, float]:
-    """Standard deviation of a mean or a difference of two, and its degrees of freedom."""
-    parts = [(float(items.var()), max(1, count - 1))]
+def _spread(items: Float[np.ndarray, "R"], sides: Sequence[Right], count: float) -> tuple[float, float]:
+    """Standard deviation of a mean or a difference of two, and its degrees of freedom; `count` groups of one size."""
+    parts = [(float(items.var()), max(1.0, count - 1))]
     if seeds := [len(right) - 1 for right in sides if len(right) > 1]:
         # Welch has the sum: in simulation 8 % of tables with three seeds and 19 % with two then made a false claim
         parts.append((sum(map(_luck, sides)), min(seeds)))
     whole = sum(variance for variance, _ in parts)
     uncertain = sum(variance**2 / freedom for variance, freedom in parts)
-    return whole**0.5, whole**2 / uncertain if uncertain > 0 else float(count)
+    return whole**0.5, whole**2 / uncertain if uncertain > 0 else count
 
 
 def _gap(

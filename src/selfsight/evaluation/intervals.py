@@ -73,11 +73,16 @@ def of_share(values: Shaped[np.ndarray, "N"], groups: Int[np.ndarray, "N"], *, s
     one = _Sample.of(values, groups, seed)
     if one.groups < 2 or one.error == 0:
         return _known_of(one, (0.0, 1.0))
-    t_squared = one.quantile**2
-    independent = one.mean * (1 - one.mean) / one.error
-    middle = one.mean + t_squared / (2 * independent)
-    half = one.quantile * np.sqrt(one.mean * (1 - one.mean) / independent + t_squared / (4 * independent**2))
-    low, high = ((middle + sign * half) / (1 + t_squared / independent) for sign in (-1, 1))
+    return wilson(one.mean, one.error, one.freedom)
+
+
+def wilson(mean: float, error: float, freedom: float) -> Interval:
+    """Interval of a share in (0, 1) that was found with this variance, which has so many degrees of freedom."""
+    quantile = float(stdtrit(freedom, (1 + LEVEL) / 2))
+    independent = mean * (1 - mean) / error
+    middle = mean + quantile**2 / (2 * independent)
+    half = quantile * np.sqrt(error + quantile**2 / (4 * independent**2))
+    low, high = ((middle + sign * half) / (1 + quantile**2 / independent) for sign in (-1, 1))
     return float(low), float(high)
 
 
@@ -97,8 +102,8 @@ def of_difference(
     added = min(max(1.0, one.error / one.plain), one.pictures / one.effective) / 2  # pictures, each way
     every = one.pictures + 2 * added
     mean = one.mean * one.pictures / every
-    spread = added**2 * ((1 - mean) ** 2 + (1 + mean) ** 2) * one.widening
-    half = one.quantile * np.sqrt(one.error * one.pictures**2 + spread) / every
+    spread = added**2 * ((1 - mean) ** 2 + (1 + mean) ** 2) * widening(one.effective)
+    half = float(stdtrit(one.freedom, (1 + LEVEL) / 2)) * np.sqrt(one.error * one.pictures**2 + spread) / every
     return max(-1.0, float(mean - half)), min(1.0, float(mean + half))
 
 
@@ -125,6 +130,18 @@ def _alike(value: float, count: int, ends: Interval) -> Interval:
     return low, high
 
 
+def effective(groups: Int[np.ndarray, "N"]) -> float:
+    """How many groups of one size say as much: (sum of sizes)^2 / sum of squares (Kish 1965)."""
+    _, sizes = np.unique(groups, return_counts=True)
+    return len(groups) ** 2 / float((sizes**2).sum())
+
+
+def widening(count: float) -> float:
+    """Of a variance that was taken about the mean of so many groups, in effect."""
+    count = max(count, 1.5)
+    return count / (count - 1)
+
+
 @dataclass(frozen=True)
 class _Sample:
     """What an interval of a mean is made of."""
@@ -132,7 +149,7 @@ class _Sample:
     mean: float
     pictures: int
     groups: int
-    effective: float  # groups of one size that say as much: (sum of sizes)^2 / sum of squares (Kish 1965)
+    effective: float
     error: float  # variance of the mean: of the resamples, and not below that of independent pictures
     plain: float  # that of independent pictures
 
@@ -143,23 +160,17 @@ class _Sample:
         _, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
         count, pictures = len(sizes), len(numbers)
         means = np.bincount(member, numbers, minlength=count) / sizes
-        facts = float(numbers.mean()), pictures, count, pictures**2 / float((sizes**2).sum())
+        facts = float(numbers.mean()), pictures, count, effective(groups)
         if np.ptp(means) < 1e-12:  # rounding
             return cls(*facts, 0.0, 0.0)
         found = cls(*facts, 1.0, float(numbers.var()) / pictures)
-        error = float(resampled_means(numbers[None], groups, seed=seed)[0].var()) * found.widening
+        error = float(resampled_means(numbers[None], groups, seed=seed)[0].var()) * widening(found.effective)
         return replace(found, error=max(error, found.plain))
 
     @property
-    def widening(self) -> float:
-        """Of a variance that was taken about the mean of so few groups."""
-        effective = max(self.effective, 1.5)
-        return effective / (effective - 1)
-
-    @property
-    def quantile(self) -> float:
+    def freedom(self) -> float:
         """Of Student's t."""
-        return float(stdtrit(max(1.0, self.effective - 1), (1 + LEVEL) / 2))
+        return max(1.0, self.effective - 1)
 
 
 def _known_of(one: _Sample, ends: Interval) -> Interval:

@@ -37,11 +37,12 @@ def shown(counts: Counts) -> Int[np.ndarray, "K"]:
 
 
 def resampled(counts: Counts, groups: Int[np.ndarray, "M"], seed: int = 0) -> Float[np.ndarray, "R"]:
-    """The mean IoU in every resample of whole groups; the same resamples for all counts of the same pictures."""
+    """The mean IoU in every resample of whole groups, over the classes that its masks show; the same resamples for all
+    counts of the same pictures."""
     sums = intervals.resampled_sums(counts.reshape(len(counts), -1).T, groups, seed=seed)
-    found = ratios(sums.reshape(3, counts.shape[2], -1)[:, shown(counts)])
-    there = np.isfinite(found)
-    return np.asarray(np.where(there, found, 0).sum(axis=0) / np.maximum(there.sum(axis=0), 1))
+    sums = sums.reshape(3, counts.shape[2], -1)[:, shown(counts)]
+    there = sums[2] > 0
+    return np.asarray(np.where(there, ratios(sums), 0).sum(axis=0) / np.maximum(there.sum(axis=0), 1))
 
 
 def scored(counts: Counts, own: Counts, groups: Int[np.ndarray, "M"]) -> dict[str, Any]:
