@@ -33,6 +33,10 @@ BESIDE = ("untrained", "raw_pixels", "simple_statistics")
 KEPT = ("size", "batch", "steps", "precision", "lr", "optimizer", "encoder", "pictures")
 
 
+class Refused(SystemExit):
+    """A command of ours ended with exit code 2; the end of the message is its sentence."""
+
+
 def peak(command: Sequence[str]) -> int:
     """Run a command of ours and return its peak memory in bytes; what it said is shown when it fails."""
     child = subprocess.Popen(
@@ -42,7 +46,8 @@ def peak(command: Sequence[str]) -> int:
     said = child.stdout.read().decode(errors="replace")
     _, status, usage = os.wait4(child.pid, 0)
     if status:
-        raise SystemExit(f"{' '.join(command)} failed:\n{said[-2000:]}")
+        ended = Refused if os.waitstatus_to_exitcode(status) == 2 else SystemExit
+        raise ended(f"{' '.join(command)} failed:\n{said[-2000:]}")
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
