@@ -43,10 +43,12 @@ def peak(command: Sequence[str]) -> int:
         [sys.executable, "-m", "selfsight", *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     assert child.stdout is not None
-    said = child.stdout.read().decode(errors="replace")
+    with child.stdout as stream:
+        said = stream.read().decode(errors="replace")
     _, status, usage = os.wait4(child.pid, 0)
-    if status:
-        ended = Refused if os.waitstatus_to_exitcode(status) == 2 else SystemExit
+    child.returncode = os.waitstatus_to_exitcode(status)  # which nobody else can ask for now
+    if child.returncode:
+        ended = Refused if child.returncode == 2 else SystemExit
         raise ended(f"{' '.join(command)} failed:\n{said[-2000:]}")
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 

@@ -293,12 +293,12 @@ def test_defaults_in_the_order_of_their_ranks_and_what_variants_add(started: Cal
 def test_what_a_method_refuses_costs_its_own_row(started: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     """Its sentence is kept and told, and it is asked again, which others are not."""
     names = started("defaults.py")
-    key = {"task": "terrain", "pictures": 0, "method": "simclr", "variant": "own", "length": "1m", "seed": 0}
-    refused = names["row"](tmp_path, key)["refused"]
-    assert str(tmp_path / "terrain" / "labels.csv") in refused
-    assert not refused.startswith("selfsight")
-    lines = names["table"]({"rows": [key | {"seed": seed, "refused": refused} for seed in (0, 1)]}).splitlines()
-    assert lines.count(f"* `simclr`, own, terrain: {refused}") == 1
+    names["VARIANTS"]["new"] = ["--colour", "3"]
+    key = {"task": "terrain", "pictures": 0, "method": "simclr", "variant": "new", "length": "1m", "seed": 0}
+    refused = names["row"](tmp_path, key)
+    assert refused["refused"].startswith("Unknown option: --colour.")
+    lines = names["table"]({"rows": [key | {"seed": seed} | refused for seed in (0, 1)]}).splitlines()
+    assert lines.count(f"* `simclr`, new, terrain: {refused['refused']}") == 1
     asked, made = Namespace(table=False, json=tmp_path / "a.json"), list[int]()
     results = {"rows": [{"seed": 0, "refused": "full"}, {"seed": 1, "kNN": 0.5}]}
     filled = started("quality.py")["filled"]
