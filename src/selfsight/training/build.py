@@ -196,6 +196,12 @@ def rivals(recipe: Recipe, folder: Path, pretrained: str | None = None) -> dict[
 def from_elsewhere(name: str, size: int, scale: dict[str, float]) -> Encoder:
     """A pretrained encoder by timm name, or from a folder with config.json and model.safetensors."""
     if (Path(name) / "config.json").is_file():
-        return Encoder.load(Path(name))
+        encoder = Encoder.load(Path(name), low=scale["low"], high=scale["high"])
+        if encoder.channels != scale["channels"]:
+            raise RecipeError(
+                f"--pretrained {name!r} takes pictures of {encoder.channels} channels; this run learned from "
+                f"{scale['channels']:g}"
+            )
+        return encoder
     mean, std = families.usual_scale(name, int(scale["channels"]), trained=True)
     return Encoder(name, size=size, pretrained=True, mean=mean, std=std, **scale)  # type: ignore[arg-type]
