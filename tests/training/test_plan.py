@@ -17,7 +17,7 @@ from selfsight.nn.encoder import Encoder
 from selfsight.nn.patches import pooled
 from selfsight.recipe import Recipe
 from selfsight.training import autotune, told
-from selfsight.training.build import encoder_of
+from selfsight.training.build import encoder_of, method_of, views_of
 from selfsight.training.plan import plan
 from selfsight.training.request import Request
 
@@ -249,6 +249,13 @@ def test_what_fitted_and_batch_norm_are_told(manifest: Manifest, tmp_path: Path)
     assert "tensors from model.safetensors" in reasons["weights"]
     assert "each micro-batch" in reasons["batch norm"]
     assert "batch norm" not in planned(manifest, encoder="test_vit")[1]
+
+
+def test_views_know_the_range_of_the_pictures(manifest: Manifest) -> None:
+    recipe, _ = planned(manifest, method="byol", batch=8)
+    deep = replace(recipe, pixels={**recipe.pixels, "dtype": "uint16", "low": 16.0, "high": 1000.0})
+    seen: Any = views_of(deep, method_of(deep))
+    assert {(one.low, one.high) for one in seen.recipes} == {(16.0, 1000.0)}
 
 
 def test_another_runs_encoder_starts_as_it_ended(manifest: Manifest, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from selfsight.nn import patches as patching
 from selfsight.nn.architectures import TIMMS_OWN, arguments_for, known, unfit, unknown_encoder, usual
 from selfsight.nn.embedder import Drawn, Embedder
 from selfsight.nn.tensors import tensors_of
-from selfsight.views.recipes import multi_view
+from selfsight.views.recipes import multi_view, within
 from selfsight.views.render import whole
 
 WITHOUT: tuple[tuple[str, ...], ...] = (  # tried in this order
@@ -86,7 +86,8 @@ class Encoder(Embedder):
 
     def pair(self, recipe: str, size: int) -> Drawn:
         """Two draws of the named view recipe."""
-        return multi_view(recipe, size)
+        drawn: Drawn = within(multi_view(recipe, size), self.low, self.high)
+        return drawn
 
     def patches(
         self,

@@ -30,8 +30,11 @@ from selfsight.nn.whitening import Whitening
 from selfsight.nn.words import Words
 from selfsight.recipe import Recipe
 from selfsight.training.optimizers import build as build_optimizer
+from selfsight.views.draw import Views
+from selfsight.views.recipes import within
 
-__all__ = ["accelerator_of", "encoder_of", "engine", "facts_of", "method_of", "optimizer_of", "started", "whitening_of"]
+__all__ = ["accelerator_of", "encoder_of", "engine", "facts_of", "method_of", "optimizer_of", "started"]
+__all__ += ["views_of", "whitening_of"]
 
 WHITENED_BY = 4  # training pictures for each dimension, at most
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
@@ -129,6 +132,12 @@ def method_of(recipe: Recipe, before: Method | None = None) -> Method:
         given = {"before": before} if recipe.before else {}
         method: Method = kind(encoder, **recipe.settings, **given)
     return method.train()
+
+
+def views_of(recipe: Recipe, method: Method) -> Views:
+    """What the method's network is to see of this run's pictures."""
+    views: Views = within(method.views(recipe.size), recipe.pixels["low"], recipe.pixels["high"])
+    return views
 
 
 def check_settings(kind: type[Method], name: str, settings: dict[str, object]) -> None:
