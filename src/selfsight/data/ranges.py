@@ -145,7 +145,7 @@ def _deep_format(channels: int, whole: _Range, floats: _Range) -> PixelFormat:
     if floats:
         span = floats.high - floats.low or 1.0
         float_low, float_high = floats.low - MARGIN * span, floats.high + MARGIN * span
-        if max(-float_low, float_high, float_high - float_low) > np.finfo(np.float32).max:
+        if max(-float_low, float_high, float_high - float_low) > float(np.finfo(np.float32).max):
             raise DataError(
                 f"float pictures hold values from {floats.low:g} to {floats.high:g}, too far apart for any range; one "
                 "of these stands for no data: fill it, or leave its pictures out"
