@@ -45,7 +45,8 @@ def solarised(view: np.ndarray, low: float, high: float) -> np.ndarray:
     if view.dtype == np.uint8 or (low, high) == (0, FULL):
         return cv2.min(view, cv2.bitwise_not(view))
     inverted = np.maximum(round(low + high) - view.astype(np.int32), round(low))
-    return np.minimum(view, inverted).astype(view.dtype)
+    less: np.ndarray = np.minimum(view, inverted).astype(view.dtype)
+    return less
 
 
 def whole(image: np.ndarray, size: int) -> np.ndarray:

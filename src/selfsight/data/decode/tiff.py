@@ -71,7 +71,7 @@ def kept(page: Any, mode: str, bands: tuple[str, ...]) -> bool:
     if np.max(page.bitspersample) > 8:
         return mode.startswith("I;16") and page.photometric == BLACK_IS_ZERO
     colours = len(bands) - (bands[-1] in "Aa")
-    return page.sampleformat != SIGNED and page.samplesperpixel - alpha(page) == colours
+    return bool(page.sampleformat != SIGNED and page.samplesperpixel - alpha(page) == colours)
 
 
 def alpha(page: Any) -> bool:
