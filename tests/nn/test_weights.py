@@ -15,7 +15,7 @@ from selfsight.errors import MissingError, RecipeError
 from selfsight.nn.architectures import ANY_SIZE, arguments_for, usual_scale
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.patches import pooled
-from selfsight.nn.weights import weights_from
+from selfsight.nn.weights import WRAPPED, weights_from
 
 
 @pytest.fixture
@@ -77,9 +77,10 @@ def test_a_file_alone_is_taken_for_the_published(tmp_path: Path) -> None:
         assert usual_scale("test_vit", 3, True, loose) == usual_scale("test_vit", 3, True)
 
 
-@pytest.mark.parametrize("prefix", ["module.", "backbone.", "module.encoder_q.", "module.base_encoder."])
-@pytest.mark.parametrize("ending", ["safetensors", "pth"])
-def test_weights_of_other_training_codes_fit(file: Path, tmp_path: Path, prefix: str, ending: str) -> None:
+@pytest.mark.parametrize(
+    ("ending", "prefix"), [("pth", "module.encoder_q."), *(("safetensors", one) for one in ("module.", *WRAPPED[1:]))]
+)
+def test_weights_of_other_training_codes_fit(file: Path, tmp_path: Path, ending: str, prefix: str) -> None:
     """Names behind a prefix, beside another copy of the network and a head."""
     given = load_file(file)
     saved = {f"{prefix}{name}": tensor for name, tensor in given.items()} | {"head.mlp.0.weight": torch.zeros(2, 2)}
