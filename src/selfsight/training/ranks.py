@@ -81,8 +81,11 @@ def agreed(data: Sequence[str], recipe: Recipe, manifest: Manifest) -> Manifest:
         if said is not None:
             what = said.removeprefix("the pictures changed: ").rstrip(".")
             raise RunError(f"rank {rank} does not see the pictures of rank 0: {what}; give every machine the same DATA")
-    if not first and any(elsewhere and where == machine for _, elsewhere, where in found):
+    apart = {where for _, elsewhere, where in found if elsewhere}
+    if machine in apart and not first:
         own = _listed(data, recipe)
+    if apart:
+        distributed.everyones(None, patience=distributed.PATIENCE)  # until they have looked
     return own
 
 
