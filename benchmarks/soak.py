@@ -2,11 +2,12 @@
 
     python benchmarks/soak.py [--minutes 60] [--every 120]
 
-SimCLR with a ResNet-18 trains undisturbed for about half of the minutes; then the same command runs anew, is killed
-with SIGKILL `--every` seconds apart in the mean and given again each time, until it ends. Effective time is the
-undisturbed run's length over the killed one's. Both are whole processes of the command line, start-up included, and
-save `--save-every` seconds: what a kill costs is the start-up and the work since the last save. On a machine that does
-other things meanwhile the share says little; that the end is byte-identical holds all the same.
+SimCLR as it trains by default on a processor runs twice at the same time, on a core each, so that what the machine
+does meanwhile concerns both: once undisturbed, for about these minutes, and once killed with SIGKILL `--every`
+seconds apart in the mean and given again each time, until it ends. Effective time is the undisturbed run's length
+over the killed one's. Both are whole processes of the command line, start-up included, and save every `--save-every`
+seconds: what a kill costs is the start-up and the work since the last save; what saving costs, both pay (`stops.py`
+measures it).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,32 +36,34 @@ PICTURES, SIDE, TRIED = 512, 64, 40  # steps by which the speed is found
 
 def words(pictures: Path, home: Path, steps: int, save_every: float, plan: Path | None = None) -> list[str]:
     """The training; what is decided by measuring is taken from `plan`, so that two trainings have it alike."""
-    given = f"--encoder resnet18 --size 64 --batch 32 --for {steps}steps --device cpu --precision fp32 --threads 1"
-    rest = f"--workers 1 --save-every {save_every}s --method simclr --use-all --quiet --out {home / 'run'}"
+    given = f"--method simclr --size 64 --for {steps}steps --device cpu --precision fp32 --threads 1 --workers 1"
+    rest = f"--save-every {save_every}s --use-all --quiet --out {home / 'run'}"
     known = ["--config", str(plan)] if plan else []
     return [sys.executable, "-m", "selfsight", "train", str(pictures), *given.split(), *rest.split(), *known]
 
 
-def started(line: list[str]) -> subprocess.Popen[bytes]:
-    """A process of its own, and of its own session."""
-    return subprocess.Popen(line, stdout=subprocess.DEVNULL, start_new_session=True)
+def started(line: list[str], core: int) -> subprocess.Popen[bytes]:
+    """A process of its own session, on one core."""
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, start_new_session=True)
+    os.sched_setaffinity(process.pid, {core})
+    return process
 
 
-def straight(line: list[str], home: Path) -> float:
+def straight(line: list[str], home: Path, core: int) -> float:
     """Seconds of a run that nobody disturbs."""
     victims.fresh(home)
     began = time.monotonic()
-    if started(line).wait() != 0:
+    if started(line, core).wait() != 0:
         raise SystemExit("the training failed")
     return time.monotonic() - began
 
 
-def disturbed(line: list[str], home: Path, every: float, seed: int) -> dict[str, Any]:
+def disturbed(line: list[str], home: Path, core: int, every: float, seed: int) -> dict[str, Any]:
     """The same, killed until it ends."""
     victims.fresh(home)
     draw, began, kills, whole, left = random.Random(seed), time.monotonic(), 0, 0, 0
     looking = 0.0
-    while (code := killed(one := started(line), draw.uniform(0.5, 1.5) * every)) is None:
+    while (code := killed(one := started(line, core), draw.uniform(0.5, 1.5) * every)) is None:
         paused = time.monotonic()
         kills, whole, left = kills + 1, whole + victims.whole(home / "run"), left + victims.left(one.pid)
         looking += time.monotonic() - paused
@@ -76,6 +80,29 @@ def killed(process: subprocess.Popen[bytes], after: float) -> int | None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         return None
+
+
+def soaked(scratch: Path, asked: argparse.Namespace) -> dict[str, Any]:
+    """Both trainings, their lengths, and in what their ends differ."""
+    pictures, homes = photographs.crops(scratch / "pictures", count=PICTURES, side=SIDE), (scratch / "a", scratch / "b")
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    plan, saves = scratch / "recipe.yaml", asked.save_every
+
+    def both(steps: int) -> float:
+        lines = [words(pictures, home, steps, saves) for home in homes]
+        return max(pool.map(straight, lines, homes, cores))
+
+    with ThreadPoolExecutor(2) as pool:
+        few = both(TRIED), both(2 * TRIED)
+        steps = max(2 * TRIED, round(60 * asked.minutes / (few[1] - few[0]) * TRIED))
+        plan.write_bytes((homes[0] / "run" / "recipe.yaml").read_bytes())
+        first, second = (words(pictures, home, steps, saves, plan) for home in homes)
+        calm = pool.submit(straight, first, homes[0], cores[0])
+        hurt = disturbed(second, homes[1], cores[1], asked.every, asked.seed)
+        took = calm.result()
+    expected, found = (victims.newest(victims.content(home)) for home in homes)
+    differs = [name for name in sorted(expected | found) if expected.get(name) != found.get(name)]
+    return {"steps": steps, "straight": took, **hurt, "identical": not differs, "differs": differs}
 
 
 def table(results: dict[str, Any]) -> str:
@@ -125,21 +152,7 @@ def main() -> None:
     settings = {"minutes": asked.minutes, "every": asked.every, "save_every": asked.save_every}
     if not asked.table and not any(all(row[name] == value for name, value in settings.items()) for row in rows):
         with tempfile.TemporaryDirectory(prefix="soak_") as scratch:
-            pictures, home = (
-                photographs.crops(Path(scratch, "pictures"), count=PICTURES, side=SIDE),
-                Path(scratch, "home"),
-            )
-            few = [straight(words(pictures, home, steps, asked.save_every), home) for steps in (TRIED, 2 * TRIED)]
-            steps = max(2 * TRIED, round(30 * asked.minutes / (few[1] - few[0]) * TRIED))
-            plan = Path(scratch, "recipe.yaml")
-            plan.write_bytes((home / "run" / "recipe.yaml").read_bytes())
-            line = words(pictures, home, steps, asked.save_every, plan)
-            took = straight(line, home)
-            expected = victims.newest(victims.content(home))
-            row = {**settings, "steps": steps, "straight": took, **disturbed(line, home, asked.every, asked.seed)}
-            found = victims.newest(victims.content(home))
-            differs = [name for name in sorted(expected | found) if expected.get(name) != found.get(name)]
-            rows.append(row | {"identical": not differs, "differs": differs})
+            rows.append(settings | soaked(Path(scratch), asked))
         machine.keep(asked.json, {"promises": {"R7": "; ".join(map(told, rows))}, "rows": rows})
     print(table({"rows": rows}))
     sys.exit(0 if all(map(passed, rows)) else 1)
