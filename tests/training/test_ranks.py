@@ -7,6 +7,7 @@ import multiprocessing
 import shutil
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import contract_driver
@@ -34,7 +35,7 @@ def ranks(
     *faults: str | None,
     patience: float | None = None,
     lost: int = 1,
-    save: str = "0.001s",
+    more: Sequence[str] = ("--save-every", "0.001s"),
 ) -> tuple[list[int | None], list[str], float]:
     """Exit codes, what was said, and the seconds between the end of rank `lost` (or its last sign) and the other's.
 
@@ -42,7 +43,7 @@ def ranks(
     """
     home.mkdir(exist_ok=True)
     port, said, wrong = free_port(), [home / f"said-{rank}" for rank in (0, 1)], [*faults, None, None]
-    given = [["train", str(one), *TINY, "--save-every", save, "--out", str(home / "run")] for one in data]
+    given = [["train", str(one), *TINY, *more, "--out", str(home / "run")] for one in data]
     processes = [
         FORKED.Process(target=rank_processes.run, args=(rank, port, given[rank], said[rank], wrong[rank], patience))
         for rank in (0, 1)
@@ -86,14 +87,15 @@ def uneven(photos: Path, tmp_path: Path) -> Path:
 
 def test_a_rank_that_dies_is_named_and_the_run_goes_on(uneven: Path, tmp_path: Path) -> None:
     """One that dies at the end of step 5, or has no pictures for the next, costs nothing of what is done."""
-    codes, said, took = ranks(tmp_path, [uneven, uneven], None, "5")
+    fixed = ["--precision", "fp32", "--save-every"]
+    codes, said, took = ranks(tmp_path, [uneven, uneven], None, "5", more=[*fixed, "0.001s"])
     assert codes == [2, -9]
     assert took < 10
     assert "rank 1 of 2 ended" in said[0]
     assert "give the same command again" in said[0]
     assert "Traceback" not in said[0]
     files = saved(tmp_path / "run", 5)
-    codes, said, _ = ranks(tmp_path / "away", [uneven, uneven], None, "away 5", save="1h")
+    codes, said, _ = ranks(tmp_path / "away", [uneven, uneven], None, "away 5", more=[*fixed, "1h"])
     assert codes == [2, 2]
     assert "rank 1 of 2 ended" in said[0]
     assert "cannot be reached" in said[1]
@@ -105,7 +107,7 @@ def test_a_rank_that_dies_is_named_and_the_run_goes_on(uneven: Path, tmp_path: P
 
 def test_a_run_goes_on_with_another_number_of_ranks(uneven: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    command = ["train", str(uneven), *TINY, "--out", str(run)]
+    command = ["train", str(uneven), *TINY, "--save-every", "0.001s", "--out", str(run)]
     for kill_at in ("3", None):
         alone = FORKED.Process(target=contract_driver.run, args=(command, kill_at))
         alone.start()
