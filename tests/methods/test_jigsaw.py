@@ -104,6 +104,17 @@ def test_sizes_and_tiles(tiles: int, size: int, side: int, encoder: str) -> None
     assert method.project(batch)["logits"].shape == (2, 24)
 
 
+@pytest.mark.parametrize("size", [64, 96])
+def test_every_tap_of_the_last_stage_learns(size: int) -> None:
+    """What is embedded is the whole view, whose map has more positions than one: no tap may stay at random."""
+    method = made(size=size, encoder="resnet10t")
+    batch = batch_of(method, 2)
+    method.loss(method.project(batch), batch)["loss"].backward()
+    kernels = [p.grad.abs().sum(dim=(0, 1)) for p in method.encoder.backbone.layer4.parameters() if p.ndim == 4]
+    assert {tuple(taps.shape) for taps in kernels} == {(3, 3), (1, 1)}
+    assert all((taps > 0).all() for taps in kernels)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 5])
 def test_other_channels_and_depths(channels: int, dtype: type) -> None:

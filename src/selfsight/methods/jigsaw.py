@@ -23,7 +23,7 @@ from selfsight.nn.statistics import check_rows
 from selfsight.views.draw import Views
 from selfsight.views.permutations import CRITERIA
 from selfsight.views.puzzle import Puzzle, tile_size
-from selfsight.views.tiles import LOOKED_AT, SMALL, check_size, doubts
+from selfsight.views.tiles import LOOKED_AT, SMALL, check_size, doubts, enough
 
 TILE_WIDTH, WIDTH = 512, 1024  # of what the head sees of a tile, and of its hidden layer (paper: 512, 4096)
 
@@ -77,7 +77,7 @@ class Jigsaw(Method):
 
     def views(self, size: int) -> Views:
         """The tiles in the drawn order, and which order it is."""
-        side = tile_size(self.tiles, size, self.tile_share)
+        side = enough(tile_size(self.tiles, size, self.tile_share), self.encoder.grid, size)
         return Puzzle(self.tiles, side, self.permutations, self.criterion, self.tile_share, self.grey, self.shift)
 
     def project(self, batch: Batch) -> Projections:
