@@ -80,7 +80,7 @@ def test_commitment_moves_only_the_encoder() -> None:
 
 
 def test_error_and_power() -> None:
-    """Pictures far from 0, each channel at another place: the mean colour explains nothing of them, 0 less than that."""
+    """Pictures far from 0, each channel at another place: the mean colour explains nothing, 0 even less."""
     pixels = drawn(2, 4, 2, 3) + torch.tensor([1.0, -2.0, 3.0])
     mean, rows = pixels.mean(dim=(0, 1, 2)), pixels.flatten(2)
     error, power = error_and_power(mean.expand_as(pixels).flatten(2), rows, mean)
