@@ -64,12 +64,13 @@ def test_how_many_permutations() -> None:
     [
         ({"tiles": 4}, "use tiles=2 or tiles=3"),
         ({"tiles": 2, "permutations": 25}, "from 2 to 24"),
-        ({"permutations": 1}, "from 2 to 362880"),
+        ({"permutations": 1}, "from 2 to 2000"),
+        ({"permutations": 2001}, "from 2 to 2000, not 2001"),
         ({"criterion": "mena"}, "Did you mean 'mean'"),
         ({"size": 16}, "give --size 24"),
         ({"tiles": 2, "size": 23}, "give --size 24"),
         ({"micro": 1}, "--micro-batch"),
-        ({"batch": 9, "micro": 4}, "divides 9"),
+        ({"batch": 1}, "larger --micro-batch or --batch"),
     ],
 )
 def test_what_cannot_be_is_refused_before_training(settings: dict[str, object], message: str) -> None:
