@@ -69,7 +69,7 @@ class Blocks:
 
 def blocks(size: int) -> dict[str, tuple[float, str]]:
     """BEiT's `share` of hidden patches and smallest `block` for views of `size` pixels, each with its source."""
-    share = (75 / 196, "released code: 75 of 196 patches") if size > 96 else (0.4, "paper")
+    share = (0.383, "released code: 75 of 196 patches") if size > 96 else (0.4, "paper")
     block = (16, "released code") if size >= 224 else (4, "few patches; released code: 16 of 196")
     return {"share": share, "block": block}
 
