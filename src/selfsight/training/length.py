@@ -123,7 +123,7 @@ def before_recipe(
     kind, learns = methods.get(name), methods.get(values["method"]).kind
     if kind.kind != learns:
         told = f"{values['method']} learns from {learns}, and {name!r}, to be trained before it, from {kind.kind}"
-        raise RecipeError(f"{told}; name another method, such as --set teacher=simclr")
+        raise RecipeError(f"{told}; name one that learns from {learns}, see selfsight methods")
     training = kind.usual(values["size"], values["device"])
     handed = methods.get(values["method"]).first_settings(values["settings"])
     settings = {key: p.default for key, p in methods.settings(kind).items()} | handed
