@@ -106,7 +106,8 @@ def check_puzzle(tiles: int, permutations: int, criterion: str) -> None:
     """RecipeError for a puzzle that cannot be."""
     if tiles not in (2, 3):
         raise RecipeError(f"jigsaw has 2 x 2 or 3 x 3 tiles, not {tiles} x {tiles}; use tiles=2 or tiles=3")
-    if not 2 <= permutations <= (most := min(MOST, factorial(tiles**2))):
+    most = min(MOST, factorial(tiles**2))
+    if not 2 <= permutations <= most:
         raise RecipeError(f"of {tiles} x {tiles} tiles permutations must be from 2 to {most}, not {permutations}")
     if criterion not in CRITERIA:
         raise RecipeError(unknown("jigsaw criterion", criterion, CRITERIA))
