@@ -221,5 +221,5 @@ def test_an_unlabelled_folder_is_told_to_be_simclr_and_one_view_is_refused(
     assert trained(photos / "china", out=tmp_path / "run") == 0
     assert "no training picture has a label: supcon is SimCLR" in capsys.readouterr().err
     assert trained(photos, "--set", "num_views=1", out=tmp_path / "other") == 2
-    assert "num_views must be 2 or more" in capsys.readouterr().err
+    assert "num_views cannot be 1: it must be a whole number from 2 on" in capsys.readouterr().err
     assert not (tmp_path / "other" / "recipe.yaml").exists()
