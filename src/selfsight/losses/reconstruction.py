@@ -21,5 +21,5 @@ def error_and_power(
     everywhere, 0 for the picture itself. Contrast and number of channels do not matter to it, so that one weight of a
     second term does for all pictures.
     """
-    apart = full(pixels).unflatten(-1, (-1, len(mean))) - mean
+    apart = full(pixels).reshape(-1, len(mean)) - mean
     return (full(made) - full(pixels)).square().sum(), apart.square().sum().clamp(min=FAINT * pixels.numel())

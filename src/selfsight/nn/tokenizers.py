@@ -226,7 +226,7 @@ def counted(codes: Int[Tensor, "B L"], count: int) -> Float[Tensor, "V"]:
 
 def mean_colour(rows: Float[Tensor, "B L P"], channels: int) -> Float[Tensor, "C"]:
     """The mean of each channel over the patches of the whole batch, those of all ranks."""
-    return distributed.average(rows.unflatten(-1, (-1, channels)).mean(dim=(0, 1, 2)))
+    return distributed.average(rows.reshape(-1, channels).mean(dim=0))
 
 
 def drawn(
