@@ -55,6 +55,7 @@ class TrainingData:
             images=self.images,
             features=lambda: self.features(method),
             say=say,
+            batch=self.recipe.batch,
         )
 
     def images(self, every: int = 1) -> Iterator[np.ndarray]:
