@@ -179,6 +179,12 @@ def test_the_stage_has_what_the_method_hands_it(manifest: Manifest) -> None:
     assert (recipe.before.method, recipe.before.settings["codes"]) == ("vq", 32)
     assert recipe.beta2 == 0.98
     assert recipe.before.beta2 == 0.999
+    assert "teacher" not in recipe.before.settings
+    asked["settings"] = {"tokenizer": "vqkd", "teacher": "rotation"}
+    first = planned(manifest, batch=8, **asked)[0].before
+    assert first is not None
+    assert first.before is not None
+    assert (first.method, first.before.method) == ("vqkd", "rotation")
 
 
 @pytest.mark.parametrize(
@@ -194,6 +200,8 @@ def test_the_stage_has_what_the_method_hands_it(manifest: Manifest) -> None:
         ({"settings": {"temprature": "1"}}, "Did you mean 'temperature'"),
         ({"length": "10 weeks"}, "is not a length"),
         ({"method": "moco", "batch": 32}, "batch of at most"),
+        ({"method": "vqkd", "settings": {"teacher": "context"}}, "from pictures, and .context., .* from documents"),
+        ({"method": "beit", "settings": {"tokenizer": "vqkd", "teacher": "vqkd"}}, "cannot be its own teacher"),
         ({"settings": {"head": "big"}}, "head"),
         ({"settings": {"optimizer": "adam"}}, "optimizer"),
         ({"views": "strong"}, "view recipe"),
