@@ -19,6 +19,7 @@ from selfsight.methods.base import Batch, Count, Facts, Method, Portion, Project
 from selfsight.nn.crops import apart
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
+from selfsight.nn.statistics import check_rows
 from selfsight.nn.teacher import follow, frozen_copy, momentum
 from selfsight.views.draw import Views
 from selfsight.views.recipes import multi_view
@@ -59,7 +60,8 @@ class BYOL(Method):
 
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
-        """Width of the heads and views by the size of the views."""
+        """Width of the heads and views by the size of the views. RecipeError for a batch norm of one row."""
+        check_rows("byol", facts.batch, facts.micro_batch)
         small = facts.size <= SMALL
         automatic: dict[str, tuple[Any, str]] = {
             "hidden": (1024, "lightly's CIFAR-10 benchmark") if small else (4096, "paper"),

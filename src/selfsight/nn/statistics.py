@@ -26,9 +26,10 @@ def check_rows(method: str, batch: int, micro: int | None) -> None:
     share = batch // distributed.world()
     micro = micro or share
     if micro == 1 or share % micro == 1:
+        remedy = f"--micro-batch that divides {share} and is not 1" if share > 1 else "larger --batch"
         raise RecipeError(
             f"the batch norm in the head of {method} needs two pictures, and micro-batches of {micro} leave one "
-            f"alone; use a --micro-batch that divides {share} and is not 1"
+            f"alone; use a {remedy}"
         )
 
 
