@@ -22,7 +22,7 @@ from selfsight.nn.encoder import Encoder
 from selfsight.training import signs
 
 HEADS = json.loads((Path(__file__).parents[1] / "check_values.json").read_text())["head_parameter_counts"]["expected"]
-SETTINGS = {"prototypes": 16, "hidden": 32, "width": 8, "norm": False, "momentum": 0.9, "local_views": 0}
+SETTINGS = {"prototypes": 16, "hidden": 32, "width": 8, "norm": False, "teacher_momentum": 0.9, "local_views": 0}
 
 
 def made(**settings: object) -> DINO:
@@ -43,10 +43,10 @@ def test_is_in_the_registry_with_its_settings() -> None:
 
 
 def test_the_size_decides_the_recipe() -> None:
-    large = {"prototypes": 65536, "norm": False, "momentum": 0.996, "local_views": 8, "augmentation": "dino"}
+    large = {"prototypes": 65536, "norm": False, "teacher_momentum": 0.996, "local_views": 8, "augmentation": "dino"}
     assert resolved(224) == large
     assert resolved(224, local_views=0)["augmentation"] == "dino-alone"
-    small = {"prototypes": 2048, "norm": True, "momentum": 0.99, "local_views": 0, "augmentation": "simclr"}
+    small = {"prototypes": 2048, "norm": True, "teacher_momentum": 0.99, "local_views": 0, "augmentation": "simclr"}
     assert resolved(96) == small
     assert "prototypes" not in resolved(96, prototypes=9)
     assert (DINO.defaults(96).optimizer, DINO.defaults(224).optimizer) == ("sgd", "adamw")

@@ -25,7 +25,7 @@ PREDICTOR = {"predictor_width": 24, "predictor_depth": 1, "predictor_heads": 3}
 
 def test_is_in_the_registry_with_its_settings() -> None:
     assert methods.get("ijepa") is IJEPA
-    own = {"blocks", "momentum", "last_momentum", "augmentation"}
+    own = {"blocks", "teacher_momentum", "last_momentum", "augmentation"}
     assert set(methods.settings(IJEPA)) == {*PREDICTOR, *own}
 
 

@@ -216,7 +216,7 @@ def test_stop(often: None, collapse: Any, photos: Path, manifest: Manifest, tmp_
 def test_a_restart_says_the_same(often: None, photos: Path, manifest: Manifest, tmp_path: Path) -> None:
     """Every line, of the guard too, byte for byte; and glances change no weight."""
     recipe = recipe_of("moco", photos, manifest, steps=8, monitor_points=2, keep="best-rankme")
-    recipe = replace(recipe, settings={**recipe.settings, "momentum": 1.0})
+    recipe = replace(recipe, settings={**recipe.settings, "teacher_momentum": 1.0})
     straight = trainer_of(recipe, manifest, tmp_path / "straight")
     straight.fit()
     cut = trainer_of(recipe, manifest, tmp_path / "cut")

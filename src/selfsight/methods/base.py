@@ -64,7 +64,7 @@ class Training:
     source: str = "published"  # or "measured"
 
     def rate(self, batch: int) -> tuple[float, str]:
-        """The rate for a global batch, and how it came about: lr, or lr * batch / lr_batch, or lr * its root."""
+        """The rate for a global batch, and how it came about: lr times batch / lr_batch, its root, or nothing."""
         if self.lr_rule == "none":
             return self.lr, f"{self.source} {self.lr:g} for any batch"
         times = batch / self.lr_batch

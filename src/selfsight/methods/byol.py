@@ -37,7 +37,7 @@ class BYOL(Method):
         *,
         hidden: Count | None = None,  # width of the hidden layers of both heads; paper 4096, lightly CIFAR 1024
         width: Count = 256,  # of the projection, paper
-        momentum: Portion = 0.99,  # tau of the teacher at the start; paper 0.99 for 300 epochs, 0.996 for 1000
+        teacher_momentum: Portion = 0.99,  # tau at the start; paper 0.99 for 300 epochs, 0.996 for 1000
         last_momentum: Portion = 1.0,  # and at the end, along a cosine, paper; lightly CIFAR stays at 0.99
         augmentation: str | None = None,  # name of a view recipe
     ) -> None:
@@ -45,7 +45,7 @@ class BYOL(Method):
         if hidden is None or augmentation is None:
             raise RecipeError("byol: hidden and augmentation are not set; pass them or take BYOL.resolve's")
         self.hidden, self.width, self.augmentation = hidden, width, augmentation
-        self.momentum, self.last_momentum = momentum, last_momentum
+        self.teacher_momentum, self.last_momentum = teacher_momentum, last_momentum
         self.projector = mlp([encoder.width, hidden, width], norm=True, last_bias=False)
         self.predictor = mlp([width, hidden, width], norm=True, last_bias=False)
         self.teacher = frozen_copy(nn.Sequential(encoder, self.projector))
@@ -88,7 +88,7 @@ class BYOL(Method):
     def on_step_end(self, projections: Projections, batch: Batch) -> None:
         """The teacher follows."""
         student = nn.Sequential(self.encoder, self.projector)
-        follow(self.teacher, student, momentum(self.progress, self.momentum, self.last_momentum))
+        follow(self.teacher, student, momentum(self.progress, self.teacher_momentum, self.last_momentum))
 
     def chance(self, batch: int) -> float:
         """The loss of predictions at right angles to their targets, as those that know nothing of them are."""

@@ -29,7 +29,7 @@ STILL = 0.25  # of the dimensions; healthy runs have 0.03 at most
 FEW = 0.5  # of the clusters
 ONE = 0.9  # of the pictures, in one cluster
 STEPS = 100  # that a loss must stay at chance
-NEAR = 0.01  # of chance, or of 1 where that is 0 (a cosine): what is above it by more learns something, if not what it should
+NEAR = 0.01  # of chance, or of 1 where that is 0: above it by more it learns something, if not what it should
 LEARNED = 1e-3  # of the same, and three standard errors: what is below it by more comes down
 
 Signs = Mapping[str, float]
