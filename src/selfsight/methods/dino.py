@@ -45,7 +45,7 @@ class DINO(Method):
         norm: bool | None = None,  # batch norm in the head; code no, lightly CIFAR yes
         temperature: Positive = 0.1,  # of the student, code
         teacher_temperature: Positive = 0.04,  # reached in 0.3 of training from 0.04; code, paper 0.07 (30 epochs)
-        teacher_momentum: Portion | None = None,  # at first, 1 at last; code 0.996, 0.9995 for a batch of 256; CIFAR 0.99
+        teacher_momentum: Portion | None = None,  # at first, 1 at last; code 0.996, batch 256: 0.9995; CIFAR 0.99
         freeze: Portion = 0.01,  # share of training before prototypes move; code: the first of 100 epochs
         local_views: Whole | None = None,  # small ones, 3/7 of the size; code 8 of 96 px, lightly CIFAR none
         augmentation: str | None = None,  # name of the view recipe of the two large views
