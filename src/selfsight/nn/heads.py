@@ -50,8 +50,8 @@ def mlp(
         layers += [nn.Linear(a, b, bias=(not norm) if bias is None else bias)]
         layers += [nn.BatchNorm1d(b), activation()] if norm else [activation()]
     layers += [nn.Linear(width, out, bias=(last == "plain") if last_bias is None else last_bias)]
-    for layer in layers if deviation is not None else []:
-        if isinstance(layer, nn.Linear):
+    for layer in layers:
+        if deviation is not None and isinstance(layer, nn.Linear):
             trunc_normal_(layer.weight, std=deviation)
             if layer.bias is not None:
                 zeros_(layer.bias)

@@ -26,7 +26,7 @@ def frozen_copy(module: Part) -> Part:
         if isinstance(part, nn.modules.dropout._DropoutNd):
             part.p = 0.0
         elif isinstance(getattr(part, "drop_prob", None), float):  # timm's, of paths and of blocks
-            part.drop_prob = 0.0
+            part.drop_prob = 0.0  # type: ignore[assignment]
     return copy
 
 
