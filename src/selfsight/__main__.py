@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -15,7 +16,9 @@ def main() -> None:
     sys.modules.setdefault("torchmetrics", None)  # type: ignore[arg-type]
     from selfsight import cli
 
-    sys.exit(cli.main(sys.argv[1:]))
+    code = cli.main(sys.argv[1:])
+    gc.freeze()  # a last look at all that torch and timm brought would take a second
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from torch import Tensor
 from selfsight.errors import TrainingError
 
 __all__ = [
+    "alone",
     "average",
     "copy_first",
     "everyones",
@@ -37,9 +38,23 @@ STEP_PATIENCE = timedelta(seconds=120)  # for another rank in training: one that
 ROWS = 256  # of `of_first` at once: a batch of `embed`, whose bounds stay as on one rank
 
 
+_alone = False
+
+
 def world() -> int:
     """How many ranks there are."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() and not _alone else 1
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """In the block (or function) this process is the only one: what one rank tries out must not wait for the others."""
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before
 
 
 def rank() -> int:

@@ -12,7 +12,9 @@ from safetensors.torch import load, save
 from torch import nn
 
 from selfsight.errors import DiskError
+from selfsight.methods.base import Group, Training
 from selfsight.training import memory, state
+from selfsight.training.optimizers import build
 from selfsight.training.saver import LATEST, SHARE, SOONEST, Saver
 
 Written = Mapping[str, bytearray]
@@ -139,6 +141,29 @@ def test_it_is_the_file_that_safetensors_writes() -> None:
     assert state.serialised({}) == save({})
     fewer = {"number": second["number"]}
     assert state.serialised(fewer, file) == save(fewer)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "lars"])
+def test_what_lies_in_memory_as_channels_last_goes_on_bit_for_bit(name: str) -> None:
+    """A fused step walks through weights and moments side by side, whatever their strides say."""
+
+    def made() -> tuple[nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        network = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        return network, build([Group(list(network.parameters()))], Training(name, lr=0.1, weight_decay=0.01), 0.1)
+
+    def step(network: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
+        optimizer.zero_grad()
+        network(torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(seed))).square().sum().backward()
+        optimizer.step()
+
+    (network, optimizer), (other, others) = made(), made()
+    step(network, optimizer, 1)
+    state.unpack({key: bytes(value) for key, value in state.pack(network, optimizer).items()}, other, others)
+    for seed in (2, 3):
+        step(network, optimizer, seed)
+        step(other, others, seed)
+    assert state.pack(network, optimizer) == state.pack(other, others)
 
 
 def test_a_save_takes_one_copy_and_the_next_takes_none() -> None:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from contract_parts import BATCH, SIZE, everything_scanned, recipe_of
 
 from selfsight import distributed
-from selfsight.errors import DiskError, RecipeError, RunError
+from selfsight.errors import DiskError, MissingError, RecipeError, RunError, TrainingError
 from selfsight.recipe import Recipe
-from selfsight.training import ranks, session
+from selfsight.training import memory, ranks, session
 from selfsight.training.request import Request
 
 FORKED = multiprocessing.get_context("forkserver")
@@ -138,6 +139,24 @@ def test_a_run_goes_on_with_other_ranks_and_says_so(finished: Path, tmp_path: Pa
     session.train(Request(), run, workers=0, quiet=True, tell=lambda *plan: told.append(plan))
     assert [(recipe.world, recipe.micro_batch) for recipe, _ in told] == [(1, 4)]
     assert told[0][1] == {"world": "the run was begun with 2"}
+
+
+def test_a_run_goes_on_with_another_device_and_says_so(finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    (run / "recipe.yaml").write_text((run / "recipe.yaml").read_text().replace("device: cpu", "device: cuda:1"))
+    told: list[tuple[Recipe, Mapping[str, str]]] = []
+    with pytest.raises(MissingError, match="use --device cpu"):
+        session.train(Request(), run, workers=0, quiet=True)
+    session.train(Request(device="cpu"), run, workers=0, quiet=True, tell=lambda *plan: told.append(plan))
+    assert told[0][0].device == "cpu"
+    assert told[0][1] == {"device": "the run was begun with cuda:1"}
+
+
+def test_a_card_without_room_is_a_sentence(photos: Path) -> None:
+    recipe = recipe_of("simclr", photos, everything_scanned(photos))
+    sentence = f"no room for {recipe.micro_batch} pictures.*give --micro-batch {recipe.micro_batch // 2}"
+    with pytest.raises(TrainingError, match=sentence), memory.within(recipe):
+        raise torch.OutOfMemoryError("CUDA out of memory")
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ class DeepCluster(Method):
         _, found = kmeans(rows, start(rows, self.clusters, generator), iterations=ITERATIONS, generator=generator)
         self.partition.replace(found[None])
         with torch.no_grad():
-            self.head.weight.normal_(0, 0.01, generator=generator)
+            self.head.weight.copy_(torch.empty(self.head.weight.shape).normal_(0, 0.01, generator=generator))
             distributed.copy_first(self.head.weight)  # k-means may have drawn more on another machine
             self.head.bias.zero_()
         epoch.forget(self.head)

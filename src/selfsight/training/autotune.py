@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selfsight import distributed
 from selfsight.data.loader import AHEAD, Loader
 from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import Pictures
@@ -18,9 +19,9 @@ from selfsight.methods.base import Batch, Method
 from selfsight.recipe import Recipe
 from selfsight.training import gradcache
 from selfsight.training.build import method_of, optimizer_of
-from selfsight.training.memory import growth, resident, size_of
+from selfsight.training.memory import growth, resident, size_of, within
 
-TRIED = 64  # pictures in a measured step, at most
+TRIED = 64  # pictures in a measured step on a processor, at most
 ROUNDS = 2  # after one that warms up
 GAIN = 1.05  # bf16 must be this much faster to be worth its rounding
 
@@ -36,6 +37,7 @@ class Speed:
     reason: str
 
 
+@distributed.alone()
 def measure(
     recipe: Recipe, manifest: Manifest, fixed: str | None = None, layout: bool | None = None, workers: int = 1
 ) -> Speed:
@@ -44,14 +46,17 @@ def measure(
     own = 0.0 if recipe.device.startswith("cuda") else resident()  # libraries and listing
     precisions, layouts = [fixed] if fixed else ["fp32", "bf16"], [False, True] if layout is None else [layout]
     choices = [(precision, last) for precision in precisions for last in layouts]
-    rows = manifest.train_rows()[: min(TRIED, recipe.batch)]
-    share = recipe.batch / len(rows)
+    part = recipe.batch // recipe.world  # of one rank
+    most = min(part, 2 * recipe.micro_batch) if recipe.device.startswith("cuda") else TRIED  # a card is slow at few
+    rows = manifest.train_rows()[: min(most, part)]
+    share = part / len(rows)
     batch, loading = loaded(recipe, manifest, rows)
-    micro = min(recipe.micro_batch, len(rows) if recipe.micro_batch == recipe.batch // recipe.world else len(rows) // 2)
+    micro = min(recipe.micro_batch, len(rows) if recipe.micro_batch == part else len(rows) // 2)
     steps = {}
     for precision, last in choices:
         tried = replace(recipe, precision=precision, channels_last=last, batch=len(rows), micro_batch=micro)
-        steps[precision, last] = bare_step(tried, stand_in(tried), batch)
+        with within(recipe):
+            steps[precision, last] = bare_step(tried, stand_in(tried), batch)
     seconds = {choice: step.seconds * share for choice, step in steps.items()}
     best = min(seconds, key=lambda choice: seconds[choice] * (1 if choice[0] == "bf16" else 1 / GAIN))
     told = ", ".join(f"{p}{' channels last' if c else ''} {recipe.batch / s:.0f}" for (p, c), s in seconds.items())
@@ -60,7 +65,7 @@ def measure(
     memory = own + chosen.kept + chosen.working * recipe.micro_batch / micro
     if own:
         memory += chosen.kept  # once more, from which it is saved
-        memory += size_of(batch.values()) * share / recipe.world * (workers + AHEAD + 2)
+        memory += size_of(batch.values()) * share * (workers + AHEAD + 2)
     return Speed(*best, paced(seconds[best], loading * share, workers), memory, f"measured, images/s: {told}")
 
 

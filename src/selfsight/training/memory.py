@@ -5,14 +5,17 @@ from __future__ import annotations
 import ctypes
 import resource
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-__all__ = ["growth", "peak", "resident", "size_of"]
+from selfsight.errors import TrainingError
+from selfsight.recipe import Recipe
+
+__all__ = ["growth", "peak", "resident", "size_of", "within"]
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -41,6 +44,19 @@ def growth(work: Callable[[], object], device: str = "cpu") -> float:
     before = resident()
     work()
     return peak() - before
+
+
+@contextmanager
+def within(recipe: Recipe) -> Iterator[None]:
+    """A card without room for a step is a TrainingError with the remedy."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        least = max(1, recipe.micro_batch // 2)
+        raise TrainingError(
+            f"{recipe.device} has no room for {recipe.micro_batch} pictures of {recipe.size} px in a step; give "
+            f"--micro-batch {least}, which keeps --batch {recipe.batch}, and another --out where the run has begun"
+        ) from error
 
 
 def size_of(tensors: Iterable[Tensor]) -> float:

@@ -18,6 +18,7 @@ from selfsight.data import source
 from selfsight.data.manifest import Manifest, scan
 from selfsight.errors import RecipeError, RunError, SelfsightError, TrainingError
 from selfsight.recipe import Recipe
+from selfsight.training.build import accelerator_of
 from selfsight.training.length import facts_of
 from selfsight.training.plan import check_shared, fitting, own_cores
 
@@ -28,22 +29,27 @@ SILENCE = 3.0  # seconds without one after which a rank is gone
 STORE = timedelta(seconds=5)  # for torchrun's store to answer
 
 
-def decided(folder: Path) -> tuple[Recipe, Manifest]:
+def decided(folder: Path, device: str | None = None) -> tuple[Recipe, Manifest]:
     """The recipe and the listing that rank 0 has written. RunError where this machine does not see them."""
     if not (folder / "recipe.yaml").is_file():
         raise RunError(
             f"rank {distributed.rank()} sees no run in {str(folder)!r}; put --out on a disk that all machines share"
         )
     manifest = Manifest.load(folder / "manifest.parquet")
-    return shared(Recipe.from_yaml(folder / "recipe.yaml"), manifest), manifest
+    return shared(Recipe.from_yaml(folder / "recipe.yaml"), manifest, device), manifest
 
 
-def shared(recipe: Recipe, manifest: Manifest) -> Recipe:
-    """The recipe on as many ranks as there are now: the same global batches, in micro-batches that are no larger.
+def shared(recipe: Recipe, manifest: Manifest, device: str | None = None) -> Recipe:
+    """The recipe on as many ranks as there are now: the same global batches, in micro-batches that are no larger; and
+    on `device` where one is asked for.
 
     A method's state is the same on all ranks, but for running statistics, of which a checkpoint holds rank 0's.
     RunError where so many cannot share the batch, or where the method cannot work on what one of them takes at once.
     """
+    if device and device != recipe.device:
+        accelerator_of(device)
+        before = recipe.before and shared(recipe.before, manifest, device)
+        return shared(replace(recipe, device=device, before=before), manifest)
     world = distributed.world()
     if world == recipe.world:
         return recipe

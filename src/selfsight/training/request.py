@@ -121,7 +121,7 @@ def in_steps(number: float, unit: str, *, epoch: float, batch: int, second: floa
 
 def contradiction(request: Request, recipe: Recipe) -> str | None:
     """One sentence when what is asked explicitly differs from the recipe of the run that is to go on."""
-    names = ["method", "size", "batch", "micro_batch", "length", "lr", "seed", "threads", "precision", "device"]
+    names = ["method", "size", "batch", "micro_batch", "length", "lr", "seed", "threads", "precision"]
     names += ["on_collapse", "keep"]
     asked = {name: getattr(request, name) for name in names}
     asked |= {"pretrained": request.pretrained or None, "use_all": request.use_all or None}
@@ -140,7 +140,7 @@ def contradiction(request: Request, recipe: Recipe) -> str | None:
         wanted["augmentation"] = request.named_views
     entries = configured(request)
     asked |= {name: value for name, value in entries.items() if asked.get(name) is None and name not in DERIVED}
-    asked = {name: value for name, value in asked.items() if name not in wanted}
+    asked = {name: value for name, value in asked.items() if name not in {"device", *wanted}}  # it may go elsewhere
     wanted = {**(entries.get("settings") or {}), **wanted}
     for name, value in asked.items():
         have = getattr(recipe, name)

@@ -27,6 +27,7 @@ from selfsight.training.build import engine, facts_of, kept_whitening, method_of
 from selfsight.training.data import TrainingData
 from selfsight.training.events import Events
 from selfsight.training.loop import Trainer
+from selfsight.training.memory import within
 from selfsight.training.plan import method_for, plan
 from selfsight.training.progress import Watcher
 from selfsight.training.request import SEARCH, Request, contradiction, parse_length
@@ -63,7 +64,7 @@ def train(
         events = Events if tensorboard else None
         with ranks.watched():
             if distributed.rank() > 0:
-                recipe, manifest = ranks.decided(folder)
+                recipe, manifest = ranks.decided(folder, request.device)
             manifest = ranks.agreed(request.data, recipe, manifest)
             method = stages(
                 recipe, manifest, folder, workers=workers, save_every=save_every, quiet=quiet, events=events
@@ -145,8 +146,8 @@ def settled(request: Request, folder: Path, tell: Told, *, quiet: bool = False) 
                 manifest.save(folder / "manifest.parquet")
     if stored:
         rmtree(folder / SEARCH, ignore_errors=True)  # which a kill after the recipe left
-        recipe = ranks.shared(stored, manifest)
-        begun = {name: getattr(stored, name) for name in ("world", "micro_batch", "threads")}
+        recipe = ranks.shared(stored, manifest, request.device)
+        begun = {name: getattr(stored, name) for name in ("world", "micro_batch", "threads", "device")}
         changed = {name: value for name, value in begun.items() if value != getattr(recipe, name)}
         tell(recipe, {name: f"the run was begun with {value}" for name, value in changed.items()})
         return recipe, manifest
@@ -209,7 +210,8 @@ def stages(
     data = TrainingData(recipe, manifest, method, folder, workers)
     watcher = Watcher(recipe, quiet=quiet or distributed.rank() > 0, title=title)
     data.pictures.say = watcher.say
-    return Trainer(recipe, folder, engine(recipe), method, optimizer, data, watcher, save_every, events).fit()
+    with within(recipe):
+        return Trainer(recipe, folder, engine(recipe), method, optimizer, data, watcher, save_every, events).fit()
 
 
 def show_views(recipe: Recipe, manifest: Manifest, path: Path) -> None:
