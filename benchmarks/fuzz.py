@@ -61,7 +61,10 @@ class Reader(NamedTuple):
 
 def begun() -> dict[str, Reader]:
     """The readers of a corpus made anew, always in the same place: paths are in some of its files."""
+    from selfsight.embedding import store
+
     fresh(HOME)
+    store.PAUSE = 0.0  # for who changes them meanwhile: nobody does
     return readers(HOME)
 
 

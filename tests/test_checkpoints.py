@@ -111,6 +111,15 @@ def test_a_damaged_one_is_passed_over_with_a_warning(tmp_path: Path) -> None:
         assert checkpoints.latest(tmp_path) == tmp_path / "step-00000001"
 
 
+def test_a_manifest_with_a_name_that_no_file_has_is_damage(tmp_path: Path) -> None:
+    last = written(tmp_path, 1)
+    told = checkpoints.entries(last / "manifest.json")
+    told["files"]["x" * 300] = {"bytes": 0, "sha256": ""}
+    (last / "manifest.json").write_bytes(checkpoints.signed(told))
+    with pytest.raises(CheckpointError, match="damaged: its manifest cannot be read"):
+        checkpoints.verify(last)
+
+
 def test_none_is_whole_is_an_error_and_none_yet_is_not(tmp_path: Path) -> None:
     assert checkpoints.latest(tmp_path / "none") is None
     assert checkpoints.latest(tmp_path) is None

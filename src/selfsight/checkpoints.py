@@ -28,6 +28,7 @@ __all__ = [
 KEPT = 2  # the newest and the one before
 SEAL = "digests.json"  # in a folder that `seal` wrote
 CHUNK = 1 << 18  # bytes that are looked at together, so that nothing large is in memory twice
+LONGEST = 255  # bytes of a file's name, on the usual file systems
 LARGEST = 4 << 20  # bytes of JSON: read, a stranger's may take forty times as many
 NAME = re.compile(r"step-(\d{8})")
 Content = bytes | bytearray
@@ -111,6 +112,8 @@ def _open(checkpoint: Path, *, keep: bool) -> tuple[dict[str, Any], dict[str, by
             )
         files = {}
         for name, promise in manifest["files"].items():
+            if len(os.fsencode(name)) > LONGEST:
+                raise ValueError("no file has such a name")
             with open(checkpoint / Path(name).name, "rb") as file:
                 fits = os.stat(file.fileno()).st_size == promise["bytes"]  # before memory is taken for it
                 files[name] = file.read() if keep and fits else b""

@@ -15,9 +15,11 @@ import selfsight
 from selfsight import cli
 from selfsight.comparison import budget, scratch, story
 from selfsight.comparison.asked import Asked
-from selfsight.comparison.scene import bits, read
+from selfsight.comparison.scene import Scene, bits, read
+from selfsight.comparison.table import Table
 from selfsight.data import source
 from selfsight.data.manifest import scan
+from selfsight.data.pictures import pictures_of
 from selfsight.errors import Interrupted, RunError
 from selfsight.evaluation import measure
 from selfsight.methods import rotation
@@ -65,6 +67,32 @@ def test_the_verdict_speaks_of_everything(made: dict[str, Any]) -> None:
     assert [one["name"] for one in made["efficiency"]["budgets"]][-1] == "100%"
     assert "All 9 differences" in made["notes"][0]
     assert len(made["comparisons"]) == 9
+    assert made["leaks"]["sentence"] in made["notes"]
+
+
+def test_copies_are_one_picture_and_leaks_are_told(made: dict[str, Any], photos: Path, tmp_path: Path) -> None:
+    """Each picture twice in its part, and two of the test part in the training part as well."""
+    files = sorted(photos.rglob("*.png"))[26:38]
+    lines = [f"{file},{file.parent.name},{'test' if place % 2 else 'train'}" for place, file in enumerate(files)]
+    for place, file in enumerate(files):
+        copy = tmp_path / f"{place}.png"
+        copy.write_bytes(file.read_bytes())
+        lines.append(f"{copy},{file.parent.name},{'test' if place % 2 else 'train'}")
+        if place in (1, 3):
+            (tmp_path / f"leak{place}.png").write_bytes(file.read_bytes())
+            lines.append(f"{tmp_path}/leak{place}.png,{file.parent.name},train")
+    (tmp_path / "table.csv").write_text("\n".join(["path,label,split", *lines]))
+    manifest = scan(source.find([str(tmp_path / "table.csv")]))
+    recipe = selfsight.Run(Path(made["out"]) / "runs" / "simclr-0").recipe
+    scene = Scene(manifest, pictures_of(recipe, manifest), recipe, tmp_path / "measured")
+    assert (len(scene.task.test_groups), len(np.unique(scene.task.test_groups))) == (12, 6)
+    assert len(scene.asked) == 6
+    notes = " ".join(Table(scene, [], {}, {}).notes(0))
+    assert (
+        "4 of 12 test pictures leak: 4 are copies of training pictures; that flatters every row of the table." in notes
+    )
+    assert "12 of 26 pictures have the contents of an earlier one" in notes
+    assert scene.leaks == Scene(manifest, scene.pictures, recipe, tmp_path / "measured").leaks
 
 
 def test_runs_are_ordinary_and_of_the_same_steps(made: dict[str, Any]) -> None:

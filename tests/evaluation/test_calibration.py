@@ -41,7 +41,7 @@ def test_the_error_is_its_definition() -> None:
     ("power", "calibrated", "says"), [(1, True, "no sign"), (2, False, "too sure"), (0.2, False, "not sure enough")]
 )
 def test_what_is_said(power: float, calibrated: bool, says: str) -> None:
-    found = judge(*drawn(1000, power))
+    found = judge(*drawn(1000, power), np.arange(1000))
     assert found["calibrated"] is calibrated
     assert says in found["sentence"]
     assert found["error"] == pytest.approx(error(*drawn(1000, power)))
@@ -49,5 +49,17 @@ def test_what_is_said(power: float, calibrated: bool, says: str) -> None:
 
 def test_few_pictures_are_not_blamed() -> None:
     """Confidences that are true pass 19 of 20 times, however few there are."""
-    passed = [judge(*drawn(12, seed=seed))["calibrated"] for seed in range(60)]
+    passed = [judge(*drawn(12, seed=seed), np.arange(12))["calibrated"] for seed in range(60)]
     assert sum(passed) >= 50
+
+
+def test_pictures_that_are_right_together_are_not_blamed() -> None:
+    """Thirty things with ten pictures each: confidences are true, and each thing is named rightly or not at once."""
+    groups = np.repeat(np.arange(30), 10)
+    passed, alone = [], []
+    for seed in range(25):
+        confidence, right = (values[groups] for values in drawn(30, seed=seed))
+        passed.append(judge(confidence, right, groups)["calibrated"])
+        alone.append(judge(confidence, right, np.arange(300))["calibrated"])
+    assert sum(passed) >= 20
+    assert sum(alone) < 8

@@ -199,3 +199,6 @@ def test_what_is_left_out_is_told(masked: Path, manifest: Manifest) -> None:
     bare = next(row for row in range(64) if not manifest.test[row])
     notes = scene.posed(manifest, {row: file for row, file in files.items() if row != bare}, 32).notes
     assert notes == (f"1 of 64 pictures have no mask and are left out; the first is {manifest.names[bare]!r}.",)
+    copies = replace(manifest, digests=(manifest.digests[1], *manifest.digests[1:]))
+    groups = scene.posed(copies, files, 32).groups
+    assert groups[0] == groups[1] != groups[2]

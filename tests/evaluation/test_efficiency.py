@@ -75,3 +75,21 @@ def test_all_labels_are_the_linear_probe(task: Task, features: np.ndarray) -> No
     known = (features[task.train], task.train_labels, task.train_groups)
     probe = linear.measure(*known, features[task.test], task.test_labels)
     assert (own == probe.correct).all()
+
+
+def test_one_small_class_does_not_choose_for_all(features: np.ndarray) -> None:
+    """With four pictures of one class the decay is still chosen; with one label a class it is not."""
+    labels = np.concatenate([np.arange(296) % 2, np.full(4, 2), np.arange(300) % 3])
+    task = pose(labels, np.arange(600), np.arange(600) >= 300, ("a", "b", "c"))
+    assert isinstance(task, Task)
+    rows = np.random.default_rng(1).normal(0, 1, (600, 60)).astype(np.float32)
+    rows[:, :3] += 2 * np.eye(3, dtype=np.float32)[labels]
+    found = efficiency.frozen(rows, task, efficiency.budgets(task))
+    near, far = linear.principal(*linear.standardised(rows[task.train], rows[task.test]))
+    for budget in efficiency.budgets(task):
+        for draw, right in zip(budget.draws, found[budget.name], strict=True):
+            some, names = near[draw], task.train_labels[draw]
+            chosen = linear.choose(some, names, task.train_groups[draw], 3)
+            decay = efficiency.STRONG if budget.name == "1 a class" else chosen
+            weights, _ = linear.fit(some, names, decay, np.zeros((near.shape[1] + 1, 3)))
+            assert (right == (linear.scores(far, weights).argmax(axis=1) == task.test_labels)).all()

@@ -91,6 +91,7 @@ def test_copies_and_groups_are_counted_and_left_out() -> None:
     assert told.told(False) | counts == told.told(False)
     assert "3 of 6 test pictures leak" in told.told(False)["sentence"]
     assert "--drop-leaks" in told.told(False)["sentence"]
+    assert told.told(remedy="")["sentence"].endswith("that flatters every row of the table.")
     assert np.flatnonzero(~told.left()).tolist() == [10, 11, 12]
     assert told.pairs == [(10, 3, {"as": "the same file"}), (11, 3, {"as": "the same file"})]
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 import selfsight
 from selfsight import cli
 from selfsight.data.manifest import Manifest
+from selfsight.embedding import store
 from selfsight.errors import DataError
 
 TINY = {"encoder": "test_resnet", "size": 32, "batch": 16, "precision": "fp32", "threads": 1, "length": "1steps"}
@@ -38,6 +39,7 @@ def test_pictures_that_moved_are_found_by_data_or_by_resume(run: selfsight.Run, 
     with pytest.raises(DataError, match=r"hardly any of the 64 pictures .* give their new place as DATA"):
         run.evaluate()
     anew = run.evaluate(tmp_path / "there")
+    assert anew["about"]["own"], "the same pictures in another place"
     selfsight.train(tmp_path / "there", resume=run.folder, quiet=True)
     assert Manifest.load(run.folder / "manifest.parquet").paths[0].startswith(str(tmp_path / "there"))
     assert run.evaluate()["knn"] == anew["knn"]
@@ -59,9 +61,41 @@ def test_what_the_run_trained_on_is_no_test_picture(run: selfsight.Run, tmp_path
     found = run.evaluate(new)
     assert "3 of 11 test pictures were trained on by this run and are left out." in found["notes"]
     assert found["task"]["test"] == 8
+    about = found["about"]
+    assert about == {
+        "data": [str(new)],
+        "listing": about["listing"],
+        "own": False,
+        "encoder": store.digest(run.encoder_folder()),
+    }
+    (told,) = (note for note in found["notes"] if "another listing than the run's own: 'new', digest" in note)
+    assert about["listing"] in told
+    assert told in (run.folder / "report.html").read_text().replace("&#x27;", "'")
+    assert "None of the 8 test pictures was found in this set's training part" in found["leaks"]["sentence"]
     (new / "labels.csv").write_text("\n".join([lines[0], *lines[9:]]))  # none but those
     with pytest.raises(DataError, match="all 3 test pictures were trained on by this run"):
         run.evaluate(new)
+
+
+def test_copies_are_one_picture(run: selfsight.Run, photos: Path, tmp_path: Path) -> None:
+    """Each of 24 pictures is there four times: what is told is of 24."""
+    found = {}
+    for times in (1, 4):
+        lines = ["path,label,split"]
+        for place, file in enumerate(sorted(photos.rglob("*.png"))[20:44]):
+            for copy in range(times):
+                name = f"{place}-{copy}.png"
+                ImageOps.invert(Image.open(file)).save(tmp_path / name)  # none that the run was trained on
+                lines.append(f"{name},{place // 12},{'test' if place % 2 else 'train'}")
+        (tmp_path / "labels.csv").write_text("\n".join(lines))
+        found[times] = run.evaluate(tmp_path / "labels.csv")
+    one, four = found[1], found[4]
+    assert one["task"] | {"train": 48, "test": 48} == four["task"]
+    assert four["task"]["test_groups"] == 12
+    assert four["retrieval"] == one["retrieval"]
+    assert four["label_free"]["two_views"]["pictures"] == 12
+    assert any(note.startswith("72 of 96 pictures have the contents of an earlier one") for note in four["notes"])
+    assert not any("have the contents" in note for note in one["notes"])
 
 
 def test_a_run_from_given_weights_is_judged_against_them(run: selfsight.Run, photos: Path, tmp_path: Path) -> None:

@@ -45,6 +45,8 @@ def test_pictures_of_one_value_are_resampled_together() -> None:
     found = together.measure(features, LABELS, np.arange(COUNT), Sought(THINGS, "thing"))
     single = together.measure(features, LABELS, np.arange(COUNT), Sought(THINGS))
     assert len(np.unique(found.units)) == 60
+    named = together.measure(features, LABELS, np.arange(COUNT), Sought(THINGS, "label"))  # a column of that name
+    assert (named.units == found.units).all()
     widths = [np.ptp(one.rows["encoder"]["retrieval"]["r_at_1"]["interval"]) for one in (found, single)]
     assert widths[0] > 1.5 * widths[1]
 

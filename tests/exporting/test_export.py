@@ -25,6 +25,7 @@ from selfsight.data.pictures import pictures_of
 from selfsight.embedding.embed import vectors_of
 from selfsight.errors import ExportError, MissingError, SelfsightError
 from selfsight.exporting import folder, graph, parity
+from selfsight.exporting.card import card
 from selfsight.nn.encoder import Encoder
 from selfsight.views.render import whole
 
@@ -162,10 +163,26 @@ def test_the_card_says_what_was_measured_and_names_no_path(run: Path, tmp_path: 
     assert "simclr" in card
     assert str(run.parent) not in card
     assert str(run.parent) not in (tmp_path / "made" / "export.json").read_text()
+    assert "Shares of held-out pictures of the data above" in card
     bare = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("evaluation.json"))
     out = selfsight.export(bare)["out"]
     assert Path(out) == bare / "export"
     assert "Not measured yet." in (Path(out) / "README.md").read_text()
+
+
+def test_the_card_says_whose_numbers_it_has(run: Path, tmp_path: Path) -> None:
+    copy = selfsight.Run(shutil.copytree(run, tmp_path / "run"))
+    numbers = json.loads((copy.folder / "evaluation.json").read_text())
+
+    def told(about: dict[str, Any] | None) -> str:
+        (copy.folder / "evaluation.json").write_text(json.dumps(numbers | {"about": about}))
+        return card(copy, copy.encoder(), {})
+
+    other = told(numbers["about"] | {"own": False, "listing": "0a1b"})
+    assert "Shares of held-out pictures of other data (digest of the listing: 0a1b)" in other
+    for refused in (told(numbers["about"] | {"encoder": "another"}), told(None)):
+        assert "What was measured is of another encoder, or does not say which" in refused
+        assert "| this run |" not in refused
 
 
 def test_a_network_that_answers_otherwise_is_not_exported(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from selfsight import checkpoints
-from selfsight.errors import RecipeError
+from selfsight.errors import MissingError, RecipeError
 from selfsight.nn.encoder import Encoder
 
 SMALL_NAMES = ("mobilevit_xxs", "efficientvit_b0", "fastvit_t8", "levit_128s", "mixer_s32_224", "repvit_m0_9")
@@ -46,3 +46,10 @@ def test_config_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(checkpoints, "replace_file", lambda path, content: written.append(path.name))
     Encoder("test_resnet", size=32).save(tmp_path)
     assert written[-1] == "config.json"
+
+
+def test_a_scale_without_width_is_no_encoder(tmp_path: Path) -> None:
+    encoder = Encoder("test_resnet", size=32)
+    encoder.low = encoder.high
+    with pytest.raises(MissingError, match="its scale of pixels has no width"):
+        Encoder.load(encoder.save(tmp_path / "encoder", {}))

@@ -37,6 +37,7 @@ def test_the_command_shows_the_table_and_goes_on(
     assert "Fine-tuning: 14 trainings of 4 steps of 64 pictures" in said.err
     assert "this run, fine-tuned" in said.out
     assert "Starting from this run instead of from scratch: with 1 % of the labels (2)" in said.out
+    assert "With all labels each start is trained once" in said.out
     first = json.loads((run.folder / "evaluation.json").read_bytes())["finetune"]
     assert [one["labels"] for one in first["shares"].values()] == [2, 6, 56]
     assert [one["draws"] for one in first["shares"].values()] == [3, 3, 1]
@@ -76,6 +77,27 @@ def test_other_weights_are_trained_anew(run: selfsight.Run, tmp_path: Path) -> N
 
 def run_manifest(run: selfsight.Run) -> label_shares.Manifest:
     return label_shares.Manifest.load(run.folder / "manifest.parquet")
+
+
+def test_the_luck_of_draws_is_in_the_intervals() -> None:
+    """Draws that disagree show little; where both sides have the same luck, their difference has none."""
+    questions = np.arange(300)
+    task = Task(questions, questions, questions, questions, questions, questions, ("a",), ())
+    hard = np.random.default_rng(0).permutation(300)
+
+    def right(*shares: float) -> np.ndarray:
+        return np.stack([hard < 300 * share for share in shares])
+
+    luck = label_shares.row(right(0.5, 0.5, 0.5), right(0.9, 0.6, 0.6), task)
+    assert luck["difference"] == pytest.approx(0.2)
+    assert luck["difference_interval"][0] < 0
+    alike = label_shares.row(right(0.8, 0.5, 0.2), right(0.9, 0.6, 0.3), task)
+    assert alike["difference"] == pytest.approx(0.1)
+    assert 0 < alike["difference_interval"][0] < alike["difference_interval"][1] < 0.2
+    assert alike["interval"][1] - alike["interval"][0] > 0.5
+    once = label_shares.row(right(0.5), right(0.6), task)
+    assert once["difference_interval"] == list(intervals.of_difference(right(0.6)[0], right(0.5)[0], questions))
+    assert once["interval"] == list(intervals.of_share(right(0.5)[0], questions))
 
 
 def test_few_test_groups_say_nothing() -> None:

@@ -58,6 +58,12 @@ def test_no_setting_of_a_method_has_the_name_of_a_recipes_entry(name: str) -> No
     assert not methods.settings(methods.get(name)).keys() & RECIPE.keys()
 
 
+@pytest.mark.parametrize("text", ["1" + "0" * 400, "-1e999", ".nan"])
+def test_a_number_that_none_can_hold_is_refused(text: str) -> None:
+    with pytest.raises(RecipeError, match="temperature cannot be"):
+        sorted_settings(methods.get("simclr"), "simclr", {"temperature": text})
+
+
 def test_an_unknown_setting_names_the_nearest() -> None:
     with pytest.raises(RecipeError, match=r"method 'simclr'.*'temprature'.*Did you mean 'temperature'"):
         sorted_settings(methods.get("simclr"), "simclr", {"temprature": "1"})

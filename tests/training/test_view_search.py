@@ -84,6 +84,24 @@ def test_what_comes_to_the_same_is_tried_once() -> None:
     assert "weak-gentle" not in candidates("weak", 3), "half of the picture is shown already"
 
 
+def test_a_copy_names_no_picture(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each picture is there twice, and the vectors say nothing else: one copy would name the other."""
+    manifest = scan(source.find([str(pictures)]))
+    pairs = tuple(manifest.digests[row // 2 * 2] for row in manifest.every_row())
+    manifest = replace(manifest, digests=pairs, test=np.zeros(len(manifest), bool))
+    vectors = np.repeat(np.random.default_rng(0).normal(size=(len(manifest) // 2, 64)), 2, axis=0)
+    monkeypatch.setattr(view_search, "trained", lambda *given, **options: (None, None))
+    monkeypatch.setattr(view_search, "embed", lambda encoder, seen, rows, size: (vectors[rows], rows))
+    request = Request(
+        [str(pictures)], encoder="test_resnet", size=16, batch=16, length="1steps", threads=1, precision="fp32",
+        device="cpu",
+    )  # fmt: skip
+    recipe, _ = plan(request, manifest)
+    found = view_search.judged(recipe, manifest, tmp_path, workers=0, quiet=True)
+    assert found.right.mean() < 0.7
+    assert len(np.unique(found.groups)) == len(manifest) // 2
+
+
 def test_it_tells_what_it_tried_and_a_stop_changes_nothing(
     pictures: Path, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

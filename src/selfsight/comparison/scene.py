@@ -15,9 +15,10 @@ from jaxtyping import Bool, Float, Int
 from selfsight import checkpoints
 from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import Pictures
+from selfsight.data.splits import repeated, units
 from selfsight.embedding.embed import embed
 from selfsight.errors import DataError
-from selfsight.evaluation import contest, efficiency, geometry, knn, linear, measure, protocol
+from selfsight.evaluation import contest, efficiency, geometry, knn, leaks, linear, measure, protocol
 from selfsight.evaluation.album import Album
 from selfsight.evaluation.efficiency import Labels
 from selfsight.evaluation.kinds import Kind, Plain, kind_of
@@ -45,10 +46,25 @@ class Scene:
     folder: Path
 
     @cached_property
-    def plain(self) -> dict[str, Float[np.ndarray, "N D"]]:
-        """Features of the rows that need no training, of all pictures that can be read (see `rows`)."""
-        known = np.isin(self.rows, self.known)
-        return self.kind.plain((self.pictures.read(int(row))[0] for row in self.rows), known)
+    def plain(self) -> tuple[dict[str, Float[np.ndarray, "N _"]], Float[np.ndarray, "N S S C"]]:
+        """Features of the rows that need no training, and cells, of all pictures that can be read (see `rows`)."""
+        return measure.without_training(self.pictures, self.rows, self.known, self.kind)
+
+    @cached_property
+    def leaks(self) -> dict[str, Any] | None:
+        """What the training part gives away, as `evaluate` looks for it; None where there are not both parts."""
+        if (found := self.kept("leaks")) is None:
+            features, grids = self.plain
+            *_, statistics = features.values()
+            leaked = leaks.find(self.manifest.taking(self.rows), grids, statistics)
+            found = [leaked.told(remedy="")] if leaked else []
+            self.keep("leaks", found)
+        return dict(found[0]) if found else None
+
+    @cached_property
+    def groups(self) -> Int[np.ndarray, "N"]:
+        """Of every row of the manifest, copies in one."""
+        return units(self.manifest.groups, self.manifest.digests)
 
     @cached_property
     def kind(self) -> Kind:
@@ -79,8 +95,7 @@ class Scene:
     @cached_property
     def task(self) -> Task | str:
         """What labels and split pose, over `rows`; or why they pose nothing."""
-        manifest = self.manifest
-        return pose(manifest.labels[self.rows], manifest.groups[self.rows], self.test, manifest.classes)
+        return pose(self.manifest.labels[self.rows], self.groups[self.rows], self.test, self.manifest.classes)
 
     @cached_property
     def budgets(self) -> list[Labels]:
@@ -123,12 +138,12 @@ class Scene:
         found: dict[str, Outcome] | None = self.kept("plain")
         if found is None:
             pairs = self.pairs({"encoder": encoder}, self.kind.plain)
-            plain = self.plain.items()
+            plain, _ = self.plain
             found = {
                 name: self.of_features(rows, pairs[name], name, self.whitening(rows), few=name == CHEAPEST)
-                for name, rows in plain
+                for name, rows in plain.items()
             }
-            for name, features in self.plain.items():
+            for name, features in plain.items():
                 self.show(name, features)
             self.keep("plain", found)
         return found
@@ -143,13 +158,14 @@ class Scene:
 
     @property
     def asked(self) -> Int[np.ndarray, "Q"]:
-        """Rows that are searched for by another view."""
-        return self.rows[self.test] if self.test.any() else self.rows
+        """Rows that are searched for by another view; of copies the first."""
+        again = repeated([self.manifest.digests[row] for row in self.rows], self.test)
+        return np.asarray(self.rows[(self.test if self.test.any() else ~self.test) & ~again])
 
     @property
     def view_groups(self) -> Int[np.ndarray, "M"]:
         """Groups of the pictures that two views were drawn of."""
-        return self.manifest.groups[np.array(self.kept("views"), np.int64)]
+        return self.groups[np.array(self.kept("views"), np.int64)]
 
     def whitening(self, features: Float[np.ndarray, "N D"]) -> Whitening | None:
         """What whitens a row that needs no training."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from selfsight.comparison import verdict
 from selfsight.comparison.scene import Outcome, Scene, read
+from selfsight.data.kinds import KINDS
 from selfsight.evaluation import contest, measure
 from selfsight.evaluation.contest import Gap, Right
 from selfsight.evaluation.intervals import FEWEST
@@ -80,7 +81,8 @@ class Table:
             "efficiency": self.efficiency(gaps),
             "free_order": self.free_order(),
             "trust": self.trust(question),
-            "notes": self.notes(len(gaps)) + measure.unread(self.scene.manifest, self.scene.rows),
+            "leaks": self.scene.leaks,
+            "notes": self.notes(len(gaps)),
         }
 
     def row(self, row: Row) -> dict[str, Any]:
@@ -204,7 +206,9 @@ class Table:
         told = [TOGETHER.format(comparisons)]
         if max((len(row.outcomes) for row in self.methods), default=0) == 1:
             told.append(ONCE)
-        task = self.scene.task
+        task, leaked, manifest = self.scene.task, self.scene.leaks, self.scene.manifest
+        told += [KINDS[manifest.kind].said(leaked["sentence"])] if leaked else []
+        told += [*measure.unread(manifest, self.scene.rows), *measure.of_copies(manifest)]
         return told + (list(task.notes) if isinstance(task, Task) else [task])
 
 

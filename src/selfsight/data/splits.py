@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from hashlib import blake2b
 
+import numpy as np
+from jaxtyping import Bool, Int
+
 from selfsight.errors import DataError, brief
 
 TRAIN = ("train", "training")
@@ -55,3 +58,16 @@ def united(keys: Sequence[Iterable[Hashable]]) -> list[int]:
             low, high = sorted((root(first.setdefault(key, place)), root(place)))
             parent[high] = low
     return [root(place) for place in range(len(keys))]
+
+
+def units(groups: Int[np.ndarray, "N"], digests: Sequence[str]) -> Int[np.ndarray, "N"]:
+    """What counts as one picture where luck is told, and is not parted: a group, with all that has its contents."""
+    keys = zip(groups.tolist(), digests, strict=True)
+    return np.array(united([(("group", group), ("contents", digest)) for group, digest in keys]), np.int64)
+
+
+def repeated(digests: Sequence[str], test: Bool[np.ndarray, "N"]) -> Bool[np.ndarray, "N"]:
+    """Which pictures have the contents of an earlier one of the same part."""
+    first: dict[tuple[str, bool], int] = {}
+    keys = zip(digests, test.tolist(), strict=True)
+    return np.array([first.setdefault(key, place) != place for place, key in enumerate(keys)], bool)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from selfsight.evaluation import few, linear
+from selfsight.evaluation import few, kept, linear
 from selfsight.evaluation.task import Task
 
 SHOTS = (1, 5, 10)  # labels a class
 SHARES = (0.01, 0.1)  # of all labels; each class gives its share, one at least
 DRAWS = 3  # of the labelled pictures at each budget, the same for every row
-# Where a class has fewer labels than this nothing can be held out to choose the decay, and it is STRONG: W then points
-# along the differences of class means, the safest classifier there is for so few.
+# Where most labels are of classes that have fewer, the rest can hardly name what is held out to choose the decay. It is
+# STRONG then: W points along the differences of class means, the safest classifier there is for so few.
 CHOOSING, STRONG = 5, 1.0
 
 
@@ -56,17 +56,21 @@ def frozen(
 ) -> dict[str, Bool[np.ndarray, "R Q"]]:
     """For each budget and each of its R draws: which test pictures were named rightly.
 
-    A linear probe on features that are standardised over all training pictures, whose labels that does not need.
+    A linear probe on features that are standardised over all training pictures, whose labels that does not need; of all
+    labels it is `linear.measure`.
     """
+    known, test = (features[task.train], task.train_labels, task.train_groups), (features[task.test], task.test_labels)
     near, far = linear.principal(*linear.standardised(features[task.train], features[task.test]))
     classes = len(task.classes)
 
     def right(rows: Int[np.ndarray, "S"]) -> Bool[np.ndarray, "Q"]:
-        known, names = near[rows], task.train_labels[rows]
+        if len(rows) == len(task.train):
+            return kept.answer(linear.measure, *known, *test, seed=0, large=large, types=(linear.Linear,)).correct
+        some, names = near[rows], task.train_labels[rows]
         decay = STRONG
-        if np.bincount(names, minlength=classes).min() >= CHOOSING:
-            decay = linear.choose(known, names, task.train_groups[rows], classes, large=large)
-        weights, _ = linear.fit(known, names, decay, np.zeros((near.shape[1] + 1, classes)), large=large)
+        if np.median(np.bincount(names)[names]) >= CHOOSING:
+            decay = linear.choose(some, names, task.train_groups[rows], classes, large=large)
+        weights, _ = linear.fit(some, names, decay, np.zeros((near.shape[1] + 1, classes)), large=large)
         return np.asarray(linear.scores(far, weights).argmax(axis=1) == task.test_labels)
 
     return {one.name: np.stack([right(rows) for rows in one.draws]) for one in budgets}

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from selfsight.data.manifest import Manifest
-from selfsight.data.splits import united
+from selfsight.data.splits import units
 from selfsight.embedding.embed import Readable, embed
 from selfsight.errors import DataError
 from selfsight.evaluation import calibration, classifier, holdout, intervals, linear
@@ -51,8 +51,7 @@ def learn(
 
 def fitted(vectors: Vectors, labelled: Manifest, seen: Bool[np.ndarray, "N"]) -> Classifier:
     """The classifier, and in its facts what it is worth; rows of all arguments belong together."""
-    keys = zip(labelled.groups.tolist(), labelled.digests, strict=True)
-    groups = np.array(united([(("group", group), ("contents", digest)) for group, digest in keys]))
+    groups = units(labelled.groups, labelled.digests)
     aside, anew = to_measure_on(labelled, groups, seen)
     used = np.flatnonzero(~labelled.test | aside)
     task = pose(labelled.labels[used], groups[used], aside[used], labelled.classes)
@@ -110,7 +109,7 @@ def measure(vectors: Vectors, task: Task, large: bool) -> tuple[Classifier, dict
     told = {"pictures": len(task.test), "groups": len(np.unique(groups)), **own, "majority": task.majority}
     return models[ENCODER], told | {
         "baselines": scores,
-        "calibration": calibration.judge(confidence, right[ENCODER]),
+        "calibration": calibration.judge(confidence, right[ENCODER], groups),
     }
 
 

@@ -54,7 +54,7 @@ class Leaks:
         left[self.test[self.affected]] = False
         return left
 
-    def told(self, dropped: bool) -> dict[str, Any]:
+    def told(self, dropped: bool = False, remedy: str = " (--drop-leaks leaves them out)") -> dict[str, Any]:
         """Counts of test pictures, and a sentence, for the JSON."""
         counts = {name: int(getattr(self, name).sum()) for name in ("exact", "near", "grouped", "affected")}
         total = len(self.test)
@@ -64,14 +64,12 @@ class Leaks:
             f"{counts['grouped']} are of {self.groups} groups that have training pictures",
         ]
         said = ", ".join(part for part, name in zip(parts, counts, strict=False) if counts[name])
-        after = (
-            "they are left out of every number"
-            if dropped
-            else "that flatters every row of the table (--drop-leaks leaves them out)"
-        )
+        after = "they are left out of every number" if dropped else f"that flatters every row of the table{remedy}"
         sentence = f"{counts['affected']} of {total} test pictures leak: {said}; {after}."
         if not counts["affected"]:
-            sentence = f"None of the {total} test pictures was found in the training part, as a copy or by its group."
+            sentence = (
+                f"None of the {total} test pictures was found in this set's training part, as a copy or by its group."
+            )
         return {"test": total, **counts, "groups": self.groups, "dropped": dropped, "sentence": sentence}
 
 

@@ -16,6 +16,7 @@ from selfsight.data.kinds import KINDS
 from selfsight.data.manifest import Manifest
 from selfsight.data.order import Purpose, keyed
 from selfsight.data.pictures import Pictures
+from selfsight.data.splits import repeated, units
 from selfsight.embedding.embed import Readable, embed, vectors_of, whole_views
 from selfsight.errors import DataError, TrainingError
 from selfsight.evaluation import kept, leaks, protocol
@@ -32,6 +33,10 @@ PAIRED = 1000  # pictures whose two views are compared
 WHITE = (
     "The encoder's vectors are {} before they are compared. Every other row is compared whitened and plain, and the "
     "better one is told, of each number by itself; but retrieval and clustering take that of the better R@1 in all."
+)
+COPIES = (
+    "{} of {} pictures have the contents of an earlier one of their part. In every interval and hold-out they count as "
+    "one with it; in retrieval, and where views are told apart, they take no part."
 )
 PROTOCOL = "simclr-keep-colour"  # the one view protocol of evaluation, whatever a method was trained with
 
@@ -62,7 +67,7 @@ def measured(
     leaked = leaks.find(manifest.taking(rows), grids, found[protocol.ENCODER])
     album = Album(pictures, manifest, kind, rows)
     shown = {"leaks": album.pairs(leaked.pairs) if leaked else []}
-    notes = unread(manifest, rows)
+    notes = [*unread(manifest, rows), *of_copies(manifest)]
     dropped = rows[:0]
     if leaked and drop_leaks:
         left = leaked.left()
@@ -70,22 +75,23 @@ def measured(
         found, rows = {name: values[left] for name, values in found.items()}, rows[left]
         album = replace(album, rows=rows)
     white = whitenings(found, np.isin(rows, known), encoders[protocol.ENCODER])
-    test = manifest.test[rows]
-    seen = rows[test] if test.any() else rows
+    test, groups = manifest.test[rows], units(manifest.groups, manifest.digests)
+    part, again = test if test.any() else ~test, repeated([manifest.digests[row] for row in rows], test)
+    seen = rows[part]
     plain = partial(_once_plain, kind.plain, (manifest.kind, low, high))
-    views, viewed = two_views(ready, pictures, seen, plain, size=size)
-    facts = (manifest.labels[rows], manifest.groups[rows], test, manifest.classes)
+    views, viewed = two_views(ready, pictures, rows[part & ~again], plain, size=size)
+    facts = (manifest.labels[rows], groups[rows], test, manifest.classes)
     table = protocol.evaluate(
         found,
         *facts,
         white=white,
         views=views,
-        view_groups=manifest.groups[viewed],
+        view_groups=groups[viewed],
         rivals=rivals,
-        sought=sought.taking(rows) if sought else None,
+        sought=(sought or Sought(manifest.labels)).taking(rows).without(again),
     )
     hard = table.pop("hard", [])
-    more = kind.more(ready[protocol.ENCODER].encoder(), pictures, seen, manifest.groups[seen])
+    more = kind.more(ready[protocol.ENCODER].encoder(), pictures, seen, groups[seen])
     table["notes"] += [*notes, *([more.pop("sentence")] if more else [])]
     table |= {"kind": manifest.kind, "leaks": leaked.told(drop_leaks) if leaked else None, **more}
     if white:
@@ -156,6 +162,12 @@ def unread(manifest: Manifest, rows: Int[np.ndarray, "N"]) -> list[str]:
     ]
 
 
+def of_copies(manifest: Manifest) -> list[str]:
+    """A note on pictures that are there more than once."""
+    count = int(repeated(manifest.digests, manifest.test).sum())
+    return [KINDS[manifest.kind].said(COPIES.format(count, len(manifest)))] if count else []
+
+
 def with_statistics(encoder: Embedder, pictures: Readable, rows: Int[np.ndarray, "N"], size: int) -> Embedder:
     """A copy of an untrained encoder with batch-norm statistics of training pictures, so that it is no straw man."""
     shown = whole_views(pictures, rows[:: max(1, len(rows) // ESTIMATED_ON)], size, BATCH, encoder.view)
@@ -210,20 +222,28 @@ def features(
         made = partial(one.embedded, pictures, rows, size)
         table[name], read = kept.once(made, "features", *one.key, shown) if table else made()
         shown = shown or kept.samples(pictures, read)
+    rest, grids = without_training(pictures, read, train, kind)
+    return table | rest, read, grids
 
-    def plain() -> tuple[dict[str, np.ndarray], np.ndarray]:
+
+def without_training(
+    pictures: Pictures, rows: Int[np.ndarray, "N"], train: Int[np.ndarray, "T"], kind: Kind
+) -> tuple[dict[str, Float[np.ndarray, "N _"]], Float[np.ndarray, "N S S C"]]:
+    """Features of the plain baselines and the grids of these pictures, from disk where they were made before."""
+    known = np.isin(rows, train)
+
+    def made() -> tuple[dict[str, np.ndarray], np.ndarray]:
         grids: list[np.ndarray] = []
 
         def images() -> Iterator[np.ndarray]:
-            for row in read:
+            for row in rows:
                 picture, _ = pictures.read(int(row))
                 grids.append(kind.grid(picture))
                 yield picture
 
-        return kind.plain(images(), np.isin(read, train)), np.stack(grids)
+        return kind.plain(images(), known), np.stack(grids)
 
-    rest, grids = kept.once(plain, "plain", shown, np.isin(read, train))
-    return table | rest, read, grids
+    return kept.once(made, "plain", kept.samples(pictures, rows), known)
 
 
 def two_views(

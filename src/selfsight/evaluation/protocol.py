@@ -61,16 +61,16 @@ def evaluate(
         raise ValueError(f"features lack {ENCODER!r}; they have {sorted(features)}")
     if {len(rows) for rows in features.values()} != {len(labels)}:
         raise ValueError(f"{len(labels)} labels, but rows of features: { {k: len(v) for k, v in features.items()} }")
-    task = pose(labels, groups, test, classes)
+    task, sought = pose(labels, groups, test, classes), sought or Sought(labels)
     white = white or {}
     compared = {name: spaces(name, rows, white.get(name)) for name, rows in features.items()}
-    gathered = _gathered(compared, labels, groups, test, sought or Sought(labels), seed)
+    gathered = _gathered(compared, labels, groups, test, sought, seed)
     apart, free = _told_apart(features, views or {}, white, view_groups, rivals, seed)
     beside = {name: gathered.rows[name] | {"label_free": free[name]} for name in features}
     also, notes = {}, []
-    if sought is not None and gathered.right:
+    if sought.asked and gathered.right:
         also["identity"] = judge(sought.told(), gathered.right, gathered.units, rivals, seed)
-    elif sought is not None:
+    elif sought.asked:
         notes.append(f"Nothing was retrieved: no two pictures of the test part have the same {sought.by!r}.")
     if isinstance(task, str):
         alone = apart | {"measure": "two_views", "sentence": f"{task} {apart['sentence']}"}

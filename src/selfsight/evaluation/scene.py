@@ -11,6 +11,7 @@ from jaxtyping import Int
 from selfsight.data.manifest import Manifest
 from selfsight.data.masks import IGNORE, numbers
 from selfsight.data.order import Purpose, keyed
+from selfsight.data.splits import units
 from selfsight.errors import DataError
 from selfsight.evaluation.task import listed
 from selfsight.views.draw import centre
@@ -27,7 +28,7 @@ class Scene:
     train: Int[np.ndarray, "T"]
     test: Int[np.ndarray, "Q"]
     masks: Mapping[int, Int[np.ndarray, "S S"]]
-    groups: Int[np.ndarray, "N"]  # of every row of the manifest
+    groups: Int[np.ndarray, "N"]  # of every row of the manifest, copies in one
     classes: tuple[int, ...]
     size: int
     notes: tuple[str, ...] = ()
@@ -59,7 +60,8 @@ def posed(manifest: Manifest, files: Mapping[int, str], size: int) -> Scene:
     if not any((places[row] >= 0).any() for row in test.tolist()):
         raise DataError("no mask of a test picture shows a class that the training pictures show; add such masks")
     notes = list(said(manifest, masked, train, test, np.setdiff1d(others, classes)))
-    return Scene(train, test, places, manifest.groups, tuple(classes.tolist()), size, tuple(notes))
+    groups = units(manifest.groups, manifest.digests)
+    return Scene(train, test, places, groups, tuple(classes.tolist()), size, tuple(notes))
 
 
 def fewer(rows: Int[np.ndarray, "M"], most: int) -> Int[np.ndarray, "K"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,20 +17,34 @@ from selfsight.evaluation.retrieval import Retrieval
 
 @dataclass(frozen=True)
 class Sought:
-    """What retrieval looks for: the pictures' own labels, or the values of a column (-1: takes no part).
+    """What retrieval looks for: the pictures' own labels, or the values of the column `identity` (-1: takes no part).
 
     With `across` only pictures of another value of that column are searched.
     """
 
     values: Int[np.ndarray, "N"]
-    by: str = "label"
+    identity: str | None = None
     apart: Int[np.ndarray, "N"] | None = None
     across: str | None = None
+
+    @property
+    def by(self) -> str:
+        """What pictures that are right answers have in common."""
+        return self.identity or "label"
+
+    @property
+    def asked(self) -> bool:
+        """Whether people named a column."""
+        return self.identity is not None or self.across is not None
 
     def taking(self, rows: Int[np.ndarray, "K"] | Bool[np.ndarray, "N"]) -> Sought:
         """The same of these pictures alone."""
         apart = None if self.apart is None else self.apart[rows]
-        return Sought(self.values[rows], self.by, apart, self.across)
+        return Sought(self.values[rows], self.identity, apart, self.across)
+
+    def without(self, copies: Bool[np.ndarray, "N"]) -> Sought:
+        """The same, but these take no part."""
+        return replace(self, values=np.where(copies, -1, self.values))
 
     def told(self) -> str:
         """In words, for a sentence."""
@@ -49,9 +63,9 @@ def asked(
         return None
     values = manifest.labels if identity is None else _numbered(read(identity), manifest)
     if across is None:
-        return Sought(values, identity or "label")
+        return Sought(values, identity)
     apart = _numbered(read(across), manifest)
-    return Sought(np.where(apart < 0, -1, values), identity or "label", apart, across)
+    return Sought(np.where(apart < 0, -1, values), identity, apart, across)
 
 
 def _numbered(said: Mapping[str, str | None], manifest: Manifest) -> Int[np.ndarray, "N"]:
@@ -104,7 +118,7 @@ def measure(
 
 def _units(groups: Int[np.ndarray, "N"], sought: Sought) -> Int[np.ndarray, "N"]:
     """What intervals resample: groups, and where a column is sought, all that have one value of it as well."""
-    if sought.by == "label":
+    if sought.identity is None:
         return groups
     keys = enumerate(zip(groups.tolist(), sought.values.tolist(), strict=True))
     return np.array(

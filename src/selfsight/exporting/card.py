@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from selfsight import methods
+from selfsight.embedding import store
 from selfsight.nn.encoder import Encoder
 from selfsight.report.scores import contenders, named
 from selfsight.report.words import MEANINGS, NAMES, conclusions, interval, percent
@@ -90,11 +91,16 @@ def _quality(run: RunFolder) -> Iterator[str]:
         yield "Not measured yet."
         return
     numbers = json.loads(file.read_text())
+    about = numbers.get("about") or {}
+    if about.get("encoder") != store.digest(run.encoder_folder()):
+        yield "What was measured is of another encoder, or does not say which: `selfsight evaluate` measures this one."
+        return
     rows = contenders(numbers)
     tasks = list(dict.fromkeys(task for scores in rows.values() for task in scores))
     lines = [["", *(named(task) for task in tasks)], ["---"] * (len(tasks) + 1)]
     lines += [[NAMES.get(name, name), *(_score(scores.get(task)) for task in tasks)] for name, scores in rows.items()]
-    yield "Shares of held-out pictures with 95 % intervals, beside what was not trained on these pictures:"
+    of = "of the data above" if about["own"] else f"of other data (digest of the listing: {about['listing']})"
+    yield f"Shares of held-out pictures {of} with 95 % intervals, beside what was not trained on these pictures:"
     yield "\n".join(f"| {' | '.join(line)} |" for line in lines)
     yield "\n".join(f"* {NAMES[name]}: {MEANINGS[name]}" for name in rows if name in MEANINGS and name != "trained")
     yield from (sentence for sentence, _ in conclusions(numbers.get("verdict")))

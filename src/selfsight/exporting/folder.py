@@ -18,6 +18,7 @@ from torch import Tensor
 from selfsight import checkpoints
 from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import Pictures, pictures_of
+from selfsight.data.splits import units
 from selfsight.embedding import store
 from selfsight.embedding.embed import whole_views
 from selfsight.errors import DataError, DiskError, RunError
@@ -105,7 +106,8 @@ def _integers(folder: Path, encoder: Encoder, pictures: Pictures, seen: Shown, w
         parity.answered(graph.by_runtime(one, encoder, preprocess=wanted.preprocess), views)["embedding"]
         for one in (file, folder / "model.onnx")
     )
-    labels, groups, test = (part[rows] for part in (manifest.labels, manifest.groups, manifest.test))
+    groups = units(manifest.groups, manifest.digests)
+    labels, groups, test = (part[rows] for part in (manifest.labels, groups, manifest.test))
     return {"what": what, **integers.cost(whole, small, labels, groups, test, manifest.classes)}
 
 

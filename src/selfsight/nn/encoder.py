@@ -185,6 +185,8 @@ class Encoder(Embedder):
             size = config["pretrained_cfg"]["input_size"][-1]
             scale = {key: seen.get(key, config["pretrained_cfg"].get(key)) for key in ("mean", "std")}
             scale |= {key: float(seen[key]) for key in ("low", "high") if key in seen}
+            if not scale.get("low", 0.0) < scale.get("high", 255.0):
+                raise ValueError("its scale of pixels has no width")
             name = str(config["architecture"])
             encoder = cls(name, channels=channels, size=size, arguments=arguments, **scale)
             own = encoder.backbone.state_dict()  # a classifier that the folder may hold is left out

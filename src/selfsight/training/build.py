@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +43,7 @@ def engine(recipe: Recipe) -> Fabric:
     accelerator, cards = accelerator_of(recipe.device)
     torch.set_num_threads(recipe.threads)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # what it would say stands in the plan
+    warnings.filterwarnings("ignore", r"`broadcast_buffers` is deprecated")  # its successor would copy rank 0's
     strategy = DDPStrategy(broadcast_buffers=False) if recipe.world > 1 else "auto"
     here = int(os.environ.get("LOCAL_WORLD_SIZE", recipe.world))  # ranks on this machine, as torchrun says
     fabric = Fabric(

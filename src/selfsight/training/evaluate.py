@@ -10,6 +10,8 @@ import numpy as np
 
 from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import pictures_of
+from selfsight.embedding import store
+from selfsight.errors import brief
 from selfsight.evaluation import together, trust
 from selfsight.evaluation.measure import measured
 from selfsight.evaluation.protocol import ENCODER, RIVALS, START
@@ -21,6 +23,11 @@ from selfsight.training import further, session
 from selfsight.training.build import rivals
 
 __all__ = ["Wanted", "evaluate"]
+
+OTHER = (
+    "These numbers are of another listing than the run's own: {}, digest {}. Of what the run was trained on, only "
+    "files of the same contents were looked for in it."
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ def evaluate(
     recipe = run.recipe
     manifest = session.manifest_for(run.folder, recipe, data, columns)
     trained = Manifest.load(run.folder / "manifest.parquet")
+    about = origin(run, manifest, trained, data)
     manifest, notes = unseen(manifest, trained)
     encoders = {ENCODER: encoder, **rivals(recipe, run.folder, wanted.pretrained)}
     more = further.asked(
@@ -61,8 +69,18 @@ def evaluate(
         drop_leaks=wanted.drop_leaks,
     )
     left = manifest.taking(np.setdiff1d(manifest.every_row(), dropped)) if len(dropped) else manifest
-    found |= {"notes": notes + found["notes"], **more(left)}
+    if not about["own"]:
+        names = ", ".join(Path(one).absolute().name for one in about["data"])
+        notes.append(OTHER.format(brief(repr(names)), about["listing"]))
+    found |= {"about": about, "notes": notes + found["notes"], **more(left)}
     found["trust"] = trust.of_looks(run.metrics.to_pylist(), trained.labels[trained.train_rows()])
     if recipe.use_all:
         found["verdict"]["sentence"] += " The run was trained on its test part too (--use-all): see the notes."
     return found, shown
+
+
+def origin(run: RunFolder, manifest: Manifest, trained: Manifest, data: list[str] | None) -> dict[str, Any]:
+    """Which pictures the numbers are of, whether in the very listing that the run was trained by, and which encoder."""
+    listing = manifest.digest()
+    told = {"data": data or run.recipe.data, "listing": listing, "own": listing == trained.digest()}
+    return told | {"encoder": store.digest(run.encoder_folder())}

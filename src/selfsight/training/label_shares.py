@@ -21,10 +21,12 @@ from selfsight import checkpoints
 from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import Pictures
 from selfsight.data.ranges import format_of
+from selfsight.data.splits import units
 from selfsight.embedding import progress
 from selfsight.errors import DataError, RecipeError
-from selfsight.evaluation import efficiency, intervals, linear
+from selfsight.evaluation import contest, efficiency, intervals, linear
 from selfsight.evaluation.efficiency import Labels
+from selfsight.evaluation.intervals import Interval
 from selfsight.evaluation.kinds import kind_of
 from selfsight.evaluation.measure import Ready, features
 from selfsight.evaluation.protocol import ENCODER
@@ -42,6 +44,9 @@ __all__ = ["LENGTH", "check", "measured"]
 BATCH = 64  # what two cores do in a fraction of a second; the labels of 1 % rarely fill more
 LENGTH = "500steps"  # the same for every start and share
 SCRATCH = "untrained"
+ONCE = (
+    "With all labels each start is trained once: that interval knows the luck of test pictures, not that of a training."
+)
 FROZEN = "frozen"  # the run's encoder as it is, under a linear probe
 
 Say = Callable[[str], None]
@@ -140,7 +145,8 @@ def measured(
     known = np.flatnonzero(~manifest.test)
     its = {FROZEN: Ready.of(FROZEN, encoders[ENCODER], pictures, known, recipe.size)}
     frozen, rows, _ = features(its, pictures, manifest.every_row(), known, kind, size=recipe.size)
-    task = pose(manifest.labels[rows], manifest.groups[rows], manifest.test[rows], manifest.classes)
+    groups = units(manifest.groups, manifest.digests)[rows]
+    task = pose(manifest.labels[rows], groups, manifest.test[rows], manifest.classes)
     if isinstance(task, str):
         raise DataError(f"--finetune has nothing to learn or to be measured on among what can be read. {task}")
     budgets = efficiency.budgets(task, shots=())
@@ -211,17 +217,26 @@ def table(
 
 
 def row(right: Bool[np.ndarray, "R Q"], own: Bool[np.ndarray, "R Q"], task: Task) -> dict[str, Any]:
-    """Mean over draws with its interval by group, the draws' standard deviation, and the encoder's lead."""
-    mean, lead = right.mean(axis=0), own.mean(axis=0)
+    """Mean over draws, the draws' standard deviation, and the encoder's lead; intervals by test group and by draw."""
     found: dict[str, Any] = {
-        "accuracy": float(mean.mean()),
-        "interval": list(intervals.of_share(mean, task.test_groups)),
+        "accuracy": float(right.mean()),
+        "interval": list(contest.of_row(right.astype(np.float64), task.test_groups)),
         "spread": float(right.mean(axis=1).std(ddof=1)) if len(right) > 1 else 0.0,
     }
     if right is not own:
-        found["difference"] = float(lead.mean() - mean.mean())
-        found["difference_interval"] = list(intervals.of_difference(lead, mean, task.test_groups))
+        found["difference"] = float(own.mean() - right.mean())
+        found["difference_interval"] = list(lead(own, right, task.test_groups))
     return found
+
+
+def lead(own: Bool[np.ndarray, "R Q"], other: Bool[np.ndarray, "R Q"], groups: Int[np.ndarray, "Q"]) -> Interval:
+    """Of the difference; with several draws their luck is in it, which is that of the differences: both sides have the
+    same draws."""
+    if len(own) == 1:
+        return intervals.of_difference(own[0], other[0], groups)
+    rows = {"lead": own.astype(np.float64) - other, "nothing": np.zeros((1, own.shape[1]))}
+    (gap,) = contest.compared(rows, [("lead", "nothing")], groups)
+    return gap.interval
 
 
 def conclusion(shares: Mapping[str, Any], task: Task) -> dict[str, Any]:
@@ -238,4 +253,5 @@ def conclusion(shares: Mapping[str, Any], task: Task) -> dict[str, Any]:
             f"with {share.replace('%', ' %')} of the labels ({found['labels']}) it {says} "
             f"({scratch['difference']:+.3f}, 95 % interval {low:+.3f} to {high:+.3f})"
         )
-    return {"helped": helped, "sentence": f"Starting from this run instead of from scratch: {'; '.join(parts)}."}
+    told = f"Starting from this run instead of from scratch: {'; '.join(parts)}. {ONCE}"
+    return {"helped": helped, "sentence": told}

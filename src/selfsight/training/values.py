@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 import typing
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +24,7 @@ CHOICES = {
     "on_collapse": ("warn", "stop"),
     "keep": tuple(KEEPS),
 }
+LARGEST = sys.float_info.max
 WORDS = {
     int: "a whole number",
     float: "a number",
@@ -86,7 +87,7 @@ def _as(value: Any, kind: Any) -> Any:
         return value  # a kind that is not simple, such as a record of its own
     if kind in (int, float) and not isinstance(value, bool):
         number = _number(value) if isinstance(value, str) else value
-        if not isinstance(number, int | float) or not math.isfinite(number):
+        if not isinstance(number, int | float) or not -LARGEST <= number <= LARGEST:  # nor NaN
             return None
         return float(number) if kind is float else int(number) if number == int(number) else None
     if kind is list:

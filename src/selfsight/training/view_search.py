@@ -21,6 +21,7 @@ from selfsight import checkpoints, distributed
 from selfsight.data.manifest import Manifest
 from selfsight.data.order import Purpose, keyed
 from selfsight.data.pictures import Pictures
+from selfsight.data.splits import units
 from selfsight.embedding.embed import embed
 from selfsight.errors import DivergedError, Interrupted, RecipeError
 from selfsight.evaluation import holdout, intervals, quality
@@ -237,14 +238,14 @@ def judged(recipe: Recipe, manifest: Manifest, folder: Path, *, workers: int, qu
     file = folder / f"{recipe.steps}.json"
     if not file.is_file():
         rows, finite = labelled(manifest, recipe.seed), True
-        right = np.zeros(len(rows), bool)
+        right, groups = np.zeros(len(rows), bool), units(manifest.groups, manifest.digests)
         try:
             encoder, pictures = trained(recipe, manifest, folder, workers=workers, quiet=quiet)
             vectors, rows = embed(encoder, pictures, rows, size=recipe.size)
-            right = quality.by_others(vectors, manifest.labels[rows], manifest.groups[rows])
+            right = quality.by_others(vectors, manifest.labels[rows], groups[rows])
         except DivergedError:
             finite = False
-        told = {"right": right.astype(int).tolist(), "groups": manifest.groups[rows].tolist(), "finite": finite}
+        told = {"right": right.astype(int).tolist(), "groups": groups[rows].tolist(), "finite": finite}
         checkpoints.replace_file(file, json.dumps(told).encode())
     kept = json.loads(file.read_text("utf-8"))
     return Found(np.array(kept["right"], bool), np.array(kept["groups"]), kept["finite"])
