@@ -4,10 +4,11 @@
     python benchmarks/beside_lightly.py --table
 
 Ours is `selfsight train` with settings that make it lightly's recipe; theirs is lightly's heads, loss and memory in a
-plain loop (lightly_methods.py) over the very batches of our run. kNN is that of `selfsight evaluate`, the difference
-paired by test picture, of the mean over the seeds, its interval of 95 %. Ours is to be not below theirs beyond it.
-images/s are of whole trainings at equal precision: ours as the run noted them, theirs on our views, and for
-`--own-views` steps on lightly's views, which draw the same by lightly's means.
+plain loop (lightly_methods.py) over the very batches of our run. kNN is that of `selfsight evaluate` but of plain
+vectors on both sides, since nobody else whitens; the difference is paired by test picture, of the mean over the seeds,
+its interval of 95 %. Ours is to be not below theirs beyond it. images/s are of whole trainings at equal precision
+(networks in that asked for, losses in float32): ours as the run noted them, theirs on our views, and for `--own-views`
+steps on lightly's views, which draw the same by lightly's means.
 
 Runs are kept in DIR/runs: one of ours that was stopped goes on (theirs begins again), and a row that is in the result
 file is not made again. DIR is that of quality.py.
@@ -37,21 +38,22 @@ OURS: dict[str, tuple[str, dict[str, Any]]] = {  # the settings that lightly_met
     "vicreg": ("vicreg", {}),
     "nnclr": ("nnclr", {"hidden": 512, "width": 128, "predictor_hidden": 512, "denominator": "ntxent"}),
 }
+SHARED = ("encoder", "size", "batch", "precision", "images")  # what the lines of one table have in common
 Rows = list[dict[str, Any]]
 
 
-def trained(asked: argparse.Namespace, task: str, name: str, seed: int) -> Any:
+def trained(asked: argparse.Namespace, key: dict[str, Any]) -> Any:
     """Our run."""
     import selfsight
 
-    method, settings = OURS[name]
-    own = quality.TASKS[task]
+    method, settings = OURS[key["method"]]
+    own = quality.TASKS[key["task"]]
     columns = {"label_column": own.label, "split_column": own.split, "group_column": own.group}
-    out = asked.data / "runs" / f"beside-{task}-{name}-{seed}-{asked.encoder}-{asked.images}"
+    out = asked.data / "runs" / f"beside-{'-'.join(map(str, key.values()))}"
     return selfsight.train(
         asked.data / own.folder / "labels.csv", method=method, settings=settings, views="simclr", size=asked.size,
-        encoder=asked.encoder, batch=asked.batch, length=f"{asked.images}images", precision=asked.precision, seed=seed,
-        threads=asked.threads, out=out, quiet=True, **columns,
+        encoder=asked.encoder, batch=asked.batch, length=f"{asked.images}images", precision=asked.precision,
+        seed=key["seed"], threads=asked.threads, out=out, quiet=True, **columns,
     )  # fmt: skip
 
 
@@ -102,7 +104,7 @@ def own_views(asked: argparse.Namespace, task: str, run: Any, name: str) -> floa
     for step in range(asked.own_views + 2):
         if step == 2:  # after the first two, which warm up
             started = time.perf_counter()
-        first, second = next(batches)[:2]
+        first, second = (views[:, : recipe.pixels["channels"]] for views in next(batches)[:2])  # grey comes as RGB
         other.before(0.0)
         with autocast(recipe.precision):
             loss = other.loss(first, second)
@@ -112,20 +114,20 @@ def own_views(asked: argparse.Namespace, task: str, run: Any, name: str) -> floa
     return asked.own_views * recipe.batch / (time.perf_counter() - started)
 
 
-def rows(asked: argparse.Namespace, task: str, name: str, seed: int) -> Rows:
-    """Both sides of one comparison."""
-    run = trained(asked, task, name, seed)
+def rows(asked: argparse.Namespace, key: dict[str, Any]) -> Rows:
+    """Both sides of one comparison. What fails soonest comes before lightly's training, which would begin again."""
+    run, name = trained(asked, key), key["method"]
     clock = json.loads((run.folder / "timing.jsonl").read_text().splitlines()[-1])
     ours = {"images_per_second": run.recipe.steps * run.recipe.batch / clock["seconds"]}
-    encoder, speed = theirs(run, name)
-    other = {"images_per_second": speed, "own_views": own_views(asked, task, run, name)}
+    other = {"own_views": own_views(asked, key["task"], run, name)}
+    encoder, other["images_per_second"] = theirs(run, name)
     kept = {key: getattr(run.recipe, key) for key in ("size", "batch", "steps", "lr", "precision", "threads")}
     sides = {"selfsight": (run.encoder(), ours), "lightly": (encoder, other)}
     return [{"side": side, **kept, **facts, **scored(run, made)} for side, (made, facts) in sides.items()]
 
 
 def scored(run: Any, encoder: Any) -> dict[str, Any]:
-    """Which test pictures kNN names rightly, by plain vectors: nobody else whitens."""
+    """Which test pictures kNN names rightly, by plain vectors."""
     from selfsight.evaluation import knn
 
     features, task = supcon.posed(run, encoder)
@@ -160,25 +162,33 @@ def spread(side: Rows) -> str:
 
 
 def table(results: dict[str, Any]) -> str:
-    """A line for each task and method, and whether ours is nowhere below."""
+    """A table for each kind of training with a line for each task and method, and whether ours is nowhere below."""
+    parts, below = [], []
+    for values in dict.fromkeys(tuple(one[name] for name in SHARED) for one in results["rows"]):
+        lines, lost = compared(results["rows"], dict(zip(SHARED, values, strict=True)))
+        encoder, size, batch, precision, images = values
+        what = f"{encoder}, {size} px, batches of {batch}, {images:,} pictures seen, {precision}"
+        parts += [f"{what} (losses in float32 on both sides).", "\n".join(lines)]
+        below += [f"{one} ({what})" for one in lost]
+    return "\n\n".join([*parts, f"Below lightly beyond the interval: {', '.join(below) or 'none'}."])
+
+
+def compared(found: Rows, shared: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """The lines of one table, and where ours is below."""
     lines, below = [], []
-    for task in TASKS:
-        for name in OURS:
-            sides = paired(results["rows"], {"task": task, "method": name}, "side", ("selfsight", "lightly"))
-            if not sides:
-                continue
-            gain, low, high = difference(*sides)
-            below += [f"{name} on {task}"] if high < 0 else []
-            speed = [mean(one["images_per_second"] for one in side) for side in sides]
-            cells = [task, f"`{name}`", *map(spread, sides), f"{gain:+.3f} ({low:+.3f} to {high:+.3f})"]
-            cells += [f"{one:.0f}" for one in (*speed, mean(one["own_views"] for one in sides[1]))]
-            lines.append(cells)
+    for task, name in product(TASKS, OURS):
+        sides = paired(found, {"task": task, "method": name, **shared}, "side", ("selfsight", "lightly"))
+        if not sides:
+            continue
+        gain, low, high = difference(*sides)
+        below += [f"{name} on {task}"] if high < 0 else []
+        speed = [mean(one["images_per_second"] for one in side) for side in sides]
+        cells = [task, f"`{name}`", *map(spread, sides), f"{gain:+.3f} ({low:+.3f} to {high:+.3f})"]
+        cells += [f"{one:.0f}" for one in (*speed, mean(one["own_views"] for one in sides[1]))]
+        lines.append(cells)
     head = ["task", "method", "kNN, selfsight", "kNN, lightly", "difference", "images/s, selfsight"]
     head += ["images/s, lightly on our views", "images/s, lightly"]
-    shown = "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines))
-    seen = sorted({(one["encoder"], one["size"], one["images"], one["precision"]) for one in results["rows"]})
-    what = "; ".join(f"{encoder}, {size} px, {images:,} pictures seen, {bits}" for encoder, size, images, bits in seen)
-    return f"{what}.\n\n{shown}\n\nBelow lightly beyond the interval: {', '.join(below) or 'none'}."
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines)], below
 
 
 def options() -> argparse.Namespace:
@@ -201,12 +211,12 @@ def main() -> None:
     """Make the rows that are missing, keep each pair at once, and print the table."""
     asked = options()
     results = quality.begun(asked)
-    shared = {"encoder": asked.encoder, "images": asked.images}
+    shared = {name: getattr(asked, name) for name in SHARED}
     keys = (
         {"task": task, "method": name, "seed": seed, **shared}
         for seed, task, name in product(range(asked.seeds), asked.tasks, asked.methods)
     )
-    quality.filled(asked, results, keys, lambda key: rows(asked, key["task"], key["method"], key["seed"]))
+    quality.filled(asked, results, keys, lambda key: rows(asked, key))
     print(table(results))
 
 

@@ -33,16 +33,23 @@ BESIDE = ("untrained", "raw_pixels", "simple_statistics")
 KEPT = ("size", "batch", "steps", "precision", "lr", "optimizer", "encoder", "pictures")
 
 
+class Refused(SystemExit):
+    """A command of ours ended with exit code 2; the end of the message is its sentence."""
+
+
 def peak(command: Sequence[str]) -> int:
     """Run a command of ours and return its peak memory in bytes; what it said is shown when it fails."""
     child = subprocess.Popen(
         [sys.executable, "-m", "selfsight", *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     assert child.stdout is not None
-    said = child.stdout.read().decode(errors="replace")
+    with child.stdout as stream:
+        said = stream.read().decode(errors="replace")
     _, status, usage = os.wait4(child.pid, 0)
-    if status:
-        raise SystemExit(f"{' '.join(command)} failed:\n{said[-2000:]}")
+    child.returncode = os.waitstatus_to_exitcode(status)  # which nobody else can ask for now
+    if child.returncode:
+        ended = Refused if child.returncode == 2 else SystemExit
+        raise ended(f"{' '.join(command)} failed:\n{said[-2000:]}")
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

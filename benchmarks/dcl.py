@@ -5,8 +5,8 @@
 
 `selfsight train --method simclr` with `criterion=nt-xent` and with `criterion=dcl`: all else equal, temperature 0.1 for
 both, as in the code that published kNN 78.3 and 84.6 % on CIFAR-10 at a batch of 32 and 83.09 and 85.63 % at 128
-(raminnakhli/Decoupled-Contrastive-Learning, 100 epochs, ResNet-18). kNN is that of `selfsight evaluate`, the difference
-paired by test picture, of the mean over the seeds, its interval of 95 %.
+(raminnakhli/Decoupled-Contrastive-Learning, 100 epochs, ResNet-18). kNN is that of `selfsight evaluate` but of plain
+vectors; the difference is paired by test picture, of the mean over the seeds, its interval of 95 %.
 
 Runs are kept in DIR/runs: one that was stopped goes on, and a row that is in the result file is not made again. DIR is
 that of quality.py.
@@ -26,36 +26,37 @@ RESULTS = beside_lightly.RESULTS.with_name("dcl.json")
 TASKS = ("fashion_mnist", "terrain")
 CRITERIA = ("dcl", "nt-xent")
 TEMPERATURE = 0.1  # of both, published
+SHARED = ("task", "encoder", "size", "batch", "length")  # what the two sides of a line have in common
 
 
 def row(asked: argparse.Namespace, key: dict[str, Any]) -> dict[str, Any]:
     """Train and score once."""
     import selfsight
 
-    task, criterion, batch, seed = (key[name] for name in ("task", "criterion", "batch", "seed"))
-    own = quality.TASKS[task]
+    own = quality.TASKS[key["task"]]
     columns = {"label_column": own.label, "split_column": own.split, "group_column": own.group}
     run = selfsight.train(
-        asked.data / own.folder / "labels.csv", method="simclr", encoder=asked.encoder, size=asked.size, batch=batch,
-        settings={"criterion": criterion, "temperature": TEMPERATURE}, length=asked.length, seed=seed,
-        threads=asked.threads, quiet=True, **columns,
-        out=asked.data / "runs" / f"dcl-{task}-{criterion}-{batch}-{asked.length}-{asked.encoder}-{seed}",
+        asked.data / own.folder / "labels.csv", method="simclr", encoder=asked.encoder, size=asked.size,
+        settings={"criterion": key["criterion"], "temperature": TEMPERATURE}, batch=key["batch"], length=asked.length,
+        seed=key["seed"], threads=asked.threads, quiet=True, **columns,
+        out=asked.data / "runs" / f"dcl-{'-'.join(map(str, key.values()))}",
     )  # fmt: skip
-    kept = {name: getattr(run.recipe, name) for name in ("size", "steps", "lr", "precision", "threads")}
+    kept = {name: getattr(run.recipe, name) for name in ("steps", "lr", "precision", "threads")}
     return {**kept, **beside_lightly.scored(run, run.encoder())}
 
 
 def table(results: dict[str, Any]) -> str:
-    """A line for each task and batch."""
+    """A line for each task, network, batch and length."""
     lines = []
-    for task, batch in sorted({(one["task"], one["batch"]) for one in results["rows"]}):
-        sides = beside_lightly.paired(results["rows"], {"task": task, "batch": batch}, "criterion", CRITERIA)
+    for values in sorted({tuple(one[name] for name in SHARED) for one in results["rows"]}):
+        shared = dict(zip(SHARED, values, strict=True))
+        sides = beside_lightly.paired(results["rows"], shared, "criterion", CRITERIA)
         if sides:
             gain, low, high = beside_lightly.difference(*sides)
             steps = f"{sides[0][0]['steps']:,} ({len(sides[0])})"
             spreads = map(beside_lightly.spread, sides)
-            lines.append([task, str(batch), steps, *spreads, f"{gain:+.3f} ({low:+.3f} to {high:+.3f})"])
-    head = ["task", "batch", "steps (seeds)", "kNN, DCL", "kNN, NT-Xent", "difference"]
+            lines.append([*map(str, values), steps, *spreads, f"{gain:+.3f} ({low:+.3f} to {high:+.3f})"])
+    head = ["task", "encoder", "pixels", "batch", "for", "steps (seeds)", "kNN, DCL", "kNN, NT-Xent", "difference"]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines))
 
 
@@ -76,7 +77,7 @@ def main() -> None:
     """Make the rows that are missing, keep each at once, and print the table."""
     asked = options()
     results = quality.begun(asked)
-    shared = {"encoder": asked.encoder, "length": asked.length}
+    shared = {"encoder": asked.encoder, "size": asked.size, "length": asked.length}
     keys = (
         {"task": task, "batch": batch, "criterion": criterion, "seed": seed, **shared}
         for seed, task, batch, criterion in product(range(asked.seeds), asked.tasks, asked.batches, CRITERIA)

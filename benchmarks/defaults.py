@@ -5,8 +5,8 @@
     python benchmarks/defaults.py --table
 
 Every method with its own defaults, and every variant of it that changes one thing, on small sets (the first 500
-training pictures, evenly spaced) and on all pictures (0). A variant that a method has no setting for is left out. A row
-is that of cards.py: one `selfsight train` and one `selfsight evaluate`.
+training pictures, evenly spaced) and on all pictures (0). A variant that a method has no setting for is left out, and
+one that it refuses is told below the table. A row is that of cards.py: a `selfsight train` and a `selfsight evaluate`.
 
 The tables: for each number of pictures and each length the mean kNN over seeds, a column for each set of pictures, best
 mean rank over the sets first; "helped" counts the runs whose 95 % interval of the paired difference to the best of
@@ -92,7 +92,7 @@ def wanted(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def row(data: Path, key: dict[str, Any]) -> dict[str, Any]:
-    """Train and evaluate once."""
+    """Train and evaluate once, or what was said against it."""
     folder = data / "runs" / "default-{task}-{pictures}-{method}-{variant}-{length}-{seed}".format(**key)
     source, task = data / quality.TASKS[key["task"]].folder, quality.TASKS[key["task"]]
     table = source / "labels.csv"
@@ -100,16 +100,22 @@ def row(data: Path, key: dict[str, Any]) -> dict[str, Any]:
         split = vdvs.Task(task.split, task.label, None, task.told)
         table = vdvs.listing(source, split, key["pictures"], folder.with_suffix(".csv"))
     named = (key["task"], key["method"], key["length"], key["seed"])
-    return cards.made(table, folder, *named, asks(key["method"], key["variant"]) or [])
+    try:
+        return cards.made(table, folder, *named, asks(key["method"], key["variant"]) or [])
+    except cards.Refused as refusal:
+        return {"refused": " ".join(str(refusal).rpartition("selfsight: ")[2].split())}
 
 
 def table(results: dict[str, Any]) -> str:
-    """The methods in order for each number of pictures and length, then the variants."""
+    """The methods in order for each number of pictures and length, then the variants, then what was refused."""
     rows, parts = results["rows"], []
     for pictures, length in dict.fromkeys((one["pictures"], one["length"]) for one in rows):
         alike = [one for one in rows if (one["pictures"], one["length"]) == (pictures, length)]
-        parts += [f"**{pictures or 'All'} training pictures; {length} each**", "", *ranking(alike), ""]
-        parts += [*added(alike), ""] if any(one["variant"] != OWN for one in alike) else []
+        made, refused = ([one for one in alike if ("refused" in one) == no] for no in (False, True))
+        parts += [f"**{pictures or 'All'} training pictures; {length} each**", "", *ranking(made), ""]
+        parts += [*added(made), ""] if any(one["variant"] != OWN for one in made) else []
+        told = [f"* `{one['method']}`, {one['variant']}, {one['task']}: {one['refused']}" for one in refused]
+        parts += [*dict.fromkeys(told), ""] if told else []  # seeds are refused alike
     return "\n".join(parts).rstrip()
 
 

@@ -1,6 +1,7 @@
 """lightly's methods, put together as its documented examples do, around an encoder that is given.
 
-Views come in as pairs of integer batches (B, h, w, C), which the encoder scales itself.
+Views come in as pairs of integer batches (B, h, w, C), which the encoder scales itself. Criteria and memory compute in
+float32 whatever the networks run in, as ours do.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from lightly import loss as losses
 from lightly.models.modules import NNMemoryBankModule, heads
 from lightly.models.utils import deactivate_requires_grad, update_momentum
 
+from selfsight.losses.precision import no_autocast
+
 
 @dataclass(frozen=True)
 class Rival:
@@ -30,10 +33,21 @@ class Rival:
     before: Callable[[float], None] = lambda progress: None
 
 
-def joint(encoder: Any, head: nn.Module, criterion: Any) -> Rival:
+def exact(part: nn.Module) -> Callable[..., Tensor]:
+    """The criterion or memory, in float32."""
+
+    def computed(*rows: Tensor, **more: Any) -> Tensor:
+        with no_autocast(rows[0]):
+            found: Tensor = part(*(one.float() for one in rows), **more)
+        return found
+
+    return computed
+
+
+def joint(encoder: Any, head: nn.Module, criterion: nn.Module) -> Rival:
     """Methods whose loss compares the two projections."""
-    network = nn.Sequential(encoder, head)
-    return Rival(network, lambda first, second: criterion(network(first), network(second)))
+    network, loss = nn.Sequential(encoder, head), exact(criterion)
+    return Rival(network, lambda first, second: loss(network(first), network(second)))
 
 
 def simclr(encoder: Any) -> Rival:
@@ -59,7 +73,7 @@ def vicreg(encoder: Any) -> Rival:
 def simsiam(encoder: Any) -> Rival:
     """The narrow heads of the example."""
     network = nn.Sequential(encoder, heads.SimSiamProjectionHead(encoder.width, 512, 128))
-    predictor, criterion = heads.SimSiamPredictionHead(128, 64, 128), losses.NegativeCosineSimilarity()
+    predictor, criterion = heads.SimSiamPredictionHead(128, 64, 128), exact(losses.NegativeCosineSimilarity())
 
     def loss(first: Tensor, second: Tensor) -> Tensor:
         rows = [network(view) for view in (first, second)]
@@ -73,7 +87,7 @@ def simsiam(encoder: Any) -> Rival:
 def byol(encoder: Any) -> Rival:
     """Its loss times 4, which is the paper's but for a constant: the same rate then means the same."""
     network = nn.Sequential(encoder, heads.BYOLProjectionHead(encoder.width, 1024, 256))
-    predictor, criterion = heads.BYOLPredictionHead(256, 1024, 256), losses.NegativeCosineSimilarity()
+    predictor, criterion = heads.BYOLPredictionHead(256, 1024, 256), exact(losses.NegativeCosineSimilarity())
     teacher = deepcopy(network)
     deactivate_requires_grad(teacher)
 
@@ -92,8 +106,8 @@ def byol(encoder: Any) -> Rival:
 def nnclr(encoder: Any, support: int) -> Rival:
     """The narrow heads of the example and a queue of `support` projections."""
     network = nn.Sequential(encoder, heads.NNCLRProjectionHead(encoder.width, 512, 128))
-    predictor, criterion = heads.NNCLRPredictionHead(128, 512, 128), losses.NTXentLoss(temperature=0.1)
-    bank = NNMemoryBankModule(size=(support, 128))
+    predictor, criterion = heads.NNCLRPredictionHead(128, 512, 128), exact(losses.NTXentLoss(temperature=0.1))
+    bank = exact(NNMemoryBankModule(size=(support, 128)))
 
     def loss(first: Tensor, second: Tensor) -> Tensor:
         rows = [network(view) for view in (first, second)]

@@ -212,11 +212,15 @@ def filled(
     make: Callable[[dict[str, Any]], list[dict[str, Any]]],
     part: str = "rows",
 ) -> None:
-    """Make what is missing in a part of the results, each key's rows, and keep it at once; with --table nothing."""
+    """Make what is missing in a part of the results, each key's rows, and keep it at once; with --table nothing.
+
+    What was refused is asked again: it takes seconds, and the cause may be gone, such as a full disk.
+    """
     for key in () if asked.table else keys:
-        if not any(key.items() <= one.items() for one in results[part]):
+        if not any(key.items() <= one.items() and "refused" not in one for one in results[part]):
             print(*key.values(), file=sys.stderr, flush=True)
-            results[part] += [key | one for one in make(key)]
+            made = [key | one for one in make(key)]
+            results[part] = [one for one in results[part] if not key.items() <= one.items()] + made
             machine.keep(asked.json, results)
 
 

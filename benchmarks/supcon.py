@@ -183,13 +183,15 @@ def scored(run: Any, encoder: Any, classifier: Any = None) -> dict[str, Any]:
 
 
 def posed(run: Any, encoder: Any) -> tuple[Any, Any]:
-    """Vectors of the run's pictures, and what is asked of them."""
+    """Vectors of the run's pictures without test pictures that it learned from, and what is asked of them."""
     from selfsight.data.manifest import Manifest
     from selfsight.data.pictures import pictures_of
     from selfsight.embedding.embed import embed
     from selfsight.evaluation.task import pose
+    from selfsight.evaluation.unseen import unseen
 
-    recipe, manifest = run.recipe, Manifest.load(run.folder / "manifest.parquet")
+    recipe, every = run.recipe, Manifest.load(run.folder / "manifest.parquet")
+    manifest = unseen(every, every)[0]
     pictures = pictures_of(recipe, manifest)
     features, rows = embed(encoder, pictures, manifest.every_row(), size=recipe.size, plain=True)
     return features, pose(manifest.labels[rows], manifest.groups[rows], manifest.test[rows], manifest.classes)

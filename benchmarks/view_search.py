@@ -6,11 +6,12 @@
 First the small network of the search is trained on every candidate for `--images` pictures. The candidates are ranked
 by what needs no label (of at most 1,000 training pictures), by labels as the search does it (of 100, and of at most
 3,000 training pictures), and by the kNN accuracy on the test part, which is the judge (of at most 2,000 test pictures
-among at most 4,000 training pictures).
+among at most 4,000 training pictures). Each counts with its mean over the seeds, without those that one of them could
+not train. They are too few for an interval, and seeds are no further candidates.
 
 Then runs of `--for` with the method's own views and with `--views search`, whose time is in that. kNN is that of
-`selfsight evaluate`, the difference paired by test picture, of the mean over the seeds, its interval of 95 %. With
-`--for 0m` this part is left out, with `--images 0` the first.
+`selfsight evaluate` but of plain vectors; the difference is paired by test picture, of the mean over the seeds, its
+interval of 95 %. With `--for 0m` this part is left out, with `--images 0` the first.
 
 Runs are kept in DIR/runs: one that was stopped goes on, and a row that is in the result file is not made again. DIR is
 that of quality.py.
@@ -21,6 +22,7 @@ from __future__ import annotations
 import argparse
 from itertools import product
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import beside_lightly
@@ -49,11 +51,12 @@ SCORES = {
 
 
 def agreement(asked: argparse.Namespace, task: str, seed: int) -> list[dict[str, Any]]:
-    """Every candidate with its scores."""
+    """Every candidate with its scores, without any where it diverged."""
     import numpy as np
 
     from selfsight.data import source
     from selfsight.data.manifest import scan
+    from selfsight.errors import DivergedError
     from selfsight.recipe import Columns
     from selfsight.training import view_search
     from selfsight.training.plan import plan
@@ -70,8 +73,11 @@ def agreement(asked: argparse.Namespace, task: str, seed: int) -> list[dict[str,
     for views in view_search.candidates(recipe.settings["augmentation"], recipe.pixels["channels"]):
         its = view_search.viewed(recipe, views, asked.images // recipe.batch)
         folder = asked.data / "runs" / f"views-{task}-{asked.images}-{seed}-{views}"
-        encoder, pictures = view_search.trained(its, manifest, folder, workers=1, quiet=True)
-        scores = measured(encoder.eval(), pictures, manifest, its)
+        try:
+            encoder, pictures = view_search.trained(its, manifest, folder, workers=1, quiet=True)
+            scores = measured(encoder.eval(), pictures, manifest, its)
+        except DivergedError:
+            scores = {}
         rows.append({"views": views, **{name: float(np.float32(one)) for name, one in scores.items()}})
     return rows
 
@@ -174,40 +180,34 @@ def table(results: dict[str, Any]) -> str:
 
 
 def ranks(found: list[dict[str, Any]]) -> str:
-    """A line for each score, a column for each set of pictures; every seed's order counts by itself."""
+    """A line for each score, a column for each set of pictures and length, and what diverged."""
     if not found:
         return ""
-    tasks = list(dict.fromkeys(one["task"] for one in found))
-    lines = [["score", *tasks, "the judge's order rather than the opposite"], ["---"] * (len(tasks) + 2)]
+    kinds: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for one in found:
+        kinds.setdefault((one["task"], one["images"]), []).append(one)
+    heads = [f"{task}, {images:,} pictures" for task, images in kinds]
+    lines = [["score", *heads, "the judge's order rather than the opposite"], ["---"] * (len(heads) + 2)]
     for name, title in SCORES.items():
-        told = [correlation([one for one in found if one["task"] == task], name) for task in tasks]
-        known = [one["spearman"] for one in told if one]
-        cells = [f"{one['spearman']:+.2f}{within(one['interval'])}" if one else "" for one in told]
+        told = [correlation(seeds, name) for seeds in kinds.values()]
+        known = [one for one in told if one is not None]
+        cells = ["" if one is None else f"{one:+.2f}" for one in told]
         lines.append([title, *cells, f"{sum(one > 0 for one in known)} of {len(known)}"])
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    lost = [f"{row['views']} on {one['task']}" for one in found for row in one["rows"] if "kNN" not in row]
+    note = f"\n\nLeft out, since a training diverged: {', '.join(dict.fromkeys(lost))}." if lost else ""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + note
 
 
-def within(interval: list[float] | None) -> str:
-    """The interval, where there are enough candidates and seeds for one."""
-    return "" if interval is None else f" ({interval[0]:+.2f} to {interval[1]:+.2f})"
-
-
-def correlation(found: list[dict[str, Any]], name: str) -> dict[str, Any] | None:
-    """Spearman's over all candidates and seeds, each seed's values less their mean, with the interval."""
+def correlation(found: list[dict[str, Any]], name: str) -> float | None:
+    """Spearman's over the candidates that every seed scored, each with its mean over the seeds."""
     from scipy.stats import spearmanr
 
-    from selfsight.evaluation import trust
-
-    centred: dict[str, list[float]] = {name: [], "kNN": []}
-    for one in found:
-        rows = [row for row in one["rows"] if name in row]
-        for kept, values in centred.items():
-            mean = sum(row[kept] for row in rows) / max(1, len(rows))
-            values += [row[kept] - mean for row in rows]
-    if len(set(centred[name])) < 2:
-        return None
-    told = trust.rank_agreement(centred[name], centred["kNN"])
-    return told | {"spearman": float(spearmanr(centred[name], centred["kNN"])[0])}
+    pairs: dict[str, list[tuple[float, float]]] = {}
+    for row in (row for one in found for row in one["rows"] if name in row):
+        pairs.setdefault(row["views"], []).append((row[name], row["kNN"]))
+    whole = [seeds for seeds in pairs.values() if len(seeds) == len(found)]
+    sides = [[mean(pair[side] for pair in seeds) for seeds in whole] for side in (0, 1)]
+    return float(spearmanr(*sides)[0]) if min(len(set(side)) for side in sides) > 1 else None
 
 
 def gains(rows: list[dict[str, Any]]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import runpy
 import sys
 import warnings
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.weights import weights_from
@@ -189,7 +191,8 @@ def knn_row(seed: int, hits: list[int], **own: Any) -> dict[str, Any]:
 
 def test_ours_and_lightlys_are_compared_on_the_same_seeds(started: Callable[..., dict[str, Any]]) -> None:
     names = started("beside_lightly.py")
-    shared = {"method": "byol", "encoder": "x", "size": 32, "images": 10, "precision": "fp32", "images_per_second": 9.0}
+    shared = {"method": "byol", "encoder": "x", "size": 32, "batch": 8, "images": 10, "precision": "fp32"}
+    shared |= {"images_per_second": 9.0}
     rows = [knn_row(seed, [1] * 9 + [0], side="selfsight", **shared) for seed in (0, 1)]
     rows += [knn_row(0, [0] * 9 + [1], side="lightly", own_views=4.0, **shared)]
     shown = names["table"]({"rows": rows})
@@ -197,15 +200,25 @@ def test_ours_and_lightlys_are_compared_on_the_same_seeds(started: Callable[...,
     assert "| 9 | 9 | 4 |" in shown
     assert shown.endswith("beyond the interval: none.")
     swapped = [one | {"side": "selfsight" if one["side"] == "lightly" else "lightly", "own_views": 4.0} for one in rows]
-    assert names["table"]({"rows": swapped}).endswith("beyond the interval: byol on fashion_mnist.")
+    told = "x, 32 px, batches of 8, 10 pictures seen, fp32"
+    assert names["table"]({"rows": swapped}).endswith(f"beyond the interval: byol on fashion_mnist ({told}).")
+    both = names["table"]({"rows": rows + [one | {"size": 64} for one in swapped]})
+    assert both.count("| fashion_mnist | `byol` |") == 2, "another size is another experiment"
+    assert both.endswith("beyond the interval: byol on fashion_mnist (x, 64 px, batches of 8, 10 pictures seen, fp32).")
 
 
-def test_a_line_for_each_batch(started: Callable[..., dict[str, Any]]) -> None:
+def test_a_line_for_each_experiment(started: Callable[..., dict[str, Any]]) -> None:
+    """Other lengths, networks and sizes are not averaged with it, and a side alone is no line."""
     names = started("dcl.py")
-    rows = [knn_row(0, [1] * 9 + [0], criterion="dcl", batch=32), knn_row(0, [1, 0] * 5, criterion="nt-xent", batch=32)]
-    rows += [knn_row(0, [1] * 10, criterion="dcl", batch=128)]
+    key = {"encoder": "x", "size": 32, "batch": 32, "length": "9epochs"}
+    rows = [knn_row(0, [1] * 9 + [0], criterion="dcl", **key), knn_row(0, [1, 0] * 5, criterion="nt-xent", **key)]
+    rows += [one | {"length": "8epochs", "right": rows[0]["right"]} for one in rows]
+    rows += [knn_row(0, [1] * 10, criterion="dcl", **key | {"batch": 128})]
     shown = names["table"]({"rows": rows})
-    assert "| fashion_mnist | 32 | 100 (1) | 0.900 (0.900 to 0.900) | 0.500 (0.500 to 0.500) | +0.400 (" in shown
+    facts = "| fashion_mnist | x | 32 | 32 |"
+    assert f"{facts} 9epochs | 100 (1) | 0.900 (0.900 to 0.900) | 0.500 (0.500 to 0.500) | +0.400 (" in shown
+    assert f"{facts} 8epochs | 100 (1) | 0.900 (" in shown
+    assert "| +0.000 (" in shown
     assert "| 128 |" not in shown
 
 
@@ -217,9 +230,18 @@ def test_lightlys_methods_learn_around_our_encoder(started: Callable[..., dict[s
         encoder = Encoder("test_resnet", size=32)
         rival = make(encoder, **({"support": 8} if name == "nnclr" else {}))
         rival.before(0.5)
-        loss = rival.loss(*views)
+        exact: list[bool] = []
+
+        def ask(part: torch.nn.Module, given: tuple[torch.Tensor, ...], exact: list[bool] = exact) -> None:
+            if type(part).__name__.endswith(("Loss", "Similarity", "BankModule")):
+                exact.append(given[0].dtype == torch.float32 and not torch.is_autocast_enabled("cpu"))
+
+        with register_module_forward_pre_hook(ask), torch.autocast("cpu", torch.bfloat16):
+            loss = rival.loss(*views)
         loss.backward()
         assert torch.isfinite(loss), name
+        assert exact, name
+        assert all(exact), f"{name}: networks may run in bf16, losses and memory are in float32"
         assert all(p.grad is not None for p in encoder.parameters()), name
 
 
@@ -268,16 +290,42 @@ def test_defaults_in_the_order_of_their_ranks_and_what_variants_add(started: Cal
     assert names["asks"]("rotation", "gentle") is names["asks"]("byol", "temperature 0.1") is None
 
 
+def test_what_a_method_refuses_costs_its_own_row(started: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    """Its sentence is kept and told, and it is asked again, which others are not."""
+    names = started("defaults.py")
+    names["VARIANTS"]["new"] = ["--colour", "3"]
+    key = {"task": "terrain", "pictures": 0, "method": "simclr", "variant": "new", "length": "1m", "seed": 0}
+    refused = names["row"](tmp_path, key)
+    assert refused["refused"].startswith("Unknown option: --colour.")
+    lines = names["table"]({"rows": [key | {"seed": seed} | refused for seed in (0, 1)]}).splitlines()
+    assert lines.count(f"* `simclr`, new, terrain: {refused['refused']}") == 1
+    asked, made = Namespace(table=False, json=tmp_path / "a.json"), list[int]()
+    results = {"rows": [{"seed": 0, "refused": "full"}, {"seed": 1, "kNN": 0.5}]}
+    filled = started("quality.py")["filled"]
+    filled(asked, results, ({"seed": seed} for seed in range(3)), lambda key: made.append(key["seed"]) or [{"kNN": 1}])
+    assert made == [0, 2]
+    assert results["rows"] == [{"seed": 1, "kNN": 0.5}, {"seed": 0, "kNN": 1}, {"seed": 2, "kNN": 1}]
+
+
 def test_scores_that_rank_views_as_labels_do_and_those_that_do_not(started: Callable[..., dict[str, Any]]) -> None:
-    """One score says what the test part says, one the opposite; a run gained."""
+    """One score says what the test part says, one the opposite, one in the mean over the seeds; a run gained."""
     names = started("view_search.py")
     rows = [{"views": str(n), "kNN": n / 10, "labels": n / 9, "rankme": -float(n)} for n in range(8)]
-    found = [{"task": "elpv", "seed": seed, "rows": rows} for seed in (0, 1)]
+    found = [
+        {"task": "elpv", "images": 64, "seed": seed, "rows": [one | {"few": few(n)} for n, one in enumerate(rows)]}
+        for seed, few in enumerate((lambda n: 2.0 * n, lambda n: -float(n)))
+    ]
+    found[1]["rows"][3] = {"views": "3"}
+    found[0]["rows"][3]["labels"] = -9.0
+    found += [{"task": "elpv", "images": 8, "seed": 0, "rows": [one | {"labels": -one["kNN"]} for one in rows]}]
     key = {"task": "elpv", "method": "simclr", "length": "10m", "views": "weak"}
     runs = [knn_row(0, [1] * 9 + [0], **key, arm="search"), knn_row(0, [1, 0] * 5, **key, arm="own")]
     shown = names["table"]({"agreement": found, "rows": [one | {"task": "elpv"} for one in runs]})
-    assert "| labels, at most 3,000 | +1.00 (+1.00 to +1.00) | 1 of 1 |" in shown
-    assert "| RankMe | -1.00 (-1.00 to -1.00) | 0 of 1 |" in shown
+    assert "| score | elpv, 64 pictures | elpv, 8 pictures |" in shown
+    assert "| labels, at most 3,000 | +1.00 | -1.00 | 1 of 2 |" in shown
+    assert "| labels, 100 | +1.00 |  | 1 of 1 |" in shown
+    assert "| RankMe | -1.00 | -1.00 | 0 of 2 |" in shown
+    assert "diverged: 3 on elpv." in shown
     assert "| elpv | simclr | 10m | `weak` | 0.900 (0.900 to 0.900) | 0.500 (0.500 to 0.500) | +0.400 (" in shown
 
 

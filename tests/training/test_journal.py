@@ -22,7 +22,7 @@ def filled(folder: Path, last: int) -> None:
     made = Journal(folder, 0)
     for step in range(1, last + 1):
         made.metric(step, loss=0.1 * step)
-        made.time(step, seconds=1.0)
+        made.time(step, images_per_second=1.0)
     made.close()
 
 
@@ -96,6 +96,6 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: py
 def test_other_ranks_keep_nothing() -> None:
     made = Journal(None, 0)
     made.metric(1, loss=1.0)
-    made.time(1, seconds=1.0)
+    made.time(1)
     made.sync()
     made.close()

@@ -74,6 +74,32 @@ def test_bad_files_are_written_however_training_ends(recipe: Recipe, manifest: M
     assert noted
 
 
+def test_the_clock_goes_on_from_the_save(recipe: Recipe, manifest: Manifest, tmp_path: Path) -> None:
+    """What steps took counts once: also those behind the last look, and not those that were undone."""
+    recipe, lines = replace(recipe, monitor_points=1), tmp_path / "timing.jsonl"
+    stopped = trainer_of(recipe, manifest, tmp_path)
+    took = stopped.step
+
+    def step(number: int, batch: Any) -> None:
+        if number == 2:
+            raise RuntimeError("a fault")
+        took(number, batch)
+
+    stopped.step = step  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="a fault"):
+        stopped.fit()
+    clock = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [line["step"] for line in clock] == [0, 1, 2]
+    clock[2]["seconds"] = 1000.0
+    clock.append({"step": 3, "seconds": 5000.0})
+    lines.write_text("".join(json.dumps(line) + "\n" for line in clock))
+    trainer_of(recipe, manifest, tmp_path).fit()
+    again = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert again[:3] == clock[:3]
+    assert [line["step"] for line in again] == [0, 1, 2, 3]
+    assert 1000 < again[3]["seconds"] < 5000
+
+
 def test_the_first_few_bad_files_are_named_once(recipe: Recipe) -> None:
     watcher, said = Watcher(recipe), []
     watcher.say = said.append  # type: ignore[method-assign]

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def seconds(run: Path) -> float:
-    """Of training and looking, over all stages and all starts; what a kill cut off after the last look is not in it."""
+    """Of training and looking, over all stages and all starts; steps that a kill undid are not in it."""
     return sum(clock(stage)[-1][1] for stage in stages(run) if clock(stage))
 
 
@@ -22,14 +22,8 @@ def curve(run: Path) -> list[tuple[float, float]]:
 
 
 def clock(run: Path) -> list[tuple[int, float]]:
-    """(step, seconds since step 0) at each look. A start that goes on counts from 0 again, so the earlier are added."""
-    found, passed, last = [], 0.0, 0.0
-    for entry in lines(run / "timing.jsonl"):
-        if entry["seconds"] < last:
-            passed += last
-        last = entry["seconds"]
-        found.append((int(entry["step"]), passed + last))
-    return found
+    """(step, seconds since step 0) at each look and save."""
+    return [(int(entry["step"]), float(entry["seconds"])) for entry in lines(run / "timing.jsonl")]
 
 
 def stages(run: Path) -> list[Path]:

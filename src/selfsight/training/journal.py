@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -32,15 +33,16 @@ class Journal:
             except OSError as error:
                 raise DiskError(f"{str(path)!r} cannot be written ({error.strerror}); free some space") from error
             self.waiting[path] = []
+        self.began = time.monotonic() - max((line["seconds"] for line in self.past("timing.jsonl")), default=0.0)
         self.events = events(folder) if folder and events else None
         if self.events:
             for line in self.past():
                 self.events.note(line)
 
-    def past(self) -> Iterator[dict[str, Any]]:
-        """The lines of metrics.jsonl that are on disk: when a run goes on, what it wrote before."""
+    def past(self, name: str = "metrics.jsonl") -> Iterator[dict[str, Any]]:
+        """The lines of a file that are on disk: when a run goes on, what it wrote before."""
         if self.folder is not None:
-            yield from map(json.loads, (self.folder / "metrics.jsonl").read_text().splitlines())
+            yield from map(json.loads, (self.folder / name).read_text().splitlines())
 
     def metric(self, step: int, **values: Any) -> None:
         """What a step came to: numbers that a second run gives again."""
@@ -49,8 +51,8 @@ class Journal:
             self.events.note({"step": step, **values})
 
     def time(self, step: int, **values: float) -> None:
-        """How fast it went."""
-        self._note("timing.jsonl", {"step": step, **values})
+        """What the steps so far took, over all starts, and how fast it went. Steps that a kill undid are not in it."""
+        self._note("timing.jsonl", {"step": step, "seconds": time.monotonic() - self.began, **values})
 
     def _note(self, name: str, values: dict[str, Any]) -> None:
         for path, lines in self.waiting.items():

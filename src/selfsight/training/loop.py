@@ -62,7 +62,7 @@ class Trainer:
         step = self.restore()  # after the weights are on their device, where the optimizer's memory must be too
         self.journal = Journal(self.folder if distributed.rank() == 0 else None, step - (step == 0), self.events)
         self.running = gradcache.running_statistics(self.method)
-        self.started_at, self.failures = time.monotonic(), 0
+        self.failures = 0
         self.saver = Saver(self.save_every, self.watcher.say)
         self.guard = guard.Guard(self.recipe.lr, lambda: self.method.chance(self.recipe.batch))
         for line in self.journal.past():
@@ -261,8 +261,7 @@ class Trainer:
             kept = {"kept": True} if self.best.offer(step, seen, encoder) else {}
             self.note(step, progress=step / self.recipe.steps, **seen, **kept)
             self.watcher.quality(step, seen)
-            speed = {"seconds": time.monotonic() - self.started_at, "images_per_second": self.watcher.images_per_second}
-            self.journal.time(step, **speed)
+            self.journal.time(step, images_per_second=self.watcher.images_per_second)
         distributed.wait_for_first()
 
     def glances(self, step: int) -> bool:
@@ -280,6 +279,8 @@ class Trainer:
     def save(self, step: int, *, must: bool = False) -> None:
         """A checkpoint of `step`. A full disk costs the save, not the run: it is tried again later."""
         if distributed.rank() == 0:
+            if step not in {0, *self.recipe.looks}:  # looks note it; the clock of a start that goes on begins there
+                self.journal.time(step)
             copy = partial(state.pack, self.method, self.raw_optimizer)
             self.saver.save(copy, partial(self.write, step, self.best.pack()), must=must or step == self.recipe.steps)
 
