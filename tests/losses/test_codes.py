@@ -80,12 +80,15 @@ def test_commitment_moves_only_the_encoder() -> None:
 
 
 def test_error_and_power() -> None:
-    pixels = drawn(2, 4, 6)
-    error, power = error_and_power(torch.zeros_like(pixels), pixels)
-    assert error / power == 1
-    assert error_and_power(pixels, pixels)[0] == 0
-    grey = torch.zeros(1, 2, 3)
-    assert torch.isfinite(torch.div(*error_and_power(grey, grey)))
+    """Pictures far from 0, each channel at another place: the mean colour explains nothing, 0 even less."""
+    pixels = drawn(2, 4, 2, 3) + torch.tensor([1.0, -2.0, 3.0])
+    mean, rows = pixels.mean(dim=(0, 1, 2)), pixels.flatten(2)
+    error, power = error_and_power(mean.expand_as(pixels).flatten(2), rows, mean)
+    assert (error / power).item() == pytest.approx(1, rel=1e-12)
+    assert torch.div(*error_and_power(torch.zeros_like(rows), rows, mean)) > 3
+    assert error_and_power(rows, rows, mean)[0] == 0
+    plain = torch.ones(1, 2, 3)
+    assert torch.isfinite(torch.div(*error_and_power(plain, plain, torch.ones(3))))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +97,7 @@ def test_error_and_power() -> None:
         lambda x: masked_cross_entropy(x, torch.zeros(2, 3, dtype=torch.long), torch.ones(2, 3).bool()),
         lambda x: divergence_from_even(x).sum(),
         lambda x: commitment(x, torch.ones_like(x)).sum(),
-        lambda x: torch.div(*error_and_power(x, torch.ones_like(x))),
+        lambda x: torch.div(*error_and_power(x, torch.ones_like(x), torch.zeros(2))),
     ],
     ids=["masked codes", "divergence", "commitment", "reconstruction"],
 )

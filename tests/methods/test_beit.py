@@ -10,8 +10,10 @@ import torch
 from patch_parts import batch_of, everything, made, pictures, prepared, terms_of
 
 from selfsight.errors import RecipeError
+from selfsight.methods.base import Facts
 from selfsight.methods.beit import TOKENIZERS, BEiT
 from selfsight.nn.encoder import Encoder
+from selfsight.views.masks import Blocks
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
@@ -75,6 +77,11 @@ def test_masks_keep_to_the_share() -> None:
     assert made("beit", tokenizer="kmeans", share=0.25).mask.count == 16
 
 
+def test_large_views_have_as_many_hidden_as_the_released_code() -> None:
+    found = BEiT.resolve({}, Facts(10_000, 256, 224, 3, 0))
+    assert Blocks.over((14, 14), found["share"][0], found["block"][0]).count == 75
+
+
 def test_tokenizers_that_collapsed_are_told() -> None:
     method = made("beit", tokenizer="dvae", codes=64)
     said: list[str] = []
@@ -130,8 +137,8 @@ def test_what_is_missing_is_named() -> None:
     with pytest.raises(RecipeError, match=r"BEiT\.resolve"):
         BEiT(encoder)
     with pytest.raises(RecipeError, match="pass it as `before`"):
-        BEiT(encoder, codes=16, block=4)
+        BEiT(encoder, codes=16, block=4, share=0.4)
     with pytest.raises(RecipeError, match="has 64 codes and 16 are to be named"):
-        BEiT(encoder, codes=16, block=4, before=made("vq", codes=64))
+        BEiT(encoder, codes=16, block=4, share=0.4, before=made("vq", codes=64))
     with pytest.raises(RecipeError, match="--encoder vit_tiny_patch16_224"):
-        BEiT(Encoder("test_resnet", size=32), codes=16, block=4, tokenizer="kmeans")
+        BEiT(Encoder("test_resnet", size=32), codes=16, block=4, share=0.4, tokenizer="kmeans")

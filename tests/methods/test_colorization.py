@@ -51,7 +51,7 @@ def batch_of(method: Colorization, images: Sequence[np.ndarray]) -> Batch:
 def prepared(images: Sequence[np.ndarray], said: list[str] | None = None) -> Prepared:
     say = (lambda sentence: None) if said is None else said.append
     labels = torch.full((len(images),), -1)
-    return Prepared(0, labels, lambda: iter(images), lambda: torch.zeros(0), say)
+    return Prepared(0, labels, lambda k=1: iter(images[::k]), lambda: torch.zeros(0), say)
 
 
 def terms_of(method: Colorization, batch: Batch) -> dict[str, torch.Tensor]:
@@ -190,11 +190,32 @@ def test_the_prior_is_the_mean_code_of_the_coloured_pictures() -> None:
     assert said == ["1 of 3 training pictures are grey or nearly so and teach colours little"]
 
 
+def test_the_prior_of_many_pictures_is_that_of_some_and_rank_0s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 40,000 every other is looked at, and only these are counted."""
+    method, copied, asked, said = made(), [], [], []
+    monkeypatch.setattr(distributed, "copy_first", copied.append)
+    images = [picture(0), grey(1)]
+    many = Prepared(0, torch.full((40_000,), -1), lambda k=1: asked.append(k) or iter(images), list, said.append)
+    method.prepare(many)
+    assert asked == [2]
+    assert said == ["1 of 2 training pictures are grey or nearly so and teach colours little"]
+    assert copied[0] is method.bins.prior
+    images[0] = grey(0)
+    with pytest.raises(DataError, match="no training picture has colours"):
+        method.prepare(many)
+
+
+def test_a_transformers_class_token_which_learns_nothing_is_not_what_is_kept() -> None:
+    method = made("test_vit").eval()
+    pixels = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(method.product(pixels), method.product.patches(pixels).mean(dim=1))
+
+
 def test_coloured_pictures_need_no_warning_and_grey_ones_alone_are_refused() -> None:
     said: list[str] = []
     made().prepare(prepared([picture(i) for i in range(10)] + [grey(0)], said))
     assert not said
-    with pytest.raises(DataError, match=r"all 4 training pictures are grey.*use simclr"):
+    with pytest.raises(DataError, match=r"no training picture has colours.*use simclr"):
         made().prepare(prepared([grey(i) for i in range(4)]))
 
 

@@ -12,7 +12,7 @@ from patch_parts import batch_of, everything, made, pictures, terms_of
 from selfsight.errors import RecipeError
 from selfsight.methods.dvae import DVAE
 from selfsight.nn.encoder import Encoder
-from selfsight.nn.tokenizers import LearnedTokenizer
+from selfsight.nn.tokenizers import LearnedTokenizer, mean_colour
 
 
 def test_loss_equals_its_slow_twin() -> None:
@@ -22,7 +22,9 @@ def test_loss_equals_its_slow_twin() -> None:
     seen = everything(method, batch)
     terms = terms_of(method, seen, batch)
     pixels, drawn = (seen[name].detach().double().numpy() for name in ("pixels", "made"))
-    error = sum((a - b) ** 2 for a, b in zip(drawn.flat, pixels.flat, strict=True)) / sum(b**2 for b in pixels.flat)
+    mean = pixels.reshape(-1, 3).mean(axis=0)
+    power = sum(((b - mean) ** 2).sum() for b in pixels.reshape(-1, 3))
+    error = sum((a - b) ** 2 for a, b in zip(drawn.flat, pixels.flat, strict=True)) / power
     logits = method.logits(method.encoder.patches(batch["views"][:, 0])).detach().double()
     divergences = []
     for row in logits.flatten(0, 1).numpy():
@@ -73,8 +75,9 @@ def test_any_picture_will_do(channels: int, dtype: type) -> None:
 def test_chance_and_floor_are_the_loss_of_what_they_say() -> None:
     method = made("dvae", codes=16)
     method.progress = 1.0
-    pixels, codes = torch.randn(4, 64, 48), torch.zeros(4, 64, dtype=torch.int64)
-    idle = {"made": torch.zeros(4, 64, 48), "pixels": pixels, "divergence": torch.zeros(4, 64), "codes": codes}
+    pixels, codes = torch.randn(4, 64, 48) + 2, torch.zeros(4, 64, dtype=torch.int64)
+    colour = mean_colour(pixels, 3).repeat(16).expand_as(pixels)
+    idle = {"made": colour, "pixels": pixels, "divergence": torch.zeros(4, 64), "codes": codes}
     assert terms_of(method, idle, {})["loss"] == pytest.approx(method.chance(4))
     sure = {"made": pixels, "pixels": pixels, "divergence": torch.full((4, 64), log(16)), "codes": codes}
     assert terms_of(method, sure, {})["loss"] == pytest.approx(method.floor(4))

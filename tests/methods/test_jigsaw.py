@@ -64,12 +64,13 @@ def test_how_many_permutations() -> None:
     [
         ({"tiles": 4}, "use tiles=2 or tiles=3"),
         ({"tiles": 2, "permutations": 25}, "from 2 to 24"),
-        ({"permutations": 1}, "from 2 to 362880"),
+        ({"permutations": 1}, "from 2 to 2000"),
+        ({"permutations": 2001}, "from 2 to 2000, not 2001"),
         ({"criterion": "mena"}, "Did you mean 'mean'"),
         ({"size": 16}, "give --size 24"),
         ({"tiles": 2, "size": 23}, "give --size 24"),
         ({"micro": 1}, "--micro-batch"),
-        ({"batch": 9, "micro": 4}, "divides 9"),
+        ({"batch": 1}, "larger --micro-batch or --batch"),
     ],
 )
 def test_what_cannot_be_is_refused_before_training(settings: dict[str, object], message: str) -> None:
@@ -102,6 +103,17 @@ def test_sizes_and_tiles(tiles: int, size: int, side: int, encoder: str) -> None
     batch = batch_of(method, 2)
     assert batch["tiles"].shape == (2, tiles**2, side, side, 3)
     assert method.project(batch)["logits"].shape == (2, 24)
+
+
+@pytest.mark.parametrize("size", [64, 96])
+def test_every_tap_of_the_last_stage_learns(size: int) -> None:
+    """What is embedded is the whole view, whose map has more positions than one: no tap may stay at random."""
+    method = made(size=size, encoder="resnet10t")
+    batch = batch_of(method, 2)
+    method.loss(method.project(batch), batch)["loss"].backward()
+    kernels = [p.grad.abs().sum(dim=(0, 1)) for p in method.encoder.backbone.layer4.parameters() if p.ndim == 4]
+    assert {tuple(taps.shape) for taps in kernels} == {(3, 3), (1, 1)}
+    assert all((taps > 0).all() for taps in kernels)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -97,8 +97,11 @@ def test_no_batch_norm_of_the_head_has_a_gain_or_a_shift() -> None:
     assert not any(norm.affine for norm in norms)
 
 
-@pytest.mark.parametrize(("size", "side"), [(32, 24), (96, 24), (224, 96)])
-@pytest.mark.parametrize("encoder", ["test_resnet", "test_vit"])
+@pytest.mark.parametrize(
+    ("size", "encoder", "side"),
+    [(size, encoder, side) for size, side in ((32, 24), (224, 96)) for encoder in ("test_resnet", "test_vit")]
+    + [(96, "test_resnet", 33), (96, "test_vit", 24)],
+)
 @pytest.mark.parametrize(("pairs", "patches", "asked"), [("centre", 2, 1), ("all", 9, 40)])
 def test_sizes_and_pairs(size: int, side: int, encoder: str, pairs: str, patches: int, asked: int) -> None:
     method = made(size=size, encoder=encoder, pairs=pairs)
@@ -107,6 +110,17 @@ def test_sizes_and_pairs(size: int, side: int, encoder: str, pairs: str, patches
     logits = method.project(batch)["logits"]
     assert logits.shape == (2, asked, 8)
     assert torch.isfinite(method.loss({"logits": logits}, batch)["loss"])
+
+
+@pytest.mark.parametrize("size", [64, 96])
+def test_every_tap_of_the_last_stage_learns(size: int) -> None:
+    """What is embedded is the whole view, whose map has more positions than one: no tap may stay at random."""
+    method = made(size=size, encoder="resnet10t")
+    batch = batch_of(method, 2)
+    method.loss(method.project(batch), batch)["loss"].backward()
+    kernels = [p.grad.abs().sum(dim=(0, 1)) for p in method.encoder.backbone.layer4.parameters() if p.ndim == 4]
+    assert {tuple(taps.shape) for taps in kernels} == {(3, 3), (1, 1)}
+    assert all((taps > 0).all() for taps in kernels)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -18,10 +18,11 @@ from selfsight import cli, methods
 from selfsight.data.manifest import Manifest
 from selfsight.errors import RecipeError
 from selfsight.losses.nt_xent import nt_xent
-from selfsight.losses.supcon import FORMS
+from selfsight.losses.supcon import FORMS, classes_of, partnered
 from selfsight.methods.base import Facts, Prepared
 from selfsight.methods.supcon import SupCon
 from selfsight.nn.encoder import Encoder
+from selfsight.training.values import checked, kinds_of_settings
 from selfsight.views import recipes
 
 PAIRS = torch.tensor([0, 0, 1, 1, 2, 2, -1, -1])
@@ -40,9 +41,9 @@ def resolved(**settings: object) -> dict[str, object]:
     return {name: value for name, (value, _) in SupCon.resolve(settings, facts(50, 50)).items()}
 
 
-def said(labels: list[int]) -> list[str]:
+def said(labels: list[int], batch: int = 2) -> list[str]:
     sentences: list[str] = []
-    made().prepare(Prepared(0, torch.tensor(labels), lambda: iter(()), lambda: torch.empty(0), sentences.append))
+    made().prepare(Prepared(0, torch.tensor(labels), lambda: iter(()), lambda: torch.empty(0), sentences.append, batch))
     return sentences
 
 
@@ -82,8 +83,8 @@ def test_impossible_settings_are_refused(settings: dict[str, object]) -> None:
 
 
 def test_what_has_nothing_to_be_told_from_is_refused() -> None:
-    with pytest.raises(RecipeError, match="num_views must be 2 or more"):
-        SupCon.resolve({"num_views": 1}, facts(50, 50))
+    with pytest.raises(RecipeError, match="num_views cannot be 1: it must be a whole number from 2 on"):
+        checked("num_views", 1, kinds_of_settings(SupCon)["num_views"])
     with pytest.raises(RecipeError, match="all training pictures have the same label"):
         SupCon.resolve({}, facts(0, 100))
     for per_class in ((), (99, 1), (99,), (1,) * 100):  # none labelled, two classes, one unlabelled, all different
@@ -98,6 +99,19 @@ def test_it_says_when_it_is_simclr() -> None:
     (sentence,) = said([-1, 4, 2])
     assert sentence.startswith("no two training pictures share a label")
     assert said([-1, 4, 4]) == []
+
+
+def test_it_says_when_hardly_a_picture_meets_its_label() -> None:
+    """5,000 products of 4 pictures each: as often as batches drawn at random have it."""
+    products = [number // 4 for number in range(20_000)]
+    (sentence,) = said(products, batch=128)
+    assert sentence.startswith("in a batch of 128 about 1.9% of the pictures meet another with their label: supcon is")
+    assert sentence.endswith("give a larger --batch, or take --method pull_push")
+    assert said(products, batch=1024) == []
+    generator, labels = torch.Generator().manual_seed(0), torch.tensor(products[:400] + [-1] * 100)
+    batches = [labels[torch.randperm(500, generator=generator)[:64]] for _ in range(300)]
+    found = np.mean([float((classes_of(one)[1] > 1).float().mean()) for one in batches])
+    assert partnered(labels, 64) == pytest.approx(found, rel=0.03)
 
 
 @pytest.mark.parametrize(
@@ -207,5 +221,5 @@ def test_an_unlabelled_folder_is_told_to_be_simclr_and_one_view_is_refused(
     assert trained(photos / "china", out=tmp_path / "run") == 0
     assert "no training picture has a label: supcon is SimCLR" in capsys.readouterr().err
     assert trained(photos, "--set", "num_views=1", out=tmp_path / "other") == 2
-    assert "num_views must be 2 or more" in capsys.readouterr().err
+    assert "num_views cannot be 1: it must be a whole number from 2 on" in capsys.readouterr().err
     assert not (tmp_path / "other" / "recipe.yaml").exists()

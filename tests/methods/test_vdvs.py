@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from itertools import combinations
 from math import expm1
 from pathlib import Path
@@ -23,6 +24,7 @@ from selfsight.losses.exponential import REDUCTIONS, exponential
 from selfsight.methods.base import Batch, Facts
 from selfsight.methods.vdvs import VDVS
 from selfsight.nn.encoder import Encoder
+from selfsight.training.request import sorted_settings
 from selfsight.training.values import checked, kinds_of_settings
 
 SIZE = 32
@@ -150,6 +152,22 @@ def test_the_released_embedding_adds_the_largest_values() -> None:
     expected = method.projector(patches.mean(dim=1) + patches.amax(dim=1))
     torch.testing.assert_close(method.project(batch)["whole"], expected, rtol=1e-4, atol=1e-4)
     assert method.projector.out_features == 1024
+
+
+def test_what_learns_from_patches_is_kept_by_their_mean() -> None:
+    pixels = torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    for variant, token in (("repo", False), ("paper", True)):
+        product = made("vdvs", variant=variant, encoder="test_vit").product.eval()
+        means = product.patches(pixels).mean(dim=1)
+        assert torch.allclose(product(pixels), means, atol=1e-5) != token
+
+
+def test_the_articles_recipe_can_be_asked_for_as_it_is_told() -> None:
+    story = methods.describe("vdvs")["story"].replace("\n", " ")
+    told = dict(pair.split("=") for pair in re.findall(r"--set (\w+=\w+)", story))
+    own, loose = sorted_settings(VDVS, "vdvs", told)
+    assert own == {"variant": "repo", "reduction": "literal"}
+    assert loose == {"warmup": 0.0, "clip": None}
 
 
 def test_released_targets() -> None:

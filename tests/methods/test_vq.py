@@ -12,6 +12,7 @@ from patch_parts import batch_of, everything, made, pictures, prepared, terms_of
 from selfsight.errors import RecipeError
 from selfsight.methods.vq import VQ
 from selfsight.nn.encoder import Encoder
+from selfsight.nn.tokenizers import mean_colour
 
 
 def test_loss_equals_its_slow_twin() -> None:
@@ -20,6 +21,7 @@ def test_loss_equals_its_slow_twin() -> None:
     seen = everything(method, batch)
     terms = terms_of(method, seen, batch)
     vectors = method.codebook.vectors.double().numpy()
+    mean = seen["pixels"].double().view(-1, 3).mean(dim=0).repeat(16).numpy()
     error = power = distance = 0.0
     for b, place in np.ndindex(3, 64):
         row = seen["rows"][b, place].detach().double().numpy()
@@ -27,7 +29,7 @@ def test_loss_equals_its_slow_twin() -> None:
         assert int(seen["codes"][b, place]) == distances.argmin()
         distance += distances.min() / len(row) / (3 * 64)
         pixels, drawn = (seen[name][b, place].detach().double().numpy() for name in ("pixels", "made"))
-        error, power = error + ((drawn - pixels) ** 2).sum(), power + (pixels**2).sum()
+        error, power = error + ((drawn - pixels) ** 2).sum(), power + ((pixels - mean) ** 2).sum()
     assert terms["error"] == pytest.approx(error / power, rel=1e-5)
     assert terms["commitment"] == pytest.approx(distance, rel=1e-5)
     assert terms["loss"] == pytest.approx(error / power + 0.25 * distance, rel=1e-5)
@@ -76,9 +78,9 @@ def test_any_picture_will_do(channels: int, dtype: type) -> None:
 def test_chance_and_floor_are_the_loss_of_what_they_say() -> None:
     method = made("vq")
     codes = torch.randint(0, method.codes, (4, 64), generator=torch.Generator().manual_seed(0))
-    pixels, rows = torch.randn(4, 64, 48), method.codebook.vectors[codes]
-    seen = {"pixels": pixels, "rows": rows, "codes": codes}
-    assert terms_of(method, seen | {"made": 0 * pixels}, {})["loss"] == pytest.approx(method.chance(4))
+    pixels, rows = torch.randn(4, 64, 48) + 2, method.codebook.vectors[codes]
+    seen, colour = {"pixels": pixels, "rows": rows, "codes": codes}, mean_colour(pixels, 3).repeat(16)
+    assert terms_of(method, seen | {"made": colour.expand_as(pixels)}, {})["loss"] == pytest.approx(method.chance(4))
     assert terms_of(method, seen | {"made": pixels}, {})["loss"] == pytest.approx(method.floor(4))
 
 

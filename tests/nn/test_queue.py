@@ -64,6 +64,7 @@ def test_as_long_as_half_of_the_pictures(published: int, count: int, batch: int,
     negatives, reason = affordable(published, count, batch)
     assert negatives == expected
     assert reason
+    assert (negatives < 8 * batch) == reason.endswith("; 8 batches would be better, with a smaller --batch")
 
 
 @pytest.mark.parametrize(("published", "count", "batch"), [(4096, 1000, 128), (4096, 10**6, 2048), (65536, 100, 64)])

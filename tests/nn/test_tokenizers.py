@@ -60,6 +60,26 @@ def test_learned_codes_are_the_largest_logit_or_the_nearest_vector() -> None:
     assert torch.equal(LearnedTokenizer(encoder, layer, book, 9).codes(images), expected)
 
 
+@pytest.mark.parametrize("book", [None, Codebook(64, 64)], ids=["logits", "codebook"])
+def test_codes_are_the_same_in_mixed_precision(book: Codebook | None) -> None:
+    """They were counted in full precision, and name what a network of full precision has learned to name."""
+    encoder = Encoder("test_vit", size=32)
+    tokenizer = LearnedTokenizer(encoder, nn.Linear(64, 64), book, 64)
+    images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    expected = tokenizer.codes(images)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(tokenizer.codes(images), expected)
+
+
+def test_the_mean_colour_is_that_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = torch.randn(4, 5, 12)
+    expected = rows.view(-1, 3).mean(dim=0)
+    torch.testing.assert_close(tokenizers.mean_colour(rows, 3), expected)
+    other = tokenizers.mean_colour(rows[2:], 3)
+    monkeypatch.setattr(tokenizers.distributed, "average", lambda own: (own + other) / 2)
+    torch.testing.assert_close(tokenizers.mean_colour(rows[:2], 3), expected)
+
+
 def test_a_tokenizer_is_frozen() -> None:
     encoder = Encoder("test_resnet", size=32)
     tokenizer = LearnedTokenizer(encoder, nn.Linear(encoder.maps, 7), None, 7)

@@ -191,6 +191,12 @@ def test_the_stage_has_what_the_method_hands_it(manifest: Manifest) -> None:
     assert (recipe.before.method, recipe.before.settings["codes"]) == ("vq", 32)
     assert recipe.beta2 == 0.98
     assert recipe.before.beta2 == 0.999
+    assert "teacher" not in recipe.before.settings
+    asked["settings"] = {"tokenizer": "vqkd", "teacher": "rotation"}
+    first = planned(manifest, batch=8, **asked)[0].before
+    assert first is not None
+    assert first.before is not None
+    assert (first.method, first.before.method) == ("vqkd", "rotation")
 
 
 @pytest.mark.parametrize(
@@ -206,6 +212,8 @@ def test_the_stage_has_what_the_method_hands_it(manifest: Manifest) -> None:
         ({"settings": {"temprature": "1"}}, "Did you mean 'temperature'"),
         ({"length": "10 weeks"}, "is not a length"),
         ({"method": "moco", "batch": 32}, "batch of at most"),
+        ({"method": "vqkd", "settings": {"teacher": "context"}}, "from pictures, and .context., .* from documents"),
+        ({"method": "beit", "settings": {"tokenizer": "vqkd", "teacher": "vqkd"}}, "cannot be its own teacher"),
         ({"settings": {"head": "big"}}, "head"),
         ({"settings": {"optimizer": "adam"}}, "optimizer cannot be 'adam': it must be sgd or lars or adamw"),
         ({"views": "strong"}, "view recipe"),
@@ -213,7 +221,7 @@ def test_the_stage_has_what_the_method_hands_it(manifest: Manifest) -> None:
         ({"micro_batch": 5, "batch": 8}, "micro-batches of 5 do not make up the 8 .*; use --micro-batch 4"),
         ({"micro_batch": 9, "batch": 8}, "use --micro-batch 8"),
         *(
-            ({"method": name, "micro_batch": 1, "batch": 8}, f"{name} needs two pictures.*divides 8 and is not 1")
+            ({"method": name, "micro_batch": 1, "batch": 8}, f"{name} needs two pictures.*use a larger --micro-batch")
             for name in ("byol", "simsiam", "barlow_twins", "vicreg", "nnclr")
         ),
         ({"settings": {"temperature": "hot"}}, "temperature cannot be 'hot': it must be a number above 0"),

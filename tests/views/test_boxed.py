@@ -139,7 +139,7 @@ def test_impossible_ones_are_refused() -> None:
 
 
 def test_doubts() -> None:
-    large, small, plain = picture(), picture(shape=(15, 90)), np.full((40, 40, 1), 7, np.uint16)
+    large, small, plain = picture(), picture(shape=(15, 90)), np.full((40, 40, 3), (200, 7, 0), np.uint16)
     assert doubts([large], 32) == []
     said = doubts([large, small, plain, small], 32)
     assert said[0].startswith("2 of the first 4 pictures are smaller than a crop")

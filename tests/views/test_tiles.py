@@ -7,7 +7,7 @@ import pytest
 
 from selfsight.errors import RecipeError
 from selfsight.views.render import resize
-from selfsight.views.tiles import LEAST, check_size, cut, doubts, grid, roomy
+from selfsight.views.tiles import LEAST, check_size, cut, doubts, enough, grid, roomy
 
 
 def picture(height: int, width: int, channels: int = 3, dtype: type = np.uint8) -> np.ndarray:
@@ -54,6 +54,27 @@ def test_small_pictures_get_room_and_others_are_left_alone(height: int, width: i
         assert large is image
     times = large.shape[0] // height
     assert (large[::times, ::times] == image).all()
+
+
+@pytest.mark.parametrize(
+    ("side", "stride", "up", "size", "found"),
+    [
+        (24, 32, True, 64, 33),  # a ResNet
+        (24, 32, False, 64, 64),  # a DenseNet
+        (24, 32, False, 48, 24),  # whose views of 48 px have one position too
+        (24, 32, True, 32, 24),
+        (24, 8, True, 64, 24),
+        (27, 32, True, 97, 33),
+        (36, 32, True, 96, 36),
+    ],
+)
+def test_a_network_gets_two_positions_where_its_views_have_them(
+    side: int, stride: int, up: bool, size: int, found: int
+) -> None:
+    def positions(pixels: int) -> tuple[int, int]:
+        return ((pixels + (stride - 1) * up) // stride,) * 2
+
+    assert enough(side, positions, size) == found
 
 
 def test_a_tile_larger_than_the_view_is_refused() -> None:

@@ -37,7 +37,7 @@ def spread(rows: Float[Tensor, "N D"], count: int, generator: torch.Generator) -
     chance = torch.ones_like(squares)
     taken: list[int] = []
     for _ in range(count):
-        reach = chance.double().cumsum(dim=0).cpu()
+        reach = chance.cpu().double().cumsum(dim=0)  # Metal has no float64
         points = torch.rand(2 + int(math.log(count)), generator=generator, dtype=torch.float64) * reach[-1]
         drawn = torch.searchsorted(reach, points, right=True).clamp(max=len(rows) - 1).to(rows.device)
         distances = squares[:, None] - 2 * (rows @ rows[drawn].T) + squares[drawn]
@@ -90,7 +90,7 @@ def split(
     Cluster j is taken with chance (n_j - 1) / (N - K), going round from the first until one is; then its even
     coordinates shrink by 1/1024 and the copy's grow, the odd ones the other way round, and both count for a half.
     """
-    centroids, sizes = centroids.clone(), counts.double().cpu()
+    centroids, sizes = centroids.clone(), counts.cpu().double()
     spare = max(float(sizes.sum()) - len(sizes), 1.0)
     factor = torch.full_like(centroids[0], 1 - APART)
     factor[::2] = 1 + APART

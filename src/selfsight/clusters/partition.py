@@ -35,11 +35,11 @@ class Partition(nn.Module):
 
     def replace(self, found: Int[Tensor, "H N"]) -> None:
         """Take a new clustering, that of rank 0: another machine may round another way."""
-        sizes = torch.stack([torch.bincount(one, minlength=self.clusters) for one in found]).double()  # (H, K)
+        sizes = torch.stack([torch.bincount(one, minlength=self.clusters) for one in found.cpu()]).double()  # (H, K)
         agreement = [nmi(before, now) for before, now in zip(self.assignments, found, strict=True)]
         used, largest = (sizes > 0).sum(dim=1), sizes.amax(dim=1) / found.shape[1]
-        means = torch.stack([torch.tensor(agreement), used.cpu(), largest.cpu()]).double().mean(dim=1)
-        self.diagnosis.copy_(means)
+        means = torch.stack([torch.tensor(agreement), used, largest]).double().mean(dim=1)
+        self.diagnosis.copy_(means.float())
         self.assignments.copy_(found)
         for buffer in (self.diagnosis, self.assignments):
             distributed.copy_first(buffer)
@@ -80,6 +80,6 @@ def nmi(first: Int[Tensor, "N"], second: Int[Tensor, "N"]) -> float:
 
 def _entropy(*labels: Int[Tensor, "N"]) -> float:
     """Of the labels' joint distribution, natural logarithm."""
-    counts: Tensor = torch.unique(torch.stack(labels), dim=1, return_counts=True)[1]
+    counts: Tensor = torch.unique(torch.stack(labels).cpu(), dim=1, return_counts=True)[1]
     share = counts.double() / counts.sum()
     return float(-(share * share.log()).sum())

@@ -93,8 +93,10 @@ def planned(manifest: Manifest, format: PixelFormat) -> str:
     """For the plan: how much is kept, and where; or why not."""
     place, whole = cache.folder(), int(_starts(manifest, format)[-1])
     try:
-        file = place / _name(manifest, format)
-        there = file.stat().st_blocks * cache.BLOCK if file.exists() else 0
+        file, there = place / _name(manifest, format), 0
+        with suppress(FileNotFoundError):
+            os.utime(file)  # soon it is opened: it is not what makes room
+            there = file.stat().st_blocks * cache.BLOCK
         fits = there + cache.room(max(0, whole - there))
     except OSError as error:
         return f"not kept, {str(place)!r} cannot be written ({error.strerror})"

@@ -9,14 +9,17 @@ from selfsight.losses.precision import full
 
 __all__ = ["error_and_power"]
 
+FAINT = 1e-4  # mean square about the mean, below which normalised pixels vary by less than a level of 255
+
 
 def error_and_power(
-    made: Float[Tensor, "B ..."], pixels: Float[Tensor, "B ..."]
+    made: Float[Tensor, "B L P"], pixels: Float[Tensor, "B L P"], mean: Float[Tensor, "C"]
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """The sum of squared errors, and the sum of squared pixels.
+    """The sum of squared errors, and that of squared distances to the `mean` colour; channels vary fastest in a patch.
 
-    Their quotient over the whole batch is the share that is not explained: 1 for the constant prediction 0, which
-    normalised pixels have for their mean, 0 for the picture itself. Contrast and number of channels do not matter to
-    it, so that one weight of a second term does for all pictures.
+    With the mean of the whole batch their quotient is the share that is not explained: 1 for drawing that colour
+    everywhere, 0 for the picture itself. Contrast and number of channels do not matter to it, so that one weight of a
+    second term does for all pictures.
     """
-    return (full(made) - full(pixels)).square().sum(), full(pixels).square().sum().clamp(min=1e-12)
+    apart = full(pixels).reshape(-1, len(mean)) - mean
+    return (full(made) - full(pixels)).square().sum(), apart.square().sum().clamp(min=FAINT * pixels.numel())

@@ -13,7 +13,7 @@ from torch import Tensor
 from selfsight.losses import tiles
 from selfsight.losses.precision import full, no_autocast
 
-__all__ = ["FORMS", "classes_of", "positive", "sup_con"]
+__all__ = ["FORMS", "classes_of", "partnered", "positive", "sup_con"]
 
 FORMS = ("outside", "inside", "sum-in-log")
 """Mean over the positives outside the logarithm (the paper's L_out, eq. 2), inside it (L_in, eq. 3), or their plain sum
@@ -71,6 +71,15 @@ def classes_of(labels: Int[Tensor, "N"]) -> tuple[Int[Tensor, "N"], Int[Tensor, 
     names = torch.where(labels < 0, -1 - place, labels)
     _, classes, sizes = torch.unique(names, return_inverse=True, return_counts=True)
     return classes, sizes[classes]
+
+
+def partnered(labels: Int[Tensor, "N"], batch: int) -> float:
+    """The share of a batch's images that has another of its class in it, where batches are drawn at random.
+
+    Of an image's N - 1 others each is in its batch with a chance of (batch - 1) / (N - 1), taken as independent.
+    """
+    absent = 1 - (batch - 1) / max(len(labels) - 1, 1)
+    return float((1 - absent ** (classes_of(labels)[1] - 1)).mean())
 
 
 def positive(classes: Int[Tensor, "N"], itself: Int[Tensor, "R"], views: int) -> Bool[Tensor, "R C"]:

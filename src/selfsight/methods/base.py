@@ -98,6 +98,7 @@ class Prepared:
     images: Callable[..., Iterator[np.ndarray]]  # decoded (H, W, C), in data order; images(k): every k-th
     features: Callable[[], Tensor]  # (N, D) of `product`, evaluation view, no gradient
     say: Callable[[str], None] = lambda sentence: None  # a warning that people should read before step 1
+    batch: int = 2  # global batch
 
     def some(self, count: int) -> Iterator[np.ndarray]:
         """Decoded pictures evenly spaced over the data: at least `count` of them, or all."""

@@ -1,9 +1,9 @@
 """BEiT: name the code of each hidden patch from the patches around it.
 
 Bao, Dong, Piao & Wei 2022, "BEiT: BERT Pre-Training of Image Transformers", arXiv 2106.08254, and the released code.
-Blocks of patches give way to one learned vector; a frozen tokenizer names what was there. The paper's had seen private
-pictures from the web, ours (`vq`, `dvae` as in the paper, `vqkd` of BEiT v2, arXiv 2208.06366, or `kmeans`, which needs
-no training) only yours: numbers are not comparable. Positions are timm's, absolute; the released code's are relative.
+Blocks of patches give way to one learned vector; a frozen tokenizer, trained on your pictures alone, names what was in
+them (`vq`, `dvae` as in the paper, `vqkd` of BEiT v2, arXiv 2208.06366, or `kmeans`): numbers do not compare. Nor does
+the network, timm's: the code's has relative positions, LayerScale, drop-path, and block l starts smaller by sqrt(2l).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from selfsight.nn import patches, tokenizers
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.hidden import HiddenPatches, hidden_places
 from selfsight.views.draw import Views
-from selfsight.views.masks import Blocks, Masked
+from selfsight.views.masks import Blocks, Masked, blocks
 from selfsight.views.recipes import multi_view
 
 TOKENIZERS = ("dvae", "kmeans", "vq", "vqkd")
@@ -40,16 +40,17 @@ class BEiT(Method):
         before: Method | None = None,
         tokenizer: str = "vq",  # or dvae (the paper's), vqkd; kmeans needs no training. docs/decisions.md: why vq
         codes: Several | None = None,  # V; paper 8192, here 1024 for small views and fewer for few pictures
-        share: Annotated[float, Within(0, 0.9, above=True)] = 0.4,  # hidden at most; paper 0.4, code 75 of 196
+        teacher: str = "simclr",  # method that trains the teacher of tokenizer=vqkd
+        share: Annotated[float, Within(0, 0.9, above=True)] | None = None,  # hidden at most; paper 0.4, code 75 of 196
         block: Count | None = None,  # area of the smallest block, patches; released code 16, here 4 for small views
         exact: bool = False,  # hide the whole share; the released code often stops a little earlier
         augmentation: str = "zoom-flip",  # name of a view recipe
     ) -> None:
         super().__init__(patches.pooled(encoder))
-        if codes is None or block is None:
-            raise RecipeError("beit: codes and block are automatic and not set; pass them or take BEiT.resolve's")
-        self.tokenizer, self.codes, self.augmentation = tokenizer, codes, augmentation
-        self.share, self.block, self.exact = share, block, exact
+        if codes is None or share is None or block is None:
+            raise RecipeError("beit: some settings are automatic and not set; pass them or take BEiT.resolve's")
+        self.tokenizer, self.teacher, self.codes, self.share = tokenizer, teacher, codes, share
+        self.block, self.exact, self.augmentation = block, exact, augmentation
         self.names = HiddenPatches(encoder, codes)
         self.coder = tokenizers.of(before, tokenizer, codes, encoder)
         self.mask = Blocks.over(encoder.grid(encoder.size), share, block, exact)
@@ -64,11 +65,10 @@ class BEiT(Method):
 
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
-        """How many codes, and the smallest block. RecipeError for a tokenizer that there is not."""
+        """How many codes, how much is hidden, the smallest block. RecipeError for a tokenizer that there is not."""
         if settings.get("tokenizer", "vq") not in TOKENIZERS:
             raise RecipeError(unknown("tokenizer", str(settings["tokenizer"]), TOKENIZERS))
-        block = (16, "released code") if facts.size >= 224 else (4, "few patches; released code: 16 of 196")
-        return {"codes": tokenizers.affordable(facts.size, facts.count, settings.get("codes")), "block": block}
+        return {"codes": tokenizers.affordable(facts.size, facts.count, settings.get("codes")), **blocks(facts.size)}
 
     @classmethod
     def first(cls, settings: Mapping[str, Any]) -> str | None:
@@ -77,8 +77,8 @@ class BEiT(Method):
 
     @classmethod
     def first_settings(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """It has as many codes."""
-        return {"codes": settings["codes"]}
+        """It has as many codes, and VQ-KD this teacher."""
+        return {key: settings[key] for key in ("codes", "teacher") if key == "codes" or settings["tokenizer"] == "vqkd"}
 
     def prepare(self, data: Prepared) -> None:
         """Count how often each code occurs, and tell what naming them by that alone would give."""

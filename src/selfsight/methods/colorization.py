@@ -1,9 +1,8 @@
 """Colourisation: from the lightness of a picture, predict which colours are likely at every location.
 
 Zhang, Isola & Efros 2016, "Colorful Image Colorization", arXiv 1603.08511, and the released code. The encoder stays one
-for colour pictures: it sees the lightness in each of its three channels, as integer pixels that it normalises itself.
-Rare colours weigh more, by a prior measured on your training pictures; grey pictures are left out of the loss. Painted
-things, which may have any colour, teach less than sky, plants and skin.
+for colour pictures: it sees the lightness in each of three channels. Rare colours weigh more, by a prior of your own
+pictures; grey ones are left out of the loss. Painted things may have any colour and teach less than sky and plants.
 """
 
 from __future__ import annotations
@@ -21,11 +20,12 @@ from selfsight.losses.soft_cross_entropy import soft_cross_entropy
 from selfsight.methods.base import Batch, Count, Facts, Method, Part, Positive, Prepared, Projections, Terms, Training
 from selfsight.nn.colour_bins import ColourBins, rebalanced
 from selfsight.nn.encoder import Encoder
+from selfsight.nn.patches import pooled
 from selfsight.nn.upsampler import Upsampler
 from selfsight.views.lightness import GREY, PER_UNIT, Lightness
 from selfsight.views.render import whole
 
-SMALL = 96  # pixels: up to here rates for small views, above the paper's
+SMALL, MEASURED = 96, 20_000  # pixels: up to here rates for small views, above the paper's; pictures, for the prior
 
 
 @final
@@ -44,7 +44,7 @@ class Colorization(Method):
         temperature: Positive = 0.38,  # T of the annealed mean in outputs.png, paper section 2.3
         augmentation: str = "crop-flip",  # name of a view recipe; paper: crops of 176 px and flips
     ) -> None:
-        super().__init__(encoder)
+        super().__init__(pooled(encoder))
         if resolution is None:
             raise RecipeError("colorization: resolution is not set; pass it or take Colorization.resolve's")
         self.neighbours, self.spacing, self.uniform, self.hidden = neighbours, spacing, uniform, hidden
@@ -69,16 +69,16 @@ class Colorization(Method):
 
     def prepare(self, data: Prepared) -> None:
         """Measure the prior on whole training pictures; DataError when all are grey, a warning when many are."""
-        seen, total, pale = self.views(self.encoder.size), torch.zeros(len(self.bins), dtype=torch.float64), 0
-        for image in data.images():
+        seen, pale, total = self.views(self.encoder.size), list[bool](), torch.zeros(len(self.bins)).double()
+        for image in data.some(MEASURED):
             facts = seen.split(whole(image, seen.size))
-            pale += int(np.abs(facts["ab"]).max() <= GREY * PER_UNIT)
+            pale.append(bool(np.abs(facts["ab"]).max() <= GREY * PER_UNIT))
             total += (1 - int(facts["grey"])) * self.bins.histogram(torch.from_numpy(facts["ab"]) / PER_UNIT)
-        if pale == len(data.labels):
-            raise DataError(f"all {pale} training pictures are grey: there is no colour to learn; use simclr or such")
-        if pale > 0.1 * len(data.labels):  # people should know
-            data.say(f"{pale} of {len(data.labels)} training pictures are grey or nearly so and teach colours little")
-        self.bins.prior.copy_(total / total.sum())
+        if all(pale):
+            raise DataError("no training picture has colours: there is nothing to learn; use simclr or such")
+        if sum(pale) > 0.1 * len(pale):  # people should know
+            data.say(f"{sum(pale)} of {len(pale)} training pictures are grey or nearly so and teach colours little")
+        self.bins.measured(total)
 
     def views(self, size: int) -> Lightness:
         """Lightness as pixels, colours as facts."""

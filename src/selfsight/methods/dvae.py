@@ -25,7 +25,7 @@ from selfsight.nn.decoder import Decoder
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.gumbel import gumbel
 from selfsight.nn.patches import patchify, pooled
-from selfsight.nn.tokenizers import LearnedTokenizer, affordable, counted, drawn
+from selfsight.nn.tokenizers import LearnedTokenizer, affordable, counted, drawn, mean_colour
 from selfsight.views.draw import Views
 from selfsight.views.keyed import Keyed
 from selfsight.views.recipes import multi_view
@@ -90,7 +90,8 @@ class DVAE(Method):
 
     def loss(self, projections: Projections, batch: Batch) -> Terms:
         """The share of the pixels that is not explained, and beta times the mean divergence from even use."""
-        error = distributed.mean(*error_and_power(projections["made"], projections["pixels"]))
+        colour = mean_colour(projections["pixels"], self.encoder.channels)
+        error = distributed.mean(*error_and_power(projections["made"], projections["pixels"], colour))
         divergence = projections["divergence"].mean()
         loss = error + self.beta * min(1.0, 10 * self.progress) * divergence
         used = entropy(counted(projections["codes"], self.codes)).exp()

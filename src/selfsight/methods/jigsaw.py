@@ -23,8 +23,9 @@ from selfsight.nn.statistics import check_rows
 from selfsight.views.draw import Views
 from selfsight.views.permutations import CRITERIA
 from selfsight.views.puzzle import Puzzle, tile_size
-from selfsight.views.tiles import LOOKED_AT, SMALL, check_size, doubts
+from selfsight.views.tiles import LOOKED_AT, SMALL, check_size, doubts, enough
 
+MOST = 2000  # permutations: each takes 362,880 comparisons to choose, in every worker; published at most 1000
 TILE_WIDTH, WIDTH = 512, 1024  # of what the head sees of a tile, and of its hidden layer (paper: 512, 4096)
 
 
@@ -77,7 +78,7 @@ class Jigsaw(Method):
 
     def views(self, size: int) -> Views:
         """The tiles in the drawn order, and which order it is."""
-        side = tile_size(self.tiles, size, self.tile_share)
+        side = enough(tile_size(self.tiles, size, self.tile_share), self.encoder.grid, size)
         return Puzzle(self.tiles, side, self.permutations, self.criterion, self.tile_share, self.grey, self.shift)
 
     def project(self, batch: Batch) -> Projections:
@@ -105,8 +106,8 @@ def check_puzzle(tiles: int, permutations: int, criterion: str) -> None:
     """RecipeError for a puzzle that cannot be."""
     if tiles not in (2, 3):
         raise RecipeError(f"jigsaw has 2 x 2 or 3 x 3 tiles, not {tiles} x {tiles}; use tiles=2 or tiles=3")
-    if not 2 <= permutations <= factorial(tiles**2):
-        most = factorial(tiles**2)
-        raise RecipeError(f"{tiles} x {tiles} tiles have {most} permutations; permutations must be from 2 to {most}")
+    most = min(MOST, factorial(tiles**2))
+    if not 2 <= permutations <= most:
+        raise RecipeError(f"of {tiles} x {tiles} tiles permutations must be from 2 to {most}, not {permutations}")
     if criterion not in CRITERIA:
         raise RecipeError(unknown("jigsaw criterion", criterion, CRITERIA))

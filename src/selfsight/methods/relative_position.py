@@ -74,7 +74,8 @@ class RelativePosition(Method):
 
     def views(self, size: int) -> Views:
         """Two patches and where the second lies, or all nine."""
-        return neighbourhood(size, every=self.pairs == "all", drop=self.anti_aberration == "drop")
+        cut = neighbourhood(size, every=self.pairs == "all", drop=self.anti_aberration == "drop")
+        return cut.seen_by(self.encoder.grid, size)
 
     def project(self, batch: Batch) -> Projections:
         """Logits of the eight places for each pair; all patches in one encoder batch."""

@@ -16,15 +16,16 @@ import torch
 from selfsight import distributed
 from selfsight.errors import RecipeError, unknown
 from selfsight.losses.precision import unit
-from selfsight.losses.supcon import FORMS, classes_of, sup_con
+from selfsight.losses.supcon import FORMS, classes_of, partnered, sup_con
 from selfsight.methods.base import Batch, Count, Facts, Method, Positive, Prepared, Projections, Terms, Training
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
+from selfsight.recipe import Several
 from selfsight.views.draw import Views
 from selfsight.views.recipes import multi_view
 
 SMALL = 96  # pixels: up to here the released CIFAR-10 recipe, above the length of the paper's ImageNet one
-TEMPERATURE = 0.1
+TEMPERATURE, ALONE = 0.1, 0.1  # tau; share of pictures with a partner in the batch, below which people are told
 CHOICES = {"head": ("mlp", "linear"), "form": FORMS, "contrast_mode": ("all", "one")}
 
 
@@ -36,7 +37,7 @@ class SupCon(Method):
         self,
         encoder: Encoder,
         *,
-        num_views: int = 2,  # drawn of each picture, paper section 3.1
+        num_views: Several = 2,  # drawn of each picture, paper section 3.1
         temperature: Positive = TEMPERATURE,  # tau; the code's CIFAR-10 recipe and the paper's ImageNet one
         base_temperature: Positive | None = None,  # multiplies the loss by tau / this; code: 0.07
         width: Count = 128,  # of the projection, paper section 3.1
@@ -49,7 +50,8 @@ class SupCon(Method):
         self.num_views, self.temperature, self.base_temperature = num_views, temperature, base_temperature
         self.width, self.head, self.form = width, head, form
         self.contrast_mode, self.augmentation = contrast_mode, augmentation
-        _two_or_more(num_views)
+        if num_views < 2:
+            raise RecipeError("supcon: num_views must be 2 or more; a view alone of a picture alone has no partner")
         for name, value in (("head", head), ("form", form), ("contrast_mode", contrast_mode)):
             if value not in CHOICES[name]:
                 raise RecipeError(unknown(f"supcon {name}", value, CHOICES[name]))
@@ -65,19 +67,21 @@ class SupCon(Method):
 
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
-        """The base temperature. RecipeError where a picture has no partner, or nothing to be told from."""
-        _two_or_more(settings.get("num_views", 2))
+        """The base temperature. RecipeError where pictures have nothing to be told from."""
         if max(facts.per_class, default=0) == facts.count:
             raise RecipeError("supcon: all training pictures have the same label; add others, or use --method simclr")
         automatic = settings.get("temperature", TEMPERATURE), "the temperature itself: the loss is not scaled"
         return {"base_temperature": automatic} if settings.get("base_temperature") is None else {}
 
     def prepare(self, data: Prepared) -> None:
-        """Say so where labels make no difference."""
-        labelled = data.labels[data.labels >= 0]
+        """Say so where labels make little or no difference."""
+        labelled, share = data.labels[data.labels >= 0], partnered(data.labels, data.batch)
         if not (torch.bincount(labelled) > 1).any():
             what = "no two training pictures share a label" if len(labelled) else "no training picture has a label"
             data.say(f"{what}: supcon is SimCLR then, as each picture finds its own views only")
+        elif share < ALONE:
+            what = f"in a batch of {data.batch} about {share:.1%} of the pictures meet another with their label"
+            data.say(f"{what}: supcon is SimCLR for the others; give a larger --batch, or take --method pull_push")
 
     def views(self, size: int) -> Views:
         """Draws of one recipe."""
@@ -113,8 +117,3 @@ class SupCon(Method):
     def _scaled(self, loss: float) -> float:
         plain = loss - log(self.num_views - 1) if self.form == "sum-in-log" else loss
         return plain * self.temperature / (self.base_temperature or self.temperature)
-
-
-def _two_or_more(num_views: int) -> None:
-    if num_views < 2:
-        raise RecipeError("supcon: num_views must be 2 or more; one view of a picture without a label has no partner")

@@ -24,7 +24,7 @@ from selfsight.nn.codebook import Codebook, nearest, passed_through
 from selfsight.nn.decoder import Decoder
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.patches import patchify, pooled
-from selfsight.nn.tokenizers import LearnedTokenizer, affordable, counted, drawn, looked_at, rows_of
+from selfsight.nn.tokenizers import LearnedTokenizer, affordable, counted, drawn, looked_at, mean_colour, rows_of
 from selfsight.recipe import Amount, Count, Decay, Several
 from selfsight.views.draw import Views
 from selfsight.views.recipes import multi_view
@@ -92,7 +92,8 @@ class VQ(Method):
 
     def loss(self, projections: Projections, batch: Batch) -> Terms:
         """The share of the pixels that is not explained, and beta times the distance to the chosen vectors."""
-        error = distributed.mean(*error_and_power(projections["made"], projections["pixels"]))
+        colour = mean_colour(projections["pixels"], self.encoder.channels)
+        error = distributed.mean(*error_and_power(projections["made"], projections["pixels"], colour))
         distance = commitment(projections["rows"], self.codebook.vectors[projections["codes"]]).mean()
         used = entropy(counted(projections["codes"], self.codes)).exp()
         loss = error + self.beta * distance

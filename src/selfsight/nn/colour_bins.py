@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from selfsight import distributed
 from selfsight.errors import RecipeError
 
 __all__ = ["ColourBins", "annealed_mean", "centres", "rebalanced", "soft_codes"]
@@ -46,6 +47,11 @@ class ColourBins(nn.Module):
         """The sum of the colours' codes, in float64."""
         index, shares = self.codes(ab)
         return torch.zeros(len(self), dtype=torch.float64).index_add_(0, index.flatten(), shares.flatten().double())
+
+    def measured(self, histogram: Float[Tensor, "Q"]) -> None:
+        """Set the prior to the shares of a histogram, those of rank 0 on every rank."""
+        self.prior.copy_((histogram / histogram.sum()).float())
+        distributed.copy_first(self.prior)
 
     def mean_colour(self, logits: Float[Tensor, "B Q h w"], temperature: float) -> Float[Tensor, "B 2 h w"]:
         """`annealed_mean` over these bins."""

@@ -55,7 +55,7 @@ def affordable(published: int, count: int, batch: int, wanted: int | None = None
     """How many keys to keep, with the reason: the published number, or the batches that fit into half of the pictures.
 
     A longer queue would hold too many pictures' own old keys as negatives. Below 4 batches it turns over too fast:
-    RecipeError, for a `wanted` number too.
+    RecipeError, for a `wanted` number too; below 8, which are better, the reason says so.
     """
     negatives = min(published, count // 2 // batch * batch) if wanted is None else wanted
     if negatives < 4 * batch:
@@ -67,4 +67,5 @@ def affordable(published: int, count: int, batch: int, wanted: int | None = None
         )
     if wanted is not None:
         return wanted, "as asked"
-    return negatives, f"published: {published}" if negatives == published else f"at most half of {count} pictures"
+    why = f"published: {published}" if negatives == published else f"at most half of {count} pictures"
+    return negatives, why + ("; 8 batches would be better, with a smaller --batch" if negatives < 8 * batch else "")

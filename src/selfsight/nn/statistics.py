@@ -22,14 +22,11 @@ def normalising(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
 
 
 def check_rows(method: str, batch: int, micro: int | None) -> None:
-    """RecipeError when some micro-batch is a single picture: a head's batch norm would have one row to average."""
-    share = batch // distributed.world()
-    micro = micro or share
-    if micro == 1 or share % micro == 1:
-        remedy = f"--micro-batch that divides {share} and is not 1" if share > 1 else "larger --batch"
+    """RecipeError when a micro-batch is a single picture: a head's batch norm would have one row to average."""
+    if (micro or batch // distributed.world()) == 1:
         raise RecipeError(
-            f"the batch norm in the head of {method} needs two pictures, and micro-batches of {micro} leave one "
-            f"alone; use a {remedy}"
+            f"the batch norm in the head of {method} needs two pictures, and micro-batches of 1 leave it one; use a "
+            "larger --micro-batch or --batch"
         )
 
 

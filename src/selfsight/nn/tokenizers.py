@@ -36,6 +36,7 @@ __all__ = [
     "covered",
     "drawn",
     "looked_at",
+    "mean_colour",
     "of",
     "rows_of",
 ]
@@ -96,7 +97,8 @@ class LearnedTokenizer(Tokenizer):
 
     def codes(self, images: Float[Tensor, "B C H W"]) -> Int[Tensor, "B L"]:
         """The largest logit, or the nearest vector."""
-        rows = self.layer(self.encoder.patches(images))  # (B, L, V) or (B, L, P)
+        with torch.autocast(images.device.type, enabled=False):  # in bf16 the largest of many logits is often another
+            rows = self.layer(self.encoder.patches(images))  # (B, L, V) or (B, L, P)
         return rows.argmax(dim=-1) if self.codebook is None else nearest(rows, self.codebook.vectors)
 
 
@@ -220,6 +222,11 @@ def rows_of(encoder: Encoder, layer: nn.Module, looked: Looked, codes: int, plac
 def counted(codes: Int[Tensor, "B L"], count: int) -> Float[Tensor, "V"]:
     """How often each code occurs in the whole batch, as a mean over the ranks."""
     return distributed.average(torch.bincount(codes.flatten(), minlength=count).float())
+
+
+def mean_colour(rows: Float[Tensor, "B L P"], channels: int) -> Float[Tensor, "C"]:
+    """The mean of each channel over the patches of the whole batch, those of all ranks."""
+    return distributed.average(rows.reshape(-1, channels).mean(dim=0))
 
 
 def drawn(

@@ -9,6 +9,7 @@ import numpy as np
 
 from selfsight import methods
 from selfsight.data.manifest import Manifest
+from selfsight.errors import RecipeError
 from selfsight.methods.base import OPTIMIZATION, Facts, Method, Training
 from selfsight.recipe import Recipe
 from selfsight.training import autotune
@@ -127,7 +128,10 @@ def before_recipe(
 
     It has `seconds` for itself and what comes before it, at the measured speeds, or else half as many steps.
     """
-    kind = methods.get(name)
+    kind, learns = methods.get(name), methods.get(values["method"]).kind
+    if kind.kind != learns:
+        told = f"{values['method']} learns from {learns}, and {name!r}, to be trained before it, from {kind.kind}"
+        raise RecipeError(f"{told}; name one that learns from {learns}, see selfsight methods")
     training = kind.usual(values["size"], values["device"])
     handed = methods.get(values["method"]).first_settings(values["settings"])
     settings = {key: p.default for key, p in methods.settings(kind).items()} | handed

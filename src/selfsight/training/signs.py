@@ -38,8 +38,9 @@ class Watched:
         """
         found = {}
         for name, (now, before) in self.parts.items():
-            change = sum(float((a.double() - b.double()).square().sum()) for a, b in zip(now, before, strict=True))
-            length = sum(float(b.double().square().sum()) for b in before)
+            pairs = ((a.cpu().double(), b.cpu().double()) for a, b in zip(now, before, strict=True))  # Metal has none
+            change = sum(float((a - b).square().sum()) for a, b in pairs)
+            length = sum(float(b.cpu().double().square().sum()) for b in before)
             found[name] = (change / max(length, 1e-30)) ** 0.5
         return found
 
@@ -80,7 +81,8 @@ def of_clusters(method: Method) -> dict[str, float]:
     found: dict[str, float] = {}
     for part in method.modules():
         if isinstance(part, Partition) and bool((part.assignments >= 0).all()):
-            sizes = torch.stack([torch.bincount(one, minlength=part.clusters) for one in part.assignments]).double()
+            every = [torch.bincount(one, minlength=part.clusters) for one in part.assignments.cpu()]
+            sizes = torch.stack(every).double()  # (H, K)
             used, largest = (sizes > 0).sum(dim=1).double().mean(), sizes.amax(dim=1).mean()
             found = {"clusters": float(part.clusters), "clusters_used": float(used)}
             found["largest"] = float(largest) / part.assignments.shape[1]

@@ -12,7 +12,7 @@ from jaxtyping import Bool
 from selfsight.errors import RecipeError
 from selfsight.views.draw import Views
 
-__all__ = ["Blocks", "Masked", "Regions", "Scattered"]
+__all__ = ["Blocks", "Masked", "Regions", "Scattered", "blocks"]
 
 ASPECT = 0.3  # the flattest block is 0.3 times as high as wide, the steepest the reverse; BEiT's code
 TRIES = 10  # blocks that are proposed before the mask stays as it is; BEiT's code
@@ -65,6 +65,13 @@ class Blocks:
                 block[:] = True
                 return True
         return False
+
+
+def blocks(size: int) -> dict[str, tuple[float, str]]:
+    """BEiT's `share` of hidden patches and smallest `block` for views of `size` pixels, each with its source."""
+    share = (0.383, "released code: 75 of 196 patches") if size > 96 else (0.4, "paper")
+    block = (16, "released code") if size >= 224 else (4, "few patches; released code: 16 of 196")
+    return {"share": share, "block": block}
 
 
 @dataclass(frozen=True)

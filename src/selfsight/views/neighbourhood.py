@@ -6,7 +6,7 @@ the picture a patch was: it shifts the channels against each other, the more the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import sqrt
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from selfsight.views.render import resize
-from selfsight.views.tiles import SMALL, TILE, Corner, cut, grid, roomy
+from selfsight.views.tiles import SMALL, TILE, Corner, Positions, cut, enough, grid, roomy
 
 __all__ = ["OFFSETS", "PAIRS", "Neighbourhood", "Placed", "neighbourhood"]
 
@@ -43,7 +43,7 @@ class Placed(NamedTuple):
 
 @dataclass(frozen=True)
 class Neighbourhood:
-    """Two neighbouring patches of a picture, or all nine. Lengths are in pixels of the rendered patch."""
+    """Two neighbouring patches of a picture, or all nine. Lengths are in pixels of a patch of side `patch`."""
 
     patch: int
     gap: int
@@ -52,6 +52,7 @@ class Neighbourhood:
     every: bool = False  # all nine patches
     drop: bool = False  # all channels but one
     coarse: bool = False
+    rendered: int = 0  # side that a patch is shown at, where that is not `patch`
 
     @property
     def pitch(self) -> int:
@@ -63,8 +64,12 @@ class Neighbourhood:
         """Side of the grid."""
         return 3 * self.patch + 2 * self.gap
 
+    def seen_by(self, positions: Positions, size: int) -> Neighbourhood:
+        """The same patches, rendered large enough for a network whose views have `size` pixels, see `tiles.enough`."""
+        return replace(self, rendered=enough(self.patch, positions, size))
+
     def __call__(self, image: np.ndarray, generator: np.random.Generator) -> dict[str, np.ndarray]:
-        """`patches` (2 or 9, patch, patch, C), and of two the `neighbour` (): where the second lies, see `OFFSETS`."""
+        """`patches` (2 or 9, h, w, C), and of two the `neighbour` (): where the second lies, see `OFFSETS`."""
         image = roomy(image)
         drawn = self.draw(image.shape, generator)
         down, right = OFFSETS[drawn.neighbour]
@@ -105,12 +110,12 @@ class Neighbourhood:
 
     def render(self, image: np.ndarray, drawn: Placed, cell: int) -> np.ndarray:
         """One patch, of the picture's type."""
-        patch: np.ndarray = cut(image, [drawn.corners[cell]], drawn.side, self.patch)[0]
+        patch: np.ndarray = cut(image, [drawn.corners[cell]], drawn.side, self.rendered or self.patch)[0]
         if self.drop:
             patch = one_channel(patch, drawn.kept[cell], np.random.default_rng([drawn.noise, cell]))
         if drawn.coarse[cell]:
             small = resize(patch, drawn.coarse[cell]).reshape(drawn.coarse[cell], drawn.coarse[cell], -1)
-            patch = resize(small, self.patch).reshape(patch.shape)
+            patch = resize(small, len(patch)).reshape(patch.shape)
         return patch
 
 

@@ -6,20 +6,23 @@ as a whole would sample every square at another phase, and a network could read 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from selfsight.errors import RecipeError
 from selfsight.views.render import resize
 
-__all__ = ["LOOKED_AT", "SMALL", "Corner", "check_size", "cut", "doubts", "grid", "roomy"]
+__all__ = ["LOOKED_AT", "SMALL", "Corner", "Positions", "check_size", "cut", "doubts", "enough", "grid", "roomy"]
 
 Corner = tuple[int, int]
 """Top and left of a square, pixels of the picture."""
+Positions = Callable[[int], tuple[int, int]]
+"""Height and width of the map that a network makes of a square of so many pixels."""
 
 SMALL = 96  # pixels: up to here the geometry for 32 and 96 px pictures, above the published one for 224
 TILE = 24  # pixels: the least side that a tile is rendered at; an 8 px tile of a 32 px picture is enlarged threefold
+LARGER = (33, 64)  # pixels: where a map of stride 32 gets a second position, one that rounds up, one that rounds down
 LEAST = 16  # pixels: a picture with a shorter side has its pixels repeated, so that it can be cut at all
 LOOKED_AT = 256  # pictures that `doubts` is worth asking of
 
@@ -33,6 +36,16 @@ def roomy(image: np.ndarray) -> np.ndarray:
     """The picture (H, W, C), its pixels repeated until its short side has `LEAST`."""
     times = -(-LEAST // min(image.shape[:2]))
     return image if times <= 1 else image.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def enough(side: int, positions: Positions, size: int) -> int:
+    """`side` of a rendered tile, or more where a network would be left with one position and views of `size` are not.
+
+    On one position a 3 x 3 convolution learns the middle of its nine taps. The others stay as random as they were, and
+    whole views, which are what is embedded, would go through them.
+    """
+    sides = [side, *(larger for larger in LARGER if side < larger <= size)]
+    return next((one for one in sides if min(positions(one)) > 1), side)
 
 
 def cut(image: np.ndarray, corners: Sequence[Corner], side: int, size: int) -> np.ndarray:
