@@ -27,7 +27,7 @@ __all__ = ["Canvases", "planned"]
 
 MARK = np.dtype("<u4")  # of each picture, in front of all pixels: CRC-32, or 0 where it is not here
 PAGE = 4096
-LAYOUT = 2  # to be raised when what `data.decode` makes of a file changes
+LAYOUT = 3  # to be raised when what `data.decode` makes of a file changes
 
 
 class Canvases:

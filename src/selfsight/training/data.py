@@ -20,6 +20,7 @@ from selfsight.embedding.embed import embed
 from selfsight.errors import AddressError
 from selfsight.methods.base import Batch, Method, Prepared
 from selfsight.recipe import Recipe
+from selfsight.training.build import views_of
 from selfsight.training.monitor import Monitor
 
 
@@ -33,7 +34,7 @@ class TrainingData:
         self.rows = manifest.train_rows()
         self.labels = torch.from_numpy(manifest.labels[self.rows])
         self.loader = Loader(
-            self.pictures, self.rows, self.labels, method.views(recipe.size), seed=recipe.seed, workers=workers,
+            self.pictures, self.rows, self.labels, views_of(recipe, method), seed=recipe.seed, workers=workers,
             pinned=recipe.device.startswith("cuda"),
         )  # fmt: skip
         self.monitor = Monitor(

@@ -23,7 +23,7 @@ from selfsight.methods.base import Method
 from selfsight.recipe import Columns, Recipe, Whole
 from selfsight.training import ranks, view_search
 from selfsight.training.autotune import stand_in
-from selfsight.training.build import engine, facts_of, kept_whitening, method_of, optimizer_of, whitening_of
+from selfsight.training.build import engine, facts_of, kept_whitening, method_of, optimizer_of, views_of, whitening_of
 from selfsight.training.data import TrainingData
 from selfsight.training.events import Events
 from selfsight.training.loop import Trainer
@@ -254,7 +254,7 @@ def shown(
     chosen = keyed(recipe.seed, 1, Purpose.MONITOR).permutation(len(rows))[:SHOWN]
     pictures = Pictures(manifest, format_of(recipe), noted=folder / "bad_files.csv")
     originals = [pictures.read(int(rows[index]), rows)[0] for index in chosen]
-    seen = method.views(recipe.size)
+    seen = views_of(recipe, method)
     drawn = enumerate(originals)
     return originals, [dict(seen(picture, keyed(recipe.seed, number, Purpose.VIEWS))) for number, picture in drawn]
 
