@@ -6,7 +6,7 @@ SimCLR as the plan has it for a run of `--run` steps, on crops of photographs, i
 figures are processor seconds, the median of a few, in turns, so that another program disturbs all alike; the share is
 of the bare step's (forward, backward and optimizer of end_to_end.py, with memory as in training). What runs in other
 threads counts in full: on a machine whose cores all train it is taken from them. Above 96 px a batch is 32. Rows that
-are in the result file are not measured again.
+are in the result file and were made with the same options are not measured again, those of others give way.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def table(results: dict[str, Any]) -> str:
     """The figures as Markdown: shares of the bare step's processor time."""
     rows = results["rows"]
     later = [1 / (1 + sum(value for part, value in row["shares"].items() if part != "reading")) for row in rows]
-    columns = {"beside the bare step": [f"{row['encoder']}, {row['size']} px" for row in rows]}
+    columns = {"beside the bare step": [f"{row['encoder']}, {row['size']} px, {row['precision']}" for row in rows]}
     columns |= {"bare step, s": [f"{row['seconds']:.2f}" for row in rows]}
     columns |= {told: [f"{row['shares'][part]:.1%}" for row in rows] for part, told in PARTS.items()}
     columns |= {"left of its speed where all cores train, once all is read": [f"{one:.2f}" for one in later]}
@@ -147,14 +147,17 @@ def main() -> None:
     for encoder in () if asked.table else asked.encoders:
         for size in asked.sizes:
             batch = asked.batch if size <= SMALL else asked.batch // 4
-            key = {"encoder": encoder, "size": size, "batch": batch, "run": asked.run}
-            if any(key.items() <= row.items() for row in rows):
+            key = {"encoder": encoder, "size": size, "asked": asked.precision}
+            options = {"batch": batch, "run": asked.run, "steps": asked.steps}
+            if any((key | options).items() <= row.items() for row in rows):
                 continue
+            rows = [row for row in rows if not key.items() <= row.items()]
             with tempfile.TemporaryDirectory(prefix="attribution_") as scratch:
                 count, side = (asked.steps + 1) * batch // 2 * 2, SIDE if size <= SMALL else 400
                 folder = photographs.crops(Path(scratch, "pictures"), count=count, side=side, suffix=".jpg")
                 os.environ["SELFSIGHT_CACHE"] = f"{scratch}/cache"
-                rows.append(alone(measured, str(folder), scratch, encoder, size, batch, asked))
+                found = alone(measured, str(folder), scratch, encoder, size, batch, asked)
+                rows.append({**key, **options, **found})
             machine.keep(asked.json, {"rows": rows})
     print(table({"rows": rows}))
 

@@ -20,7 +20,8 @@ All have the same view size, batch and number of threads; precision and layout a
 or `--precision`. lightly is measured with each of `--lightly-workers` and its best counts. Shown are the median over
 rounds and, for ratios, the median, least and most of each round's own ratio; and what one thread needs to decode a
 picture and to draw its two views, ours and lightly's. Above 96 px a batch is 32 and there are a third as many steps.
-A row that is in the result file with the same encoder, size and number of rounds is not made again.
+A row that is in the result file and was made with the same options is not made again; one of the same encoder and size
+that was made with others gives way.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ AIMED = {"lightly_equal": ("resnet18", 64), "lightly_defaults": ("resnet18", 64)
 SMALL = 96  # pixels: above it batch and steps are fewer
 SHOWN = 64  # pictures that decoding and views are timed on
 WARMUP = 3  # steps before the clock starts
+ASKED = {"precision": None, "threads": None, "lightly_workers": [0, 2]}  # as is usual: a row says what came of it
 CROPS, SIDE = 1024, 128  # pictures where no folder is named: a few epochs' worth, and larger than the views
 
 
@@ -296,35 +298,45 @@ def options() -> argparse.Namespace:
     return machine.answered(parser)
 
 
+def side_of(size: int) -> int:
+    """Pixels of the pictures where no folder is named."""
+    return SIDE if size <= SMALL else min(2 * size, 400)
+
+
+def key_of(asked: argparse.Namespace, size: int) -> dict[str, Any]:
+    """The options that a row is made with."""
+    fewer = 1 if size <= SMALL else 3
+    return {
+        "encoder": asked.encoder,
+        "size": size,
+        "batch": asked.batch if size <= SMALL else asked.batch // 4,
+        "steps": max(WARMUP + 1, asked.steps // fewer),
+        "short_steps": max(1, asked.short_steps // fewer),
+        "rounds": asked.rounds,
+        "save_every": asked.save_every,
+        "pictures": asked.data.name if asked.data else f"{side_of(size)} px crops of photographs",
+        "asked": {name: value for name, usual in ASKED.items() if (value := getattr(asked, name)) != usual},
+    }
+
+
 def row(asked: argparse.Namespace, size: int) -> dict[str, Any]:
     """All sides at one size."""
-    fewer = 1 if size <= SMALL else 3
-    batch = asked.batch if size <= SMALL else asked.batch // 4
+    key, count = key_of(asked, size), CROPS if size <= SMALL else CROPS // 3 // 2 * 2
     with tempfile.TemporaryDirectory(prefix="end_to_end_") as scratch:
-        side = SIDE if size <= SMALL else 2 * size
         made = Path(scratch, "pictures")
-        folder = asked.data or photographs.crops(
-            made, count=CROPS // fewer // 2 * 2, side=min(side, 400), suffix=".jpg"
-        )
+        folder = asked.data or photographs.crops(made, count=count, side=side_of(size), suffix=".jpg")
         bench = Bench(
-            str(folder.absolute()), scratch, asked.encoder, size, batch, max(WARMUP + 1, asked.steps // fewer),
-            max(1, asked.short_steps // fewer), asked.precision, asked.threads, asked.save_every,
+            str(folder.absolute()), scratch, asked.encoder, size, key["batch"], key["steps"], key["short_steps"],
+            asked.precision, asked.threads, asked.save_every,
         )  # fmt: skip
         milliseconds = alone(parts, bench)
         speeds = measure(bench, asked.rounds, asked.lightly_workers)
         recipe = bench.recipe
     return {
-        "encoder": asked.encoder,
-        "size": size,
-        "batch": batch,
-        "steps": bench.steps,
-        "short_steps": bench.short,
-        "rounds": asked.rounds,
-        "save_every": asked.save_every,
+        **key,
         "precision": recipe.precision,
         "channels_last": recipe.channels_last,
         "threads": recipe.threads,
-        "pictures": asked.data.name if asked.data else f"{min(side, 400)} px crops of photographs",
         "images_per_second": {name: summary(values, 2) for name, values in speeds.items()},
         "ratios": ratios(speeds),
         "milliseconds": milliseconds,
@@ -336,8 +348,8 @@ def main() -> None:
     asked = options()
     rows = json.loads(asked.json.read_text())["rows"] if asked.json.exists() else []
     for size in [] if asked.table else asked.sizes:
-        key = {"encoder": asked.encoder, "size": size, "rounds": asked.rounds}
-        if any(key.items() <= one.items() and "milliseconds" in one for one in rows):
+        key = key_of(asked, size)
+        if any(key.items() <= ({"asked": {}} | one).items() and "milliseconds" in one for one in rows):
             continue
         rows = [one for one in rows if (one["encoder"], one["size"]) != (asked.encoder, size)]
         rows.append(row(asked, size))

@@ -1,6 +1,7 @@
 """A batch of 4,096 pictures in micro-batches of 128, beside batches of 128 as they are: how fast, in how much memory?
 
     python benchmarks/gradcache.py [--batch 4096] [--micro-batch 128] [--rounds 3] [--threads N] [--json FILE]
+    python benchmarks/gradcache.py --table
 
 SimCLR with a ResNet-18 at 32 px, in the precision and layout that our plan chooses by measuring, or `--precision`. Both
 sides take turns, each time in a process of its own: forward, backward and optimizer on the same 4,096 pictures, which
@@ -12,6 +13,7 @@ that is resident in the process, libraries and pictures included.
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import tempfile
 import time
@@ -25,6 +27,7 @@ from typing import Any
 import machine
 import photographs
 
+RESULTS = Path(__file__).with_name("results") / "gradcache.json"
 ENCODER, SIZE = "resnet18", 32
 LEAST, MOST = 0.6, 2.0  # the goals: of the plain side's images/s, GiB
 
@@ -124,14 +127,17 @@ def table(results: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Measure, print a table, and write JSON if asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Measure, print a table, and write JSON."""
+    parser = machine.asks(__doc__, RESULTS)
     for name, default in (("batch", 4096), ("micro-batch", 128), ("rounds", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--precision", choices=("fp32", "bf16"), help="default: the faster one, measured")
     parser.add_argument("--threads", type=int, help="default: one for each core")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    results = compare(asked := parser.parse_args())
+    asked = machine.answered(parser)
+    if asked.table:
+        print(table(json.loads(asked.json.read_text())))
+        return
+    results = compare(asked)
     machine.keep(asked.json, results)
     print(table(results))
 

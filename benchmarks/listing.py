@@ -8,8 +8,8 @@
 * images/s of the loader (two threads, SimCLR views of 32 px) on synthetic shards of 1k, 10k, ... pictures, in turns,
   and the seconds that it takes to open these shards. Decoded pictures are not kept, so each is read and decoded
 
-What was measured before stays in the result file, so a start after a stop goes on. `--place` is a folder on the disk to
-measure; a million files and pictures need about 4 GB and as many inodes there.
+What was measured before, of as many files, stays in the result file, so a start after a stop goes on. `--place` is a
+folder on the disk to measure; a million files and pictures need about 4 GB and as many inodes there.
 """
 
 from __future__ import annotations
@@ -125,13 +125,24 @@ def synthetic(place: Path, count: int) -> Path:
     return out
 
 
+def counts_to(largest: int) -> list[int]:
+    """The sizes of the sets of shards."""
+    return [count for count in (1000, 10_000, 100_000, 1_000_000) if count <= largest]
+
+
+def there(found: dict[str, Any], files: int, largest: int) -> set[str]:
+    """The parts that were measured of as many as are asked for."""
+    counts = {"listing": ("files", files), "digests": ("files", min(COUNT, files)), "opening": ("rows", files)}
+    same = {name for name, (what, count) in counts.items() if found.get(name, {}).get(what) == count}
+    return same | ({"speeds"} if [*found.get("speeds", {})] == [str(one) for one in counts_to(largest)] else set())
+
+
 def speeds(place: Path, largest: int) -> dict[str, Any]:
     """Images/s by the number of pictures, and the seconds to open them."""
     from selfsight.data import source
     from selfsight.data.manifest import scan
 
-    counts = [count for count in (1000, 10_000, 100_000, 1_000_000) if count <= largest]
-    manifests, found = {}, {}
+    manifests, found, counts = {}, {}, counts_to(largest)
     for count in counts:
         folder = synthetic(place, count)
         seconds, manifests[count] = took(lambda folder=folder: scan(source.find(folder), use_all=True))
@@ -220,7 +231,7 @@ def main() -> None:
         "speeds": lambda place: speeds(place, asked.largest),
     }
     for name, work in parts.items():
-        if name not in found and not asked.table:
+        if name not in there(found, asked.files, asked.largest) and not asked.table:
             with tempfile.TemporaryDirectory(prefix="listing_", dir=asked.place) as place:
                 os.environ["SELFSIGHT_CACHE"] = f"{place}/cache"
                 found[name] = work(Path(place))

@@ -199,7 +199,9 @@ def lost_rank(home: Path, lost: int, patience: float | None) -> Told:
 
     pictures = home.parent / "pictures"
     victims.fresh(home)
-    codes, words_of, took = test_ranks.ranks(home, [pictures, pictures], "5", patience, lost)
+    faults = [None, None]
+    faults[lost] = "still 5" if patience else "5"
+    codes, words_of, took = test_ranks.ranks(home, [pictures, pictures], *faults, patience=patience, lost=lost)
     named = f"rank {lost} of 2 ended or stands still" in words_of[1 - lost]
     whole = victims.whole(home / "run")
     again, _, _ = test_ranks.ranks(home, [pictures, pictures])

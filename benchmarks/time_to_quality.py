@@ -12,7 +12,8 @@ moments of a training, while its clock stands still. What is asked: when has it 
 network to the best that lightly's recipe reaches? Between two moments a straight line is drawn. Start-up, the choice of
 precision and lightly's first look at its files do not count; our monitor and saves do.
 
-DIR is as for quality.py. A row that is in the result file is not made again; each is kept at once.
+DIR is as for quality.py. A row that is in the result file and was made with the same options is not made again, one
+that was made with others gives way; each is kept at once.
 """
 
 from __future__ import annotations
@@ -116,6 +117,7 @@ def ours(bench: Bench) -> Points:
     from selfsight.training.loop import Trainer
     from selfsight.training.progress import Watcher
     from selfsight.training.request import Request
+    from selfsight.training.session import WORKERS
 
     manifest = bench.manifest()
     yardstick, points = Yardstick(manifest, bench.size), []
@@ -143,7 +145,7 @@ def ours(bench: Bench) -> Points:
 
     with tempfile.TemporaryDirectory(prefix="time_to_quality_") as scratch:
         method, folder = method_of(recipe), Path(scratch)
-        data = TrainingData(recipe, manifest, method, folder, 1)
+        data = TrainingData(recipe, manifest, method, folder, WORKERS)
         watcher = Watcher(recipe, quiet=True)
         Clocked(recipe, folder, engine(recipe), method, optimizer_of(recipe, method), data, watcher, 60.0).fit()
     return points
@@ -274,6 +276,13 @@ def bench_of(asked: argparse.Namespace, name: str, seed: int) -> Bench:
     )  # fmt: skip
 
 
+def key_of(asked: argparse.Namespace, task: str, seed: int, side: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a row is found by in the table, and the options that it is made with."""
+    own = ("workers",) if side == "lightly" else ("length", "batch", "lr", "settings")
+    choices = {name: getattr(asked, name) for name in ("encoder", "size", "threads", *own)}
+    return {"task": task, "seed": seed, "variant": side}, choices
+
+
 def main() -> None:
     """Make the rows that are missing, keep each at once, and print all."""
     asked = options()
@@ -283,14 +292,14 @@ def main() -> None:
     sides = {"lightly": theirs, asked.variant: ours}
     wanted = [] if asked.table else product(asked.tasks, asked.seeds, sides)
     for name, seed, side in wanted:
-        key = {"task": name, "seed": seed, "variant": side, "encoder": asked.encoder, "size": asked.size}
-        if any(key.items() <= row.items() for row in rows):
+        key, choices = key_of(asked, name, seed, side)
+        if any((key | choices).items() <= row.items() for row in rows):
             continue
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             points = pool.submit(sides[side], bench_of(asked, name, seed)).result()
-        choices = {"length": asked.length, "batch": asked.batch, "lr": asked.lr, "settings": asked.settings}
         kept = [(round(seconds, 2), round(score, 4)) for seconds, score in points]
-        rows.append({**key, **({} if side == "lightly" else choices), "points": kept})
+        rows = [row for row in rows if not key.items() <= row.items()]
+        rows.append({**key, **choices, "points": kept})
         machine.keep(asked.json, {"rows": rows})
     print(table({"rows": rows}))
 

@@ -15,10 +15,11 @@ from selfsight.training import state
 
 def run(rank: int, port: int, photos: Path, folder: Path) -> None:
     """Three steps; exit code 1 when the bad one changed anything, or a good one did not."""
-    numbers = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "fault"}
-    os.environ.update({name: str(value) for name, value in {**numbers, **place}.items()})
+    numbers = {"RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in numbers.items()})
     distributed.join()
+    found = [os.environ[name] for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK")]
+    assert found == [str(rank), "2", "0"]  # they are on one machine
     manifest = everything_scanned(photos)
     recipe = recipe_of("moco", photos, manifest, steps=3, world=2, micro_batch=4)
     trainer = trainer_of(recipe, manifest, folder, save=3600.0)

@@ -151,6 +151,37 @@ def test_ratios(started: Callable[..., dict[str, Any]]) -> None:
     assert names["aim"]("lightly_equal", row | {"size": 32}, found["lightly_equal"]).endswith("| | |")
 
 
+def test_a_row_is_taken_only_for_the_options_that_it_was_made_with(
+    started: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The whole command, but for the measuring."""
+    names, made = started("end_to_end.py"), list[str]()
+    scene = names["main"].__globals__
+
+    def row(asked: Any, size: int) -> dict[str, Any]:
+        made.append(f"{asked.encoder} {size}")
+        return {**scene["key_of"](asked, size), "milliseconds": {}}
+
+    monkeypatch.setitem(scene, "row", row)
+    monkeypatch.setitem(scene, "table", lambda results: str(len(results["rows"])))
+    for words, count in (("", 1), ("", 1), ("--precision fp32", 2), ("--steps 7", 3), ("--sizes 32", 4), ("", 5)):
+        monkeypatch.setattr(sys, "argv", ["x", "--json", str(tmp_path / "r.json"), "--sizes", "64", *words.split()])
+        names["main"]()
+        assert len(made) == count, words
+    names = started("time_to_quality.py")
+    keys: dict[str, list[Any]] = {"lightly": [], "defaults": []}
+    for words in ("--for 4epochs", "--for 1m", "--set temperature=0.2", "--threads 7"):
+        monkeypatch.setattr(sys, "argv", ["x", "--table", *words.split()])
+        for side, found in keys.items():
+            found.append(names["key_of"](names["options"](), "emoji_free", 0, side))
+    assert [keys["defaults"].count(key) for key in keys["defaults"]] == [1] * 4
+    assert [keys["lightly"].count(key) for key in keys["lightly"]] == [3, 3, 3, 1]
+    there = started("listing.py")["there"]
+    found = {"listing": {"files": 9}, "digests": {"files": 9}, "opening": {"rows": 9}, "speeds": {"1000": {}}}
+    assert there(found, 9, 1000) == set(found)
+    assert there(found, 8, 10_000) == set()
+
+
 def test_when_a_quality_is_reached(started: Callable[..., dict[str, Any]]) -> None:
     """Untrained 0.2 and best 0.7, so 0.6 is wanted: lightly has it after 250 s, ours after 50 s."""
     names = started("time_to_quality.py")

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from selfsight import distributed
+from selfsight.errors import TrainingError
 
 
 def test_alone_everything_is_the_identity() -> None:
@@ -24,13 +25,24 @@ def test_alone_everything_is_the_identity() -> None:
     distributed.copy_first(rows)
 
 
-def test_two_ranks(tmp_path: Path) -> None:
-    """What the ranks check is in `distributed_ranks`: it runs in processes of their own."""
-    forked = multiprocessing.get_context("forkserver")
-    ranks = [forked.Process(target=distributed_ranks.check, args=(rank, str(tmp_path / "meet"))) for rank in (0, 1)]
+@pytest.mark.parametrize("backend", ["gloo", "cuda:gloo"])
+def test_two_ranks(backend: str, tmp_path: Path) -> None:
+    """What the ranks check is in `distributed_ranks`: it runs in processes of their own.
+
+    Who made them meet, such as Ray, may have thought of tensors on GPUs alone.
+    """
+    forked, place = multiprocessing.get_context("forkserver"), str(tmp_path / "meet")
+    ranks = [forked.Process(target=distributed_ranks.check, args=(rank, place, backend)) for rank in (0, 1)]
     for rank in ranks:
         rank.start()
     for rank in ranks:
         rank.join(60)
     if [rank.exitcode for rank in ranks] != [0, 0]:
         pytest.fail("a rank found a difference; its traceback is above")
+
+
+def test_half_of_what_a_launcher_sets_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(TrainingError, match="WORLD_SIZE is 2 and RANK is not set; use torchrun, or unset WORLD_SIZE"):
+        distributed.join()

@@ -116,7 +116,7 @@ def test_weights_that_claim_more_than_they_are_stay_small(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match=r"Error|signal"):
         tensors(tmp_path / "vast.pth")
     torch.save({"model": {"module.a": torch.arange(3)}}, tmp_path / "good.pth")
-    assert tensors(tmp_path / "good.pth")["a"].tolist() == [0, 1, 2]
+    assert tensors(tmp_path / "good.pth")["module.a"].tolist() == [0, 1, 2]
 
 
 def test_a_pickle_longer_than_any_networks_is_not_unpickled(tmp_path: Path) -> None:

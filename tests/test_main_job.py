@@ -71,6 +71,7 @@ def test_timm_loads_the_encoder_in_one_line(trained: Path) -> None:
     pixels = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
     with torch.no_grad():
         torch.testing.assert_close(encoder(own.normalised(pixels)), own(pixels), rtol=0, atol=0)
+    assert timm.data.resolve_model_data_config(encoder)["interpolation"] == "bilinear", "as our own views are resized"
     assert "num_classes" not in json.loads((trained / "encoder" / "config.json").read_text())["model_args"]
 
 

@@ -157,7 +157,7 @@ def train(
     session.train(
         request,
         folder,
-        workers=session.WORKERS if workers is None else workers,
+        workers=workers,
         save_every=session.seconds(save_every),
         quiet=quiet,
         tensorboard=tensorboard,

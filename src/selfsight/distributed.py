@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -35,6 +36,7 @@ __all__ = [
 PATIENCE = timedelta(hours=2)  # for rank 0 to scan the pictures and plan
 LOOK_PATIENCE = timedelta(minutes=20)  # for what rank 0 measures and writes alone while training
 STEP_PATIENCE = timedelta(seconds=120)  # for another rank in training: one that died is noticed
+PORT = "29500"  # at which ranks meet where their launcher names none: torchrun's own
 ROWS = 256  # of `of_first` at once: a batch of `embed`, whose bounds stay as on one rank
 
 
@@ -69,13 +71,13 @@ class _Gather(torch.autograd.Function):
     def forward(ctx: Any, local: Tensor) -> Tensor:
         ctx.rows = len(local)
         parts = [torch.empty_like(local) for _ in range(world())]
-        dist.all_gather(parts, local.contiguous())
+        dist.all_gather(parts, local.contiguous(), group=_way(local))
         return torch.cat(parts)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         total = gradients[0].contiguous()
-        dist.all_reduce(total)
+        dist.all_reduce(total, group=_way(total))
         start = rank() * ctx.rows
         return total[start : start + ctx.rows]
 
@@ -96,14 +98,14 @@ def mean(total: Float[Tensor, ""], count: Tensor | float) -> Float[Tensor, ""]:
     if world() == 1:
         return total / count
     everyone = torch.as_tensor(count, dtype=total.dtype, device=total.device).clone()
-    dist.all_reduce(everyone)
+    dist.all_reduce(everyone, group=_way(everyone))
     return world() * total / everyone
 
 
 def largest(flags: Float[Tensor, "F"]) -> Float[Tensor, "F"]:
     """Element-wise maximum over ranks: one rank's wish is everybody's."""
     if world() > 1:
-        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX, group=_way(flags))
     return flags
 
 
@@ -112,7 +114,7 @@ def average(values: Float[Tensor, "F"]) -> Float[Tensor, "F"]:
     if world() == 1:
         return values
     everyone = values.detach().clone()
-    dist.all_reduce(everyone)
+    dist.all_reduce(everyone, group=_way(everyone))
     return everyone / world()
 
 
@@ -124,15 +126,14 @@ def everyones(value: Any, *, patience: timedelta | None = None) -> list[Any]:
     if world() == 1:
         return [value]
     found: list[Any] = [None] * world()
-    group = _patient(patience) if patience else None
-    dist.all_gather_object(found, value, group=group)
+    dist.all_gather_object(found, value, group=_patient(patience or STEP_PATIENCE))
     return found
 
 
 def copy_first(buffer: Tensor) -> None:
     """Overwrite `buffer` with rank 0's, in place."""
     if world() > 1:
-        dist.broadcast(buffer, src=0)
+        dist.broadcast(buffer, src=0, group=_way(buffer))
 
 
 def of_first(compute: Callable[[slice], Tensor], shape: tuple[int, int]) -> Float[Tensor, "N D"]:
@@ -147,7 +148,7 @@ def of_first(compute: Callable[[slice], Tensor], shape: tuple[int, int]) -> Floa
         part = found[start : start + ROWS]
         if rank() == 0:
             part.copy_(compute(slice(start, start + ROWS)))
-        dist.broadcast(part, src=0)
+        dist.broadcast(part, src=0, group=_way(part))
     return found
 
 
@@ -157,6 +158,11 @@ def wait_for_first() -> None:
         dist.broadcast(torch.zeros(1), src=0, group=_patient(LOOK_PATIENCE))
 
 
+def _way(tensor: Tensor) -> Any:
+    """The group by which it travels: ranks that others made meet may have one for GPUs alone, and wait half an hour."""
+    return _patient(STEP_PATIENCE) if tensor.device.type == "cpu" else None
+
+
 @lru_cache
 def _patient(patience: timedelta) -> Any:
     """A group of all ranks that wait so long for each other; one that dies is noticed at once all the same."""
@@ -164,10 +170,24 @@ def _patient(patience: timedelta) -> Any:
 
 
 def join() -> None:
-    """Meet the ranks that torchrun started; nothing when there is one. Flags travel by gloo, gradients by the GPUs."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+    """Meet the ranks that a launcher started; nothing when there is one. Flags travel by gloo, gradients by the GPUs.
+
+    RANK, WORLD_SIZE and MASTER_ADDR will do: which ranks share a machine follows from its name. Raises TrainingError
+    without them.
+    """
+    if (count := int(os.environ.get("WORLD_SIZE", "1"))) <= 1:
+        return
+    if missing := [name for name in ("RANK", "MASTER_ADDR") if name not in os.environ]:
+        raise TrainingError(f"WORLD_SIZE is {count} and {missing[0]} is not set; use torchrun, or unset WORLD_SIZE")
+    os.environ.setdefault("MASTER_PORT", PORT)
+    if not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
         dist.init_process_group(backend, timeout=STEP_PATIENCE)
+    machines = everyones(socket.gethostname())
+    own = machines[rank()]
+    os.environ.setdefault("LOCAL_RANK", str(machines[: rank()].count(own)))
+    os.environ.setdefault("LOCAL_WORLD_SIZE", str(machines.count(own)))
+    os.environ.setdefault("GROUP_RANK", str(list(dict.fromkeys(machines)).index(own)))
 
 
 @contextmanager

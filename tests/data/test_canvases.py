@@ -17,6 +17,7 @@ from selfsight.data.canvases import Canvases, planned
 from selfsight.data.manifest import Manifest, scan
 from selfsight.data.pictures import Pictures
 from selfsight.data.ranges import PixelFormat
+from selfsight.data.shards import content_digest
 from selfsight.data.source import find
 
 DEEP = PixelFormat(1, "uint16", 0, 65535)
@@ -115,12 +116,32 @@ def test_a_place_that_cannot_be_written_is_said_in_the_plan(
 
 def test_what_rests_makes_room_and_what_is_in_use_stays(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     aged(place, old=7200, older=9000, new=60)
-    (place / "gone").symlink_to("nowhere")  # as a file that another process removes meanwhile
+    (place / ours("gone")).symlink_to("nowhere")  # as a file that another process removes meanwhile
     monkeypatch.setattr(cache.os, "statvfs", lambda _: disk((6 << 20) - taken(place)))  # others write to the real one
     assert 0.9 * (1 << 20) < cache.room(1 << 20) <= 1 << 20
-    assert sorted(path.name for path in place.iterdir()) == ["gone", "new", "old"]
+    assert {path.name for path in place.iterdir()} == set(map(ours, ("gone", "new", "old")))
     cache.room(1 << 24)
-    assert sorted(path.name for path in place.iterdir()) == ["gone", "new"]
+    assert {path.name for path in place.iterdir()} == set(map(ours, ("gone", "new")))
+
+
+def test_what_others_keep_in_the_folder_is_left_alone(
+    manifest: Manifest, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_all(manifest)
+    (mine,) = place.iterdir()
+    (place / "folder").mkdir()
+    for name in ("thesis.pdf", "shard-000001.tar", "known-good", "folder/answer"):
+        (place / name).write_bytes(bytes(1 << 20))
+    for path in place.iterdir():
+        os.utime(path, (time.time() - 9000,) * 2)
+    before = set(place.iterdir())
+    monkeypatch.setattr(cache.os, "statvfs", lambda _: disk(0))
+    planned(manifest, DEEP)
+    assert set(place.iterdir()) == before  # also the file that the plan is about
+    os.utime(mine, (time.time() - 9000,) * 2)
+    monkeypatch.setattr(cache.os, "statvfs", lambda _: disk(2 << 20))
+    assert cache.room(1 << 30) == 1 << 20
+    assert set(place.iterdir()) == before - {mine}
 
 
 def test_a_file_that_somebody_has_open_frees_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,8 +155,13 @@ def aged(place: Path, **ages: int) -> None:
     """Files of 1 MiB, so many seconds old."""
     place.mkdir()
     for name, age in ages.items():
-        (place / name).write_bytes(bytes(1 << 20))
-        os.utime(place / name, (time.time() - age,) * 2)
+        (place / ours(name)).write_bytes(bytes(1 << 20))
+        os.utime(place / ours(name), (time.time() - age,) * 2)
+
+
+def ours(name: str) -> str:
+    """A name as the cache gives them."""
+    return f"answer-{content_digest(name.encode())}"
 
 
 def taken(place: Path) -> int:

@@ -86,6 +86,71 @@ def test_premultiplied_colours_are_laid_on_white_as_they_are(channels: int, deep
         np.testing.assert_array_equal(opened(data), right)
 
 
+EXTRA = {"photometric": "rgb", "extrasamples": ["unspecified"]}
+SHIFTED = DEEP[..., :1].astype(np.int32) - 40_000
+CLIPPED = {  # by Pillow, were it let
+    "float": (NOISE[..., :1].astype(np.float32) / 255, {}),
+    "float, predicted": (NOISE[..., :1].astype(np.float32) / 255, {"predictor": True}),
+    "int16": (SHIFTED.clip(-32768, 32767).astype(np.int16), {}),
+    "int32": (SHIFTED, {}),
+    "uint32": (NOISE[..., :1].astype(np.uint32) * 1000, {}),
+    "signed bytes": (NOISE[..., :1].view(np.int8), {}),
+    "16-bit colour": (DEEP, {"photometric": "rgb"}),
+    "16-bit near infrared": (np.tile(DEEP, 2)[..., :4], EXTRA),
+    "near infrared": (np.tile(NOISE, 2)[..., :4], EXTRA),
+    "white is zero": (DEEP[..., :1], {"photometric": "miniswhite"}),
+}
+
+
+@pytest.mark.parametrize("name", CLIPPED)
+@pytest.mark.parametrize("way", ["lzw", "packbits", "zstd", "zlib"])
+def test_no_bit_and_no_channel_of_a_compressed_tiff_is_lost(
+    name: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With imagecodecs it is read, without it refused; header and pixels alike."""
+    array, options = CLIPPED[name]
+    data = tiff(array, compression=way, **{"photometric": "minisblack", **options})
+    right = 65535 - array if name == "white is zero" else array
+    header, found = describe(data), opened(data)
+    np.testing.assert_array_equal(found, right)
+    assert found.dtype == (right.dtype if right.dtype in (np.uint8, np.uint16) else np.float32)
+    assert (header.channels, header.dtype) == (found.shape[2], found.dtype.name)
+    monkeypatch.setattr(tifffile.TIFF, "DECOMPRESSORS", dict.fromkeys((1, 8, 32946)))
+    monkeypatch.setattr(tifffile.TIFF, "UNPREDICTORS", dict.fromkeys((1, 2)))
+    if way != "zlib" or "predictor" in options:
+        for read in (describe, opened):
+            with pytest.raises(Refused, match=r"unsupported_codec.*pip install 'selfsight\[formats\]'"):
+                read(data)
+
+
+def test_what_pillow_keeps_is_read_without_imagecodecs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tifffile.TIFF, "DECOMPRESSORS", dict.fromkeys((1, 8, 32946)))
+    for array in (NOISE, NOISE[..., :1], DEEP[..., :1]):
+        kind = "rgb" if array.shape[2] == 3 else "minisblack"
+        np.testing.assert_array_equal(opened(tiff(array, compression="lzw", photometric=kind)), array)
+
+
+@pytest.mark.parametrize("magic", ["P2", "P3"])
+def test_deep_numbers_in_plain_text_are_refused(magic: str) -> None:
+    """Pillow would clip the one and scale the other."""
+    data = f"{magic} 1 1 {{}}\n{'200 ' * (3 if magic == 'P3' else 1)}\n"
+    assert (opened(data.format(255).encode()) == 200).all()
+    for read in (describe, opened):
+        with pytest.raises(Refused, match="unsupported_codec"):
+            read(data.format(4095).encode())
+
+
+@pytest.mark.parametrize(("told", "kind"), [("-9999", np.int16), ("-3.4028234663852886e+38", np.float32)])
+def test_pixels_without_data_are_refused_by_name(told: str, kind: type) -> None:
+    array = NOISE[..., 0].astype(kind)
+    tags = {"photometric": "minisblack", "extratags": [(42113, "s", 0, told, True)]}
+    np.testing.assert_array_equal(opened(tiff(array, **tags))[..., 0], NOISE[..., 0])
+    array[3, 4] = float(told)
+    with pytest.raises(Refused, match=r"non_finite_pixels.*no data"):
+        opened(tiff(array, **tags))
+    opened(tiff(array, photometric="minisblack"))
+
+
 @pytest.mark.parametrize("name", LOSSLESS)
 def test_the_header_says_what_decoding_gives(name: str) -> None:
     data, expected = LOSSLESS[name]
@@ -134,6 +199,19 @@ def test_16_bit_transparency_is_laid_on_white() -> None:
     assert found.dtype == np.uint16
     assert (found[:2] == 0).all()
     assert (found[2:] == 65535).all()
+
+
+def test_the_hidden_grey_of_a_16_bit_png_is_white() -> None:
+    hidden = int(DEEP[0, 0, 0])
+    found = opened(saved(DEEP[..., 0], "PNG", transparency=hidden))
+    np.testing.assert_array_equal(found, np.where(DEEP[..., :1] == hidden, 65535, DEEP[..., :1]))
+
+
+def test_an_opacity_without_full_scale_is_a_channel() -> None:
+    array = SHIFTED.repeat(2, axis=2)
+    data = tiff(array, photometric="minisblack", extrasamples=["unassalpha"])
+    np.testing.assert_array_equal(opened(data), array)
+    assert describe(data).channels == 2
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM"])

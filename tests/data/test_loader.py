@@ -114,3 +114,11 @@ def test_leaving_early_leaves_no_thread(folder: Path) -> None:
     batches.close()  # type: ignore[attr-defined]
     loader.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("loader")]
+
+
+def test_for_a_gpu_every_tensor_is_pinned(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, loader = loader_of(folder), loader_of(folder)
+    loader.pinned = True
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 1)
+    for before, pinned in zip(all_of(plain, ORDER), all_of(loader, ORDER), strict=True):
+        assert all(torch.equal(before[name] + 1, pinned[name]) for name in before)

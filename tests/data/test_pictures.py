@@ -55,6 +55,25 @@ def test_above_a_tenth_the_run_stops(manifest: Manifest) -> None:
         pictures.read(4)
 
 
+def test_what_other_ranks_met_counts_and_is_still_read(manifest: Manifest) -> None:
+    pictures, other = Pictures(manifest, PixelFormat()), Pictures(manifest, PixelFormat(), max_bad=1.0)
+    whole = np.arange(10, 20)
+    for row in range(3, 8):
+        Path(manifest.paths[row]).rename(f"{manifest.paths[row]}.away")
+    pictures.read(3, whole)
+    for row in range(3, 7):
+        other.read(row, whole)
+    pictures.hear(other.met)
+    assert [bad.path for bad in pictures.bad_files] == list(manifest.paths[3:7])
+    Path(f"{manifest.paths[4]}.away").rename(manifest.paths[4])
+    assert pictures.read(4)[1] == 4
+    with pytest.raises(TrainingError, match="5 of 40 files"):
+        pictures.read(7, whole)
+    other.read(7, whole)
+    with pytest.raises(TrainingError, match="5 of 40 files"):
+        pictures.hear(other.met)
+
+
 def test_another_number_of_channels_is_a_bad_file(manifest: Manifest) -> None:
     pictures = Pictures(manifest, PixelFormat(channels=5), max_bad=1.0)
     with pytest.raises(TrainingError, match="no readable picture"):

@@ -9,8 +9,9 @@ import pytest
 import tifffile
 from PIL import Image
 
+from selfsight.data.inspect import inspect_data
 from selfsight.data.manifest import Manifest, scan
-from selfsight.data.ranges import PixelFormat, conform, measure
+from selfsight.data.ranges import PixelFormat, conform, measure, outlier
 from selfsight.data.source import find
 from selfsight.errors import DataError
 
@@ -69,6 +70,27 @@ def test_floats_are_quantised_finely_and_brighter_ones_still_fit(tmp_path: Path)
     assert np.abs(back - values).max() < 4 / 65535
     scaled = (conform(np.array([[[-1.0], [1.0]]], np.float32), form).ravel() - form.low) / (form.high - form.low)
     np.testing.assert_allclose(scaled, [0, 1], atol=1e-4)
+
+
+def test_a_picture_that_takes_the_range_from_the_others_is_named(tmp_path: Path) -> None:
+    arrays = [grey(1.0, np.float32) for _ in range(5)]
+    said: list[str] = []
+    manifest = manifest_of(tmp_path, *arrays)
+    measure(manifest, manifest.train_rows(), say=said.append)
+    assert said == []
+    arrays[3][0, 0] = -9999
+    manifest = manifest_of(tmp_path, *arrays)
+    measure(manifest, manifest.train_rows(), say=said.append)
+    assert said == [outlier([(10000.0, "3.tif"), (1.0, "0.tif")])]
+    assert said[0].startswith("'3.tif' spans 10000 where the median float picture spans 1,")
+    assert said[0] in inspect_data(manifest, find(tmp_path)).suggestions
+
+
+def test_values_too_far_apart_for_a_range_are_refused(tmp_path: Path) -> None:
+    """GDAL's usual number for no data, in a file that does not say so."""
+    manifest = manifest_of(tmp_path, grey(1.0, np.float32), grey(-3.4028235e38, np.float32))
+    with pytest.raises(DataError, match=r"values from -3.40282e\+38 to 1, .* no data"):
+        measure(manifest, manifest.train_rows())
 
 
 def test_one_value_everywhere_does_not_divide_by_zero(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import fsspec
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from ranged_server import Server, serving
 
-from selfsight import cli
+from selfsight import cli, distributed
 from selfsight.data import pack as packing
 from selfsight.data import remote, shards, source
 from selfsight.data.manifest import scan
@@ -129,6 +130,25 @@ def test_a_server_that_stumbles_is_asked_again(server: Server, way: str, monkeyp
     with pytest.raises(AddressError, match=r"shard-\d+\.tar.*cannot be reached.*give the same command again"):
         Pictures(manifest, PixelFormat()).read(60)
     assert server.failing in (96, 93)  # aiohttp asks a server that hung up once more by itself
+
+
+def test_all_tries_together_end_before_ranks_lose_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that hang, by a clock that nobody waits for."""
+    now, limits = [0.0], list[float]()
+
+    def passing(seconds: float) -> None:
+        now[0] += seconds
+
+    def hanging(limit: float) -> bytes:
+        limits.append(limit)
+        passing(limit)
+        raise TimeoutError
+
+    monkeypatch.setattr(remote, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=passing))
+    with pytest.raises(AddressError, match="no answer in time"):
+        remote._patiently("s3://bucket/shard", hanging)
+    assert limits == [60, pytest.approx(30, abs=0.1)]
+    assert now[0] <= remote.PATIENCE + 1 < distributed.STEP_PATIENCE.total_seconds()
 
 
 @pytest.mark.parametrize(("harm", "reason"), [("truncated", "truncated"), ("changed", "corrupt"), ("gone", "missing")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ import selfsight
 from selfsight import cli, errors
 from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import pictures_of
+from selfsight.data.ranges import PixelFormat, conform
 from selfsight.embedding.embed import vectors_of
 from selfsight.errors import ExportError, MissingError, SelfsightError
 from selfsight.exporting import folder, graph, parity
-from selfsight.exporting.card import card
+from selfsight.exporting.card import card, counted
 from selfsight.nn.encoder import Encoder
 from selfsight.views.render import whole
 
@@ -75,6 +77,16 @@ def views_of(run: Path, count: int = 8) -> torch.Tensor:
 
 def cosines(one: Any, other: Any) -> float:
     return parity.lowest_cosine(np.asarray(one), np.asarray(other))
+
+
+def test_the_formula_for_float_pictures_is_what_training_did() -> None:
+    form = PixelFormat(1, "uint16", 16384.0, 49151.0, -0.123456789, 1.5)
+    low, high, values = form.float_low, form.float_high, np.linspace(-1, 2, 100, dtype=np.float32).reshape(10, 10, 1)
+    said = " ".join(counted(asdict(form)))
+    assert "p = 65535 (v - low) / (high - low), rounded" in said
+    assert f"low is {low} and high {high}" in said
+    told = np.rint(65535 * (values - low) / (high - low)).clip(0, 65535)
+    np.testing.assert_allclose(conform(values, form), told, atol=1)
 
 
 @pytest.mark.parametrize("which", ["run", "deep"])
@@ -136,7 +148,10 @@ def test_pixels_in_and_vectors_and_patches_out_with_the_range_of_16_bits(deep: P
     assert 500 <= kept["low"] < kept["high"] <= 500 + 16 * 255
     small = onnxruntime.InferenceSession(tmp_path / "made" / "model.int8.onnx")
     assert small.run(["embedding"], {"pixels": views.numpy()})[0].shape == embedding.shape
-    assert "given weights" in (tmp_path / "made" / "README.md").read_text()
+    card = (tmp_path / "made" / "README.md").read_text()
+    assert "given weights" in card
+    assert "p = 257 v" in card
+    assert "float picture" not in card
 
 
 def test_int8_is_smaller_and_its_cost_is_measured(made: tuple[Path, dict[str, Any]]) -> None:

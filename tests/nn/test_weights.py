@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ from safetensors.torch import load_file, save_file
 from timm.models import adapt_input_conv
 
 from selfsight.errors import MissingError, RecipeError
-from selfsight.nn.architectures import ANY_SIZE, arguments_for
+from selfsight.nn.architectures import ANY_SIZE, arguments_for, usual_scale
 from selfsight.nn.encoder import Encoder
-from selfsight.nn.weights import weights_from
+from selfsight.nn.patches import pooled
+from selfsight.nn.weights import WRAPPED, weights_from
 
 
 @pytest.fixture
@@ -54,6 +56,45 @@ def test_a_runs_own_patch_size_is_kept(tmp_path: Path) -> None:
     assert "adapted" not in weights_from(after, weights)
 
 
+def test_what_a_run_trained_with_is_kept(tmp_path: Path) -> None:
+    """Pooling and scale are not in the weights, and a stride neither."""
+    before = pooled(Encoder("test_vit", size=64, mean=(0.4,) * 3, std=(0.2,) * 3))
+    weights = before.save(tmp_path / "vit") / "model.safetensors"
+    assert arguments_for("test_vit", 64, weights=weights) == before.arguments
+    assert usual_scale("test_vit", 3, True, weights) == ((0.4,) * 3, (0.2,) * 3)
+    assert usual_scale("test_vit", 1, True, weights) == (pytest.approx((0.4,)), pytest.approx((0.2,)))
+    weights = Encoder("resnet10t", size=32).save(tmp_path / "cnn") / "model.safetensors"
+    assert arguments_for("resnet10t", 64, weights=weights)["output_stride"] == 8
+    assert arguments_for("resnet18", 64, weights=weights) == {"zero_init_last": False}, "they belong to another"
+
+
+def test_a_file_alone_is_taken_for_the_published(tmp_path: Path) -> None:
+    loose = (Encoder("test_vit", size=64).save(tmp_path / "run") / "model.safetensors").rename(tmp_path / "loose.pt")
+    wrong = '{"architecture": "test_vit", "model_args": {"patch_size": 2}, "pretrained_cfg": {"mean": ["x"]}}'
+    for text in ("", "{}", "[]", '{"architecture": 3}', wrong):
+        (tmp_path / "config.json").write_text(text)
+        assert arguments_for("test_vit", 64, weights=loose) == {"img_size": 64, **ANY_SIZE}
+        assert usual_scale("test_vit", 3, True, loose) == usual_scale("test_vit", 3, True)
+
+
+@pytest.mark.parametrize(
+    ("ending", "prefix"), [("pth", "module.encoder_q."), *(("safetensors", one) for one in ("module.", *WRAPPED[1:]))]
+)
+def test_weights_of_other_training_codes_fit(file: Path, tmp_path: Path, ending: str, prefix: str) -> None:
+    """Names behind a prefix, beside another copy of the network and a head."""
+    given = load_file(file)
+    saved = {f"{prefix}{name}": tensor for name, tensor in given.items()} | {"head.mlp.0.weight": torch.zeros(2, 2)}
+    saved |= {f"module.encoder_k.{name}": torch.zeros_like(tensor) for name, tensor in given.items()}
+    target = tmp_path / f"whole.{ending}"
+    if ending == "safetensors":
+        save_file(saved, target)
+    else:
+        torch.save({"state_dict": saved, "args": Namespace(lr=1)}, target)
+    encoder = Encoder("test_resnet", size=32)
+    assert f", under {prefix!r}" in weights_from(encoder, target)
+    assert all(torch.equal(tensor, given[name]) for name, tensor in encoder.backbone.state_dict().items())
+
+
 def test_other_shapes_are_refused_by_name(file: Path, tmp_path: Path) -> None:
     given = load_file(file)
     name = next(key for key, tensor in given.items() if key.startswith("layer2") and tensor.ndim == 4)
@@ -72,6 +113,9 @@ def test_a_tensor_that_is_missing_is_told(file: Path, tmp_path: Path) -> None:
     )
     with pytest.raises(RecipeError, match="choose the --encoder"):
         weights_from(Encoder("resnet18", size=32), file)
+    save_file({"visual.stem": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(RecipeError, match=r"fits 0 of .*; it has visual\.stem\); choose the --encoder"):
+        weights_from(Encoder("test_resnet", size=32), tmp_path / "other.safetensors")
 
 
 @pytest.mark.parametrize("name", ["x.pt", "x.pth", "x.safetensors"])

@@ -1,29 +1,92 @@
-"""One rank of a run by the command line, in a process of its own; it may be told to die, or to stand still."""
+"""One rank of a run by the command line, in a process of its own; something may go wrong with it."""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import contract_driver
+import numpy as np
 
-from selfsight import distributed
+from selfsight import checkpoints, distributed
+from selfsight.data.loader import Loader
+from selfsight.data.manifest import Manifest
+from selfsight.errors import AddressError
+from selfsight.training import ranks
+
+LATE = 4.0  # seconds, more than the patience that tests ask for
 
 
-def run(rank: int, port: int, words: list[str], said: Path, lost_at: str | None, patience: float | None) -> None:
+def run(rank: int, port: int, words: list[str], said: Path, fault: str | None, patience: float | None) -> None:
     """`selfsight WORDS` as rank `rank` of two on two machines, in the plain variables that any launcher sets.
 
-    With `patience`, the seconds that ranks wait for each other, it stands still where it would die.
+    `fault` is the step at which it dies, or what `FAULTS` has. `patience` are the seconds that ranks wait for each
+    other, where those are few.
     """
     if patience is not None:
         distributed.STEP_PATIENCE = timedelta(seconds=patience)
-        contract_driver.die = lambda: os.kill(os.getpid(), signal.SIGSTOP)
-    numbers = {"RANK": rank, "LOCAL_RANK": 0, "GROUP_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 1}
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ.update({name: str(value) for name, value in {**numbers, **place}.items()})
+    numbers = {"RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in numbers.items()})
+    socket.gethostname = lambda: f"machine-{rank}"
+    name, _, step = (fault or "").rpartition(" ")
+    if name:
+        FAULTS[name](int(step))
     with open(said, "w") as file:
         os.dup2(file.fileno(), sys.stderr.fileno())
-        contract_driver.run(words, lost_at)
+        contract_driver.run(words, step if name in ("", "still", "late") else None)
+
+
+def still(step: int) -> None:
+    """It stands still there."""
+    contract_driver.die = lambda: os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def late(step: int) -> None:
+    """It takes long over that step, and lives."""
+    contract_driver.die = lambda: time.sleep(LATE)
+
+
+def away(step: int) -> None:
+    """Its pictures are out of reach after that step."""
+    honest = Loader.collate
+
+    def collate(self: Loader, indices: np.ndarray, first: int) -> Any:
+        if first // 8 >= step:
+            raise AddressError("'s3://bucket' cannot be reached")
+        return honest(self, indices, first)
+
+    Loader.collate = collate  # type: ignore[method-assign]
+
+
+def harmed(files: int) -> None:
+    """So many of its files are cut after they were listed, and none was decoded before."""
+    os.environ["SELFSIGHT_CACHE"] = "/proc/nowhere"
+    honest = ranks.agreed
+
+    def agreed(*given: Any) -> Manifest:
+        own = honest(*given)
+        for row in own.train_rows()[:files]:
+            Path(own.paths[row]).write_bytes(b"")
+        return own
+
+    ranks.agreed = agreed
+
+
+def slow(step: int) -> None:
+    """Its disk is slow to take that step."""
+    honest = checkpoints.write
+
+    def write(folder: Path, number: int, *given: Any) -> Path:
+        time.sleep(LATE * (number == step))
+        return honest(folder, number, *given)
+
+    checkpoints.write = write
+
+
+FAULTS = {"still": still, "late": late, "away": away, "harmed": harmed, "slow": slow}

@@ -1,12 +1,16 @@
-"""From a device's name to Fabric's words for it."""
+"""From a device's name to Fabric's words for it, and from a folder to an encoder for a run's pixels."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
 from selfsight.errors import MissingError, RecipeError
-from selfsight.training.build import accelerator_of
+from selfsight.nn.encoder import Encoder
+from selfsight.training.build import accelerator_of, from_elsewhere
 
 
 def test_the_device_that_is_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,3 +37,13 @@ def test_what_torch_does_not_see_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     for name in ("cuda", "cuda:0", "mps"):
         with pytest.raises(MissingError, match="use --device cpu"):
             accelerator_of(name)
+
+
+def test_an_encoder_from_elsewhere_sees_the_pixels_of_the_run(tmp_path: Path) -> None:
+    own = Encoder("test_resnet", size=32)
+    own.save(tmp_path)
+    found = from_elsewhere(str(tmp_path), 32, {"channels": 3, "low": 100.0, "high": 4000.0})
+    deep, plain = torch.from_numpy(np.full((1, 4, 4, 3), 4000, np.uint16)), torch.full((1, 4, 4, 3), 255).byte()
+    torch.testing.assert_close(found.normalised(deep), own.normalised(plain))
+    with pytest.raises(RecipeError, match="takes pictures of 3 channels; this run learned from 5"):
+        from_elsewhere(str(tmp_path), 32, {"channels": 5, "low": 0.0, "high": 255.0})

@@ -10,14 +10,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from contract_parts import everything_scanned
 
 from selfsight import methods
 from selfsight.data.manifest import Manifest
 from selfsight.errors import DataError, RecipeError
 from selfsight.nn.encoder import Encoder
+from selfsight.nn.patches import pooled
 from selfsight.recipe import Recipe
 from selfsight.training import autotune, told
+from selfsight.training.build import encoder_of, method_of, views_of
 from selfsight.training.plan import plan
 from selfsight.training.request import Request
 
@@ -267,6 +270,22 @@ def test_what_fitted_and_batch_norm_are_told(manifest: Manifest, tmp_path: Path)
     assert "tensors from model.safetensors" in reasons["weights"]
     assert "each micro-batch" in reasons["batch norm"]
     assert "batch norm" not in planned(manifest, encoder="test_vit")[1]
+
+
+def test_views_know_the_range_of_the_pictures(manifest: Manifest) -> None:
+    recipe, _ = planned(manifest, method="byol", batch=8)
+    deep = replace(recipe, pixels={**recipe.pixels, "dtype": "uint16", "low": 16.0, "high": 1000.0})
+    seen: Any = views_of(deep, method_of(deep))
+    assert {(one.low, one.high) for one in seen.recipes} == {(16.0, 1000.0)}
+
+
+def test_another_runs_encoder_starts_as_it_ended(manifest: Manifest, tmp_path: Path) -> None:
+    """Its scale and pooling too, which its weights alone do not tell."""
+    before = pooled(Encoder("test_vit", size=32, mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.2))).eval()
+    before.save(tmp_path / "encoder")
+    start = encoder_of(planned(manifest, encoder=str(tmp_path))[0]).eval()
+    views = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
+    assert torch.equal(start(views), before(views))
 
 
 def test_every_value_is_told_with_its_reason(manifest: Manifest) -> None:

@@ -189,3 +189,9 @@ def test_save_every() -> None:
 def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(DiskError, match=r"No space left on device.*free some space"), session.room_in(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_gpu_has_the_cores_for_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, on_gpu in ((1, 2), (8, 8), (96, 16)):
+        monkeypatch.setattr(session, "own_cores", lambda cores=cores: cores)
+        assert [session.usual_workers(device) for device in ("cpu", "cuda:1", "cuda")] == [2, on_gpu, on_gpu]

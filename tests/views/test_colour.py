@@ -50,6 +50,17 @@ def test_sixteen_bits_are_finer_than_eight() -> None:
     assert np.abs(colour.apply(image, steps) - twin(image, steps)).max() <= 2.0  # of 65535
 
 
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_black_stays_black_wherever_it_lies(channels: int) -> None:
+    """A picture whose black lies higher is changed as it would be otherwise, and lies as much higher."""
+    names = ("brightness", "contrast", "saturation", "hue") if channels == 3 else ("brightness", "contrast", "gain")
+    gains, image = tuple(np.linspace(0.7, 1.3, channels)), picture(channels, np.uint16) // 4
+    for order in permutations(names):
+        steps = tuple((name, {"hue": 0.1, "brightness": 1.3}.get(name, 0.6)) for name in order)
+        higher = colour.apply(image + 10_000, steps, gains, 10_000).astype(int) - 10_000
+        assert np.abs(higher - colour.apply(image, steps, gains)).max() <= 6, order  # of 65535, between passes
+
+
 @pytest.mark.parametrize("circles", [-0.4, -0.1, 0.03, 0.2])
 def test_hue_of_sixteen_bits_is_that_of_eight(circles: float) -> None:
     eight = colour.apply(picture(3, np.uint8), (("hue", circles),)).astype(float)

@@ -1,15 +1,20 @@
 """Recipes: found by name, light, and each view keyed on its own."""
 
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_sample_images
 
 from selfsight.errors import RecipeError
 from selfsight.views import draw as drawing
 from selfsight.views import recipes
-from selfsight.views.render import render
+from selfsight.views.keyed import Keyed
+from selfsight.views.multicrop import MultiCrop
+from selfsight.views.render import render, solarised
 
 
 def test_an_unknown_recipe_names_the_nearest() -> None:
@@ -61,6 +66,26 @@ def test_solarised_is_inverted_above_half_of_full_scale(channels: int, kind: typ
     view = recipes.MultiView((always,), 20)(image, np.random.default_rng(0))["views"][0]
     assert view.dtype == image.dtype
     assert (view == np.where(image > full // 2, full - image, image)).all()
+
+
+@pytest.mark.parametrize("dress", [Keyed, lambda views: MultiCrop(views, views)])
+def test_ten_bits_and_floats_look_as_eight_do(dress: Callable[[Any], Any]) -> None:
+    """They are solarised and made brighter within the range of their set, wherever that lies in 16 bits."""
+    image = load_sample_images().images[0][100:180, 200:280]
+    views = dress(recipes.multi_view("byol", 32, 16))
+    for low, each in ((0, 4), (16384, 128)):
+        deep = recipes.within(views, low, low + 255 * each)(image.astype(np.uint16) * each + low, generator())["views"]
+        shown = ((deep.astype(float) - low) / each).clip(0, 255)
+        assert np.abs(shown - views(image, generator())["views"]).mean() < 3
+
+
+def generator() -> np.random.Generator:
+    return np.random.default_rng(5)
+
+
+def test_solarised_is_never_darker_than_black() -> None:
+    view = np.array([[[90, 100, 149, 151, 200, 65535]]], np.uint16)
+    assert solarised(view, 100, 200).tolist() == [[[90, 100, 149, 149, 100, 100]]]
 
 
 def test_solarising_is_a_choice_of_its_own() -> None:

@@ -54,7 +54,8 @@ def compare(
         )
     columns = Columns(label_column, group_column, split_column, shared_labels)
     asked = Asked(given(data), named(methods), length, seeds, encoder, size, pretrained, threads, device, columns)
-    found = story.compare(asked, out, workers=session.WORKERS if workers is None else workers, quiet=quiet)
+    workers = session.usual_workers(device) if workers is None else workers
+    found = story.compare(asked, out, workers=workers, quiet=quiet)
     if json is not None:
         checkpoints.replace_file(Path(json), json_format.dumps(found, indent=1).encode())
     return found

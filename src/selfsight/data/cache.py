@@ -2,11 +2,13 @@
 
 Its files may be read and written by several processes at once. All of them together take at most half of what the disk
 has free; what nobody opened for an hour makes room. Without room, or a folder, nothing is kept and work goes on.
+What else lies in the folder is neither counted nor touched.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,6 +17,7 @@ from threading import Lock
 
 __all__ = ["folder", "put", "room"]
 
+OURS = re.compile(r"(answer|canvases|faiss|known|shard)-[0-9a-f]{32}(\..+)?")  # names; a digest says what it is of
 SHARE = 0.5  # of the space that is free or already taken by the cache
 REST = 3600.0  # seconds after which a file may make room
 BLOCK = 512  # bytes that a block of st_blocks stands for, everywhere
@@ -46,9 +49,9 @@ def room(needed: int) -> int:
 
 
 def _files(place: Path) -> Iterator[tuple[float, int, str]]:
-    """When each file was written last, its bytes on the disk, and its path."""
+    """When each of our files was written last, its bytes on the disk, and its path."""
     with os.scandir(place) as entries:
-        for file in entries:
+        for file in filter(lambda file: OURS.fullmatch(file.name), entries):
             with suppress(FileNotFoundError):  # it made room meanwhile
                 found = file.stat()
                 yield found.st_mtime, found.st_blocks * BLOCK, file.path

@@ -27,7 +27,7 @@ __all__ = ["Canvases", "planned"]
 
 MARK = np.dtype("<u4")  # of each picture, in front of all pixels: CRC-32, or 0 where it is not here
 PAGE = 4096
-LAYOUT = 2  # to be raised when what `data.decode` makes of a file changes
+LAYOUT = 3  # to be raised when what `data.decode` makes of a file changes
 
 
 class Canvases:
@@ -93,8 +93,10 @@ def planned(manifest: Manifest, format: PixelFormat) -> str:
     """For the plan: how much is kept, and where; or why not."""
     place, whole = cache.folder(), int(_starts(manifest, format)[-1])
     try:
-        file = place / _name(manifest, format)
-        there = file.stat().st_blocks * cache.BLOCK if file.exists() else 0
+        file, there = place / _name(manifest, format), 0
+        with suppress(FileNotFoundError):
+            os.utime(file)  # soon it is opened: it is not what makes room
+            there = file.stat().st_blocks * cache.BLOCK
         fits = there + cache.room(max(0, whole - there))
     except OSError as error:
         return f"not kept, {str(place)!r} cannot be written ({error.strerror})"

@@ -15,7 +15,7 @@ from selfsight.data import shards
 from selfsight.data.bad import BadFile, first_bytes
 from selfsight.data.kinds import KINDS
 from selfsight.data.manifest import Manifest
-from selfsight.data.ranges import READERS
+from selfsight.data.ranges import READERS, outlier
 from selfsight.data.source import Listing
 from selfsight.errors import ImageError
 
@@ -65,6 +65,7 @@ class Inspection:
 class _Look:
     constant: bool
     largest: int  # value of an integer picture; 0 for float
+    span: float  # of the values of a float picture; 0 for integers
 
 
 def inspect_data(manifest: Manifest, listing: Listing) -> Inspection:
@@ -76,15 +77,15 @@ def inspect_data(manifest: Manifest, listing: Listing) -> Inspection:
             shards.ahead(paths[start : start + CHUNK])
             looks += pool.map(look, paths[start : start + CHUNK])
     bad = (*manifest.bad, *(look for look in looks if isinstance(look, BadFile)))
+    good = [(name, look) for name, look in zip(manifest.names, looks, strict=True) if isinstance(look, _Look)]
+    odd = outlier((look.span, name) for name, look in good)
     copies = list(_copies(manifest.digests))
     found: dict[str, Any] = {
-        "constant": tuple(
-            name for name, look in zip(manifest.names, looks, strict=True) if isinstance(look, _Look) and look.constant
-        ),
+        "constant": tuple(name for name, look in good if look.constant),
         "duplicates": tuple(tuple(manifest.names[row] for row in rows) for rows in copies),
         "across_split": sum(len(set(manifest.test[rows].tolist())) > 1 for rows in copies),
         "conflicting": sum(len({*manifest.labels[rows].tolist()} - {-1}) > 1 for rows in copies),
-        "bits": max((look.largest for look in looks if isinstance(look, _Look)), default=0).bit_length(),
+        "bits": max((look.largest for _, look in good), default=0).bit_length(),
         **_counts(manifest),
     }
     return Inspection(
@@ -93,7 +94,7 @@ def inspect_data(manifest: Manifest, listing: Listing) -> Inspection:
         notes=listing.notes,
         bad=bad,
         **found,
-        suggestions=tuple(_suggestions(manifest, bad, found)),
+        suggestions=(*_suggestions(manifest, bad, found), *([odd] if odd else [])),
         kind=manifest.kind,
     )
 
@@ -104,7 +105,9 @@ def _look(decode: Callable[[str], np.ndarray], path: str) -> _Look | BadFile:
     except ImageError as error:
         return BadFile(path, error.reason, error.detail, first_bytes(path))
     one_colour = bool((array == array[:1, :1]).all())
-    return _Look(one_colour, 0 if array.dtype == np.float32 else int(array.max()))
+    if array.dtype == np.float32:
+        return _Look(one_colour, 0, float(array.max()) - float(array.min()))
+    return _Look(one_colour, int(array.max()), 0.0)
 
 
 def _copies(digests: Sequence[str]) -> Iterator[list[int]]:

@@ -32,7 +32,8 @@ class View(Protocol):
 class Loader:
     """Batches of one data set's training rows.
 
-    `rows` are the manifest's rows in data order: the sample index of everything else counts in them.
+    `rows` are the manifest's rows in data order: the sample index of everything else counts in them. With `pinned` a
+    batch lies where a GPU fetches it while it computes.
     """
 
     def __init__(
@@ -44,10 +45,11 @@ class Loader:
         *,
         seed: int,
         workers: int,
+        pinned: bool = False,
     ) -> None:
         self.pictures, self.rows, self.labels, self.views, self.seed = pictures, rows, labels, views, seed
         self.index_of = {int(row): index for index, row in enumerate(rows)}
-        self.workers = workers
+        self.workers, self.pinned = workers, pinned
         self.pool = ThreadPoolExecutor(workers, thread_name_prefix="loader") if workers else None
         cv2.setNumThreads(0)  # parallel over pictures, not inside one
 
@@ -85,7 +87,7 @@ class Loader:
         batch["index"] = torch.tensor(used)
         batch["label"] = self.labels[batch["index"]]
         batch["position"] = torch.arange(first, first + len(indices))
-        return batch
+        return {name: tensor.pin_memory() for name, tensor in batch.items()} if self.pinned else batch
 
     def close(self) -> None:
         """Stop the threads; pending work is dropped."""

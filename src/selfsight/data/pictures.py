@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -52,6 +52,7 @@ class Pictures:
         self.train = trained if len(trained) else manifest.every_row()  # a set to evaluate may be all test
         self.say: Callable[[str], None] = lambda sentence: None  # where a sentence for the user goes
         self._bad: dict[int, BadFile] = {}
+        self._heard: dict[int, BadFile] = {}  # that other ranks met and this one did not: it may read them
         self._training = bool(kept)
         self._opened: set[int] = set()  # rows that were decoded once, and so can be in this process
         self._lock = Lock()
@@ -64,7 +65,21 @@ class Pictures:
     @property
     def bad_files(self) -> list[BadFile]:
         """Every bad file so far: those of the scan, then those found while reading, by row."""
-        return [*self.manifest.bad, *(self._bad[row] for row in sorted(self._bad))]
+        with self._lock:
+            found = self._heard | self._bad
+        return [*self.manifest.bad, *(found[row] for row in sorted(found))]
+
+    @property
+    def met(self) -> dict[int, BadFile]:
+        """The bad files that were found while reading, by row."""
+        with self._lock:
+            return dict(self._bad)
+
+    def hear(self, met: Mapping[int, BadFile]) -> None:
+        """Count what another rank met; TrainingError above the allowed share."""
+        with self._lock:
+            self._heard |= {row: bad for row, bad in met.items() if row not in self._bad}
+        self._check()
 
     def read(self, row: int, among: Int[np.ndarray, "M"] | None = None) -> tuple[np.ndarray, int]:
         """The picture (H, W, C) in the set's format, and the row it really is of.
@@ -136,12 +151,13 @@ class Pictures:
     def _record(self, row: int, bad: BadFile) -> None:
         with self._lock:
             self._bad.setdefault(row, bad)
-            count = len(self._bad)
-        self._check(count)
+            self._heard.pop(row, None)
+        self._check()
 
-    def _check(self, found: int) -> None:
+    def _check(self) -> None:
         """Refuse to go on above the allowed share of bad files."""
-        bad, every = len(self.manifest.bad) + found, len(self.manifest) + len(self.manifest.bad)
+        bad = len(self.manifest.bad) + len(self._bad) + len(self._heard)
+        every = len(self.manifest) + len(self.manifest.bad)
         if bad > self.max_bad * every:
             self._note()
             last = self.bad_files[-1]

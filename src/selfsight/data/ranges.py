@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from selfsight.recipe import Recipe
 FULL = 65535  # largest uint16
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # grey of red, green, blue: ITU-R BT.601
 MARGIN = 0.5  # of the measured range, added on both sides before floats are quantised
+WIDE = 100  # times the median range: of 65536 levels the others are then left with some hundreds
 READERS = os.cpu_count() or 1
 
 
@@ -55,11 +57,18 @@ class _Range:
         return self.low <= self.high
 
 
-def measure(manifest: Manifest, rows: Int[np.ndarray, "T"], *, channels: int | None = None) -> PixelFormat:
+def measure(
+    manifest: Manifest,
+    rows: Int[np.ndarray, "T"],
+    *,
+    channels: int | None = None,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> PixelFormat:
     """Find the format that fits these rows (training rows only); `channels` overrules what they have.
 
-    Pictures of more than 8 bits are decoded for their smallest and largest value; broken ones are passed over. Raises
-    DataError when there are no rows.
+    Pictures of more than 8 bits are decoded for their smallest and largest value; broken ones are passed over. `say` is
+    told of a float picture that takes the range from the others. Raises DataError when there are no rows, or when float
+    values are so far apart that no range holds them.
     """
     if len(rows) == 0:
         raise DataError("there is no picture to train on; every one is held out or unreadable.")
@@ -69,15 +78,32 @@ def measure(manifest: Manifest, rows: Int[np.ndarray, "T"], *, channels: int | N
         return PixelFormat(channels)
     with ThreadPoolExecutor(READERS) as pool:
         ranges = list(pool.map(lambda row: _range(manifest.paths[row]), deep))
-    whole, floats = _Range(), _Range()
+    whole, floats, spans = _Range(), _Range(), list[tuple[float, str]]()
     for row, one in zip(deep, ranges, strict=True):
         if manifest.dtypes[row] == "float32":
             floats |= one
+            spans.append((one.high - one.low, manifest.names[row]))
         else:
             whole |= one
+    if odd := outlier(spans):
+        say(odd)
     if len(deep) < len(rows):
         whole |= _Range(0, FULL)  # the 8-bit pictures among them
     return _deep_format(channels, whole, floats)
+
+
+def outlier(spans: Iterable[tuple[float, str]]) -> str:
+    """A sentence on the widest of float pictures, each (range, name), where it is far wider than the median; or ""."""
+    ordered = sorted(one for one in spans if one[0] > 0)
+    if not ordered:
+        return ""
+    (widest, name), (median, _) = ordered[-1], ordered[(len(ordered) - 1) // 2]
+    if widest <= WIDE * median:
+        return ""
+    return (
+        f"{name!r} spans {widest:g} where the median float picture spans {median:g}, so that the others keep few "
+        "levels; does a value in it stand for no data?"
+    )
 
 
 def conform(array: np.ndarray, form: PixelFormat) -> np.ndarray:
@@ -119,6 +145,11 @@ def _deep_format(channels: int, whole: _Range, floats: _Range) -> PixelFormat:
     if floats:
         span = floats.high - floats.low or 1.0
         float_low, float_high = floats.low - MARGIN * span, floats.high + MARGIN * span
+        if max(-float_low, float_high, float_high - float_low) > float(np.finfo(np.float32).max):
+            raise DataError(
+                f"float pictures hold values from {floats.low:g} to {floats.high:g}, too far apart for any range; one "
+                "of these stands for no data: fill it, or leave its pictures out"
+            )
         quantum = FULL / (float_high - float_low)
         whole |= _Range((floats.low - float_low) * quantum, (floats.high - float_low) * quantum)
     low, high = (whole.low, whole.high) if whole else (0.0, float(FULL))

@@ -12,6 +12,7 @@ from selfsight.errors import AddressError, DataError, MissingError, brief
 __all__ = ["is_address", "read", "whole"]
 
 ANSWER = 60.0  # seconds that one request may take
+PATIENCE = 90.0  # seconds for it and all that follow it: ranks of a run wait longer for each other
 WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before it is made again
 STATUS = ("status", "code", "errno")  # what exceptions of aiohttp, gcsfs and the system call their number
 REFUSALS = (401, 403)  # of HTTP: asking again would not help
@@ -37,7 +38,7 @@ def read(address: str, start: int, stop: int) -> bytes:
     """The bytes start..stop of a file; fewer where it ends before. Raises FileNotFoundError, AddressError when nothing
     answers, MissingError when the package for this kind of address is not installed."""
     system, path = _system(address)
-    data: bytes = _patiently(address, lambda: _answered(system, "cat_file", path, start=start, end=stop))
+    data: bytes = _patiently(address, lambda limit: _answered(limit, system, "cat_file", path, start=start, end=stop))
     if len(data) > stop - start:
         raise AddressError(f"{address!r} is sent whole when a part is asked for; use a server that knows ranges")
     return data
@@ -55,20 +56,21 @@ def _system(address: str) -> tuple[Any, str]:
     return system, path
 
 
-def _answered(system: Any, asked: str, *given: Any, **named: Any) -> Any:
-    """One request; where the file system is asynchronous, given up after a while."""
+def _answered(limit: float, system: Any, asked: str, *given: Any, **named: Any) -> Any:
+    """One request; where the file system is asynchronous, given up after `limit` seconds."""
     from fsspec.asyn import sync
 
     if not system.async_impl:
         return getattr(system, asked)(*given, **named)
-    return sync(system.loop, getattr(system, f"_{asked}"), *given, timeout=ANSWER, **named)
+    return sync(system.loop, getattr(system, f"_{asked}"), *given, timeout=limit, **named)
 
 
-def _patiently(address: str, ask: Callable[[], Answer]) -> Answer:
-    """The answer; what may pass is waited for."""
-    for wait in (*WAITS, None):
+def _patiently(address: str, ask: Callable[[float], Answer]) -> Answer:
+    """The answer; what may pass is waited for. `ask` is told how many seconds it may take."""
+    end = time.monotonic() + PATIENCE
+    for wait in (*WAITS, PATIENCE):
         try:
-            return ask()
+            return ask(min(ANSWER, max(1.0, end - time.monotonic())))
         except FileNotFoundError:
             raise
         except Exception as error:
@@ -76,10 +78,11 @@ def _patiently(address: str, ask: Callable[[], Answer]) -> Answer:
             if status in NO_SUCH_RANGE:
                 return b""  # type: ignore[return-value]
             refused = isinstance(error, PermissionError) or "Credentials" in type(error).__name__
-            if wait is None or refused or status in REFUSALS:
+            late = time.monotonic() + wait >= end
+            if late or refused or status in REFUSALS:
                 raise AddressError(_sentence(address, error)) from error
             time.sleep(wait)
-    raise AssertionError("the last wait is None")
+    raise AssertionError("after the last wait it is late")
 
 
 def _sentence(address: str, error: Exception) -> str:

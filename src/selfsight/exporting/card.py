@@ -13,7 +13,7 @@ from selfsight.report.scores import contenders, named
 from selfsight.report.words import MEANINGS, NAMES, conclusions, interval, percent
 from selfsight.runs import RunFolder
 
-__all__ = ["card"]
+__all__ = ["card", "counted"]
 
 HEAD = """---
 library_name: timm
@@ -26,7 +26,7 @@ tags: [timm, transformers, self-supervised, selfsight]
 def card(run: RunFolder, encoder: Encoder, exported: Mapping[str, Any]) -> str:
     """The card as Markdown. No path of the machine is in it: cards are made to be given away."""
     parts = [HEAD + f"# {encoder.name} by {run.recipe.method}", *_made(run, encoder)]
-    parts += ["## Load it", *_loading(encoder, exported), "## Quality", *_quality(run)]
+    parts += ["## Load it", *_loading(encoder, exported), *counted(run.recipe.pixels), "## Quality", *_quality(run)]
     parts += ["## Licence", *_licence(run)]
     return "\n\n".join(parts) + "\n"
 
@@ -75,6 +75,18 @@ def _loading(encoder: Encoder, exported: Mapping[str, Any]) -> Iterator[str]:
         yield f"`model.onnx` takes `{onnx['input']}` and gives {outputs}. {_checked(onnx)}"
     if small := exported.get("int8"):
         yield f"`model.int8.onnx` is the same in 8-bit integers ({small['what']}). {small['sentence']}"
+
+
+def counted(pixels: Mapping[str, Any]) -> Iterator[str]:
+    """What becomes of other numbers before they are such pixels, see `data.ranges.conform`."""
+    low, high = pixels["float_low"], pixels["float_high"]
+    if pixels["dtype"] == "uint16":
+        yield "p counts in 16 bits: of a value v of an 8-bit picture, p = 257 v."
+    if high > low:
+        yield (
+            "Of a value v of a float picture, p = 65535 (v - low) / (high - low), rounded and within 0 to 65535; there "
+            f"low is {low!r} and high {high!r}."
+        )
 
 
 def _checked(onnx: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ class Wanted:
 
     onnx: bool = False
     outputs: tuple[str, ...] = OUTPUTS[:1]  # of the graph
-    preprocess: bool = False  # the graph takes pixels as they were decoded
+    preprocess: bool = False  # the graph takes pixels as integers, in the set's format
     int8: bool = False  # a second graph, of 8-bit integers
 
 

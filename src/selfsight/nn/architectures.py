@@ -16,6 +16,8 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 SMALL_VIEW = 40  # pixels: below this a network of stride 32 would be left with one position
 SMALL_STRIDE = 8
 ANY_SIZE = {"dynamic_img_size": True, "dynamic_img_pad": True}  # tiles and small crops are other sizes than the view
+TIMMS_OWN = ("checkpoint_path", "cache_dir", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "scriptable")
+DECIDED = (*TIMMS_OWN, "in_chans", "img_size", "num_classes")  # by the new run, whatever the weights were trained with
 
 
 def known(name: str) -> bool:
@@ -33,41 +35,52 @@ def unknown_encoder(name: str) -> str:
     )
 
 
-def usual_scale(name: str, channels: int, trained: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation in units of full scale: the architecture's own when its weights are used."""
+def usual_scale(
+    name: str, channels: int, trained: bool, weights: Path | None = None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation in units of full scale: what given weights were trained with, where that is told.
+
+    Else the architecture's own when its weights are used.
+    """
     published = timm.get_pretrained_cfg(name) if trained else None
-    return usual(channels, {"mean": published.mean, "std": published.std} if published is not None else {})
+    own = {"mean": published.mean, "std": published.std} if published is not None else {}
+    return usual(channels, own | _told(name, weights)[1])
 
 
 def arguments_for(
     name: str, size: int, *, pretrained: bool = False, weights: Path | None = None, untrained: bool = False
 ) -> dict[str, Any]:
-    """What makes an architecture fit views of this size. Given weights keep their patch size; random ones may choose.
+    """What makes an architecture fit views of this size. Given weights keep what they were trained with, where that is
+    told: patch size, pooling, stride; random ones may choose.
 
     `untrained` is the same architecture with random weights in place of the given ones.
     """
     if not known(name):
         return {}
-    published = timm.get_pretrained_cfg(name)
+    published, told = timm.get_pretrained_cfg(name), _told(name, weights)[0]
     if "vit" in name or (published is not None and published.fixed_input_size):
         if pretrained or weights is not None:
-            return {"img_size": size, **_patch_size(weights), **ANY_SIZE}
+            return {"img_size": size, **ANY_SIZE, **told}
         return {"img_size": size, **ANY_SIZE} | ({"patch_size": max(2, size // 8)} if size < 96 else {})
     if not name.startswith(("resnet", "resnext", "wide_resnet")):
-        return {}
+        return told
     # timm starts residual branches at zero. SimCLR and MoCo do not (methods that do say so), and an untrained network
     # with dead branches would be too easy a baseline.
     alive = {} if pretrained and not untrained else {"zero_init_last": False}
-    return alive | ({"output_stride": SMALL_STRIDE} if size <= SMALL_VIEW else {})
+    return alive | ({"output_stride": SMALL_STRIDE} if size <= SMALL_VIEW else {}) | told
 
 
-def _patch_size(weights: Path | None) -> dict[str, Any]:
-    """The patch size that `config.json` beside a weights file tells; without one it is the published."""
+def _told(name: str, weights: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arguments and scale of the network that `config.json` beside a weights file tells; ({}, {}) where it does not."""
     try:
-        told = checkpoints.entries(weights.with_name("config.json"))["model_args"] if weights is not None else {}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return {key: told[key] for key in ("patch_size",) if key in told}
+        config = checkpoints.entries(weights.with_name("config.json")) if weights is not None else {}
+        if config["architecture"].split(".")[0] != name.split(".")[0]:
+            return {}, {}
+        published = config.get("pretrained_cfg", {})
+        scale = {key: tuple(map(float, published[key])) for key in ("mean", "std") if published.get(key)}
+        return {key: value for key, value in config.get("model_args", {}).items() if key not in DECIDED}, scale
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}, {}
 
 
 def usual(channels: int, published: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -26,10 +26,10 @@ from torch import Tensor
 from selfsight import checkpoints
 from selfsight.errors import MissingError, RecipeError, brief
 from selfsight.nn import patches as patching
-from selfsight.nn.architectures import arguments_for, known, unfit, unknown_encoder, usual
+from selfsight.nn.architectures import TIMMS_OWN, arguments_for, known, unfit, unknown_encoder, usual
 from selfsight.nn.embedder import Drawn, Embedder
 from selfsight.nn.tensors import tensors_of
-from selfsight.views.recipes import multi_view
+from selfsight.views.recipes import multi_view, within
 from selfsight.views.render import whole
 
 WITHOUT: tuple[tuple[str, ...], ...] = (  # tried in this order
@@ -38,9 +38,6 @@ WITHOUT: tuple[tuple[str, ...], ...] = (  # tried in this order
     ("dynamic_img_size", "dynamic_img_pad", "patch_size"),
     ("dynamic_img_size", "dynamic_img_pad", "patch_size", "img_size"),
 )
-
-
-TIMMS_OWN = ("checkpoint_path", "cache_dir", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "scriptable")
 
 
 class Encoder(Embedder):
@@ -89,7 +86,8 @@ class Encoder(Embedder):
 
     def pair(self, recipe: str, size: int) -> Drawn:
         """Two draws of the named view recipe."""
-        return multi_view(recipe, size)
+        drawn: Drawn = within(multi_view(recipe, size), self.low, self.high)
+        return drawn
 
     def patches(
         self,
@@ -161,7 +159,7 @@ class Encoder(Embedder):
         """Write config.json, model.safetensors and preprocess.json; `timm.create_model("local-dir:...")` loads it."""
         shape = [self.channels, self.size, self.size]
         scale = {"mean": self.mean, "std": self.std}
-        made_for = {"input_size": shape, **scale, "interpolation": "bicubic", "crop_pct": 1.0, "num_classes": 0}
+        made_for = {"input_size": shape, **scale, "interpolation": "bilinear", "crop_pct": 1.0, "num_classes": 0}
         config = {"architecture": self.name, "num_classes": 0, "num_features": self.width}
         config |= {"model_args": {"in_chans": self.channels, **self.arguments}, "pretrained_cfg": made_for}
         preprocess: dict[str, Any] = {"size": self.size, "channels": self.channels, "low": self.low, "high": self.high}
@@ -172,8 +170,11 @@ class Encoder(Embedder):
         return checkpoints.seal(folder, {**files, **self.extra(), "config.json": json.dumps(config, indent=1).encode()})
 
     @classmethod
-    def load(cls, folder: Path) -> Encoder:
-        """The encoder that `save` wrote, or any folder in timm's layout; MissingError when none is whole there."""
+    def load(cls, folder: Path, **given: float) -> Encoder:
+        """The encoder that `save` wrote, or any folder in timm's layout; MissingError when none is whole there.
+
+        A `low` and `high` that are given stand for its own: pixels come from elsewhere.
+        """
         try:
             checkpoints.intact(folder)
             config = checkpoints.entries(folder / "config.json")
@@ -183,7 +184,7 @@ class Encoder(Embedder):
             channels = arguments.pop("in_chans", seen.get("channels", 3))
             size = config["pretrained_cfg"]["input_size"][-1]
             scale = {key: seen.get(key, config["pretrained_cfg"].get(key)) for key in ("mean", "std")}
-            scale |= {key: float(seen[key]) for key in ("low", "high") if key in seen}
+            scale |= {key: float(seen[key]) for key in ("low", "high") if key in seen} | given
             if not scale.get("low", 0.0) < scale.get("high", 255.0):
                 raise ValueError("its scale of pixels has no width")
             name = str(config["architecture"])

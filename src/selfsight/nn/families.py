@@ -27,10 +27,12 @@ def known(name: str) -> bool:
     return words.known(name) or architectures.known(name)
 
 
-def usual_scale(name: str, channels: int, trained: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def usual_scale(
+    name: str, channels: int, trained: bool, weights: Path | None = None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation that pixels are normalised by, see `architectures`; bytes stay as they are."""
     kept = (0.0,) * channels, (1.0,) * channels
-    return kept if words.known(name) else architectures.usual_scale(name, channels, trained)
+    return kept if words.known(name) else architectures.usual_scale(name, channels, trained, weights)
 
 
 def load(folder: Path) -> Embedder:

@@ -11,6 +11,7 @@ import resource
 import subprocess
 import sys
 import zipfile
+from argparse import Namespace
 from collections import deque
 from io import BytesIO
 from pathlib import Path
@@ -54,7 +55,8 @@ def main(file: str, target: str) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
     if _is_long(Path(file)):
         sys.exit(LONG)
-    content = torch.load(file, map_location="cpu", weights_only=True)
+    with torch.serialization.safe_globals([Namespace]):  # flags of the training program: a class without code
+        content = torch.load(file, map_location="cpu", weights_only=True)
     save_file({name: tensor.clone().contiguous() for name, tensor in _state_of(content).items()}, target)
 
 
@@ -79,7 +81,7 @@ def _state_of(content: Any) -> dict[str, Tensor]:
     for key in NESTED:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    return {name.removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
+    return {name: value for name, value in content.items() if isinstance(value, Tensor)}
 
 
 def _linux() -> bool:

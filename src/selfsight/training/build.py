@@ -31,8 +31,11 @@ from selfsight.nn.whitening import Whitening
 from selfsight.nn.words import Words
 from selfsight.recipe import Recipe
 from selfsight.training.optimizers import build as build_optimizer
+from selfsight.views.draw import Views
+from selfsight.views.recipes import within
 
-__all__ = ["accelerator_of", "encoder_of", "engine", "facts_of", "method_of", "optimizer_of", "started", "whitening_of"]
+__all__ = ["accelerator_of", "encoder_of", "engine", "facts_of", "method_of", "optimizer_of", "started"]
+__all__ += ["views_of", "whitening_of"]
 
 WHITENED_BY = 4  # training pictures for each dimension, at most
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
@@ -133,6 +136,12 @@ def method_of(recipe: Recipe, before: Method | None = None) -> Method:
     return method.train()
 
 
+def views_of(recipe: Recipe, method: Method) -> Views:
+    """What the method's network is to see of this run's pictures."""
+    views: Views = within(method.views(recipe.size), recipe.pixels["low"], recipe.pixels["high"])
+    return views
+
+
 def check_settings(kind: type[Method], name: str, settings: dict[str, object]) -> None:
     """RecipeError for a setting that the method does not have, with the nearest guess."""
     known = methods.settings(kind)
@@ -198,6 +207,12 @@ def rivals(recipe: Recipe, folder: Path, pretrained: str | None = None) -> dict[
 def from_elsewhere(name: str, size: int, scale: dict[str, float]) -> Encoder:
     """A pretrained encoder by timm name, or from a folder with config.json and model.safetensors."""
     if (Path(name) / "config.json").is_file():
-        return Encoder.load(Path(name))
+        encoder = Encoder.load(Path(name), low=scale["low"], high=scale["high"])
+        if encoder.channels != scale["channels"]:
+            raise RecipeError(
+                f"--pretrained {name!r} takes pictures of {encoder.channels} channels; this run learned from "
+                f"{scale['channels']:g}"
+            )
+        return encoder
     mean, std = families.usual_scale(name, int(scale["channels"]), trained=True)
     return Encoder(name, size=size, pretrained=True, mean=mean, std=std, **scale)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from selfsight.embedding.embed import embed
 from selfsight.errors import AddressError
 from selfsight.methods.base import Batch, Method, Prepared
 from selfsight.recipe import Recipe
+from selfsight.training.build import views_of
 from selfsight.training.monitor import Monitor
 
 
@@ -28,11 +30,13 @@ class TrainingData:
     def __init__(self, recipe: Recipe, manifest: Manifest, method: Method, folder: Path, workers: int) -> None:
         self.recipe, self.folder = recipe, folder
         self.pictures = Pictures(manifest, format_of(recipe), noted=folder / "bad_files.csv", kept=True)
+        self.told = 0  # unreadable files of this rank of which the others know
         self.rows = manifest.train_rows()
         self.labels = torch.from_numpy(manifest.labels[self.rows])
         self.loader = Loader(
-            self.pictures, self.rows, self.labels, method.views(recipe.size), seed=recipe.seed, workers=workers
-        )
+            self.pictures, self.rows, self.labels, views_of(recipe, method), seed=recipe.seed, workers=workers,
+            pinned=recipe.device.startswith("cuda"),
+        )  # fmt: skip
         self.monitor = Monitor(
             method.product,
             self.pictures,
@@ -71,6 +75,25 @@ class TrainingData:
             return torch.from_numpy(full)
 
         return distributed.of_first(embedded, (len(self.rows), encoder.width))
+
+    def close(self) -> None:
+        """However training ends: what could not be read is on disk. A full disk must not hide why it ended."""
+        self.loader.close()
+        if distributed.rank() == 0:
+            with suppress(OSError):
+                self.note_bad_files()
+
+    @property
+    def untold(self) -> bool:
+        """Whether this rank met unreadable files of which the others do not know."""
+        return len(self.pictures.met) > self.told
+
+    def tell_bad_files(self) -> None:
+        """What each rank met, to all: together they must stay below the allowed share, and rank 0 writes them down."""
+        own = self.pictures.met
+        for met in distributed.everyones(own):
+            self.pictures.hear(met)
+        self.told = len(own)
 
     @property
     def found_bad(self) -> list[BadFile]:

@@ -31,7 +31,7 @@ from selfsight.methods.base import Group, Training
 from selfsight.nn.encoder import Encoder
 from selfsight.training import schedule
 from selfsight.training.optimizers import build, set_rate
-from selfsight.views.recipes import multi_view
+from selfsight.views.recipes import multi_view, within
 
 __all__ = ["Lesson", "Tuned", "choose", "pace", "state_digest", "train", "tune", "work"]
 
@@ -92,7 +92,8 @@ class Lesson:
         asked = self.steps * self.batch
         epochs = range(-(-asked // len(self.rows)))
         order = torch.cat([permuted(len(self.rows), self.seed, epoch) for epoch in epochs])[:asked]
-        seen = multi_view(self.views, self.size, views=1)
+        form = self.pictures.format
+        seen = within(multi_view(self.views, self.size, views=1), form.low, form.high)
         labels = torch.from_numpy(self.labels.astype(np.int64))
         loader = Loader(self.pictures, self.rows, labels, seen, seed=self.seed, workers=self.workers)
         try:

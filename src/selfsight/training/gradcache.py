@@ -6,7 +6,7 @@ projections, then project each micro-batch again and send its slice of that grad
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -119,5 +119,10 @@ def running_statistics_kept(module: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        for buffer, value in zip(buffers, saved, strict=True):
-            buffer.copy_(value)
+        put_back(buffers, saved)
+
+
+def put_back(buffers: Sequence[Tensor], saved: Sequence[Tensor]) -> None:
+    """Give buffers the values that were saved of them; nothing where none were."""
+    if saved:
+        torch._foreach_copy_(list(buffers), list(saved))

@@ -7,8 +7,8 @@ never calls it: so going on from a checkpoint is the same as never having stoppe
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from selfsight.errors import DiskError, DivergedError, Interrupted, TrainingErro
 from selfsight.methods.base import Batch, Epoch, Method, Projections, Terms
 from selfsight.nn.embedder import Embedder
 from selfsight.recipe import Recipe
-from selfsight.training import gradcache, guard, schedule, signs, state
+from selfsight.training import gradcache, guard, ranks, schedule, signs, state
 from selfsight.training.best import Best
 from selfsight.training.build import facts_of
 from selfsight.training.data import TrainingData, reachable
@@ -72,8 +72,7 @@ class Trainer:
         with ExitStack() as stack:
             stack.enter_context(heap.kept())
             stack.callback(self.journal.close)
-            stack.callback(self.note_bad_files)
-            stack.callback(self.data.loader.close)
+            stack.callback(self.data.close)
             signals = stack.enter_context(Signals())
             stack.enter_context(self.watcher)
             stack.callback(self.saver.close)
@@ -81,19 +80,13 @@ class Trainer:
                 self.begin()
             while step < self.recipe.steps:
                 step = self.epoch(step, signals)
-            if late := int(distributed.largest(torch.tensor([float(signals.asked)]))):  # while the last step was saved
+            distributed.wait_for_first()  # which saves the last step, meanwhile a signal may have come
+            if late := int(distributed.largest(torch.tensor([float(signals.asked)]))):
                 raise self.interrupted(step, late)
-        distributed.wait_for_first()
         for buffer in self.running:
             distributed.copy_first(buffer)  # each rank gathered its own; a checkpoint holds rank 0's
         self.best.install(self.method.product)  # known to rank 0, which alone keeps the encoder
         return self.method
-
-    def note_bad_files(self) -> None:
-        """However training ends: what could not be read is on disk. A full disk must not hide why it ended."""
-        if distributed.rank() == 0:
-            with suppress(OSError):
-                self.data.note_bad_files()
 
     def restore(self) -> int:
         """The step to go on from."""
@@ -159,11 +152,13 @@ class Trainer:
         set_rate(self.raw_optimizer, rate, method.progress)
         before = [buffer.clone() for buffer in self.running]
         self.optimizer.zero_grad(set_to_none=True)
-        terms, projections = self.gradient(step, batch)
-        norm = torch.nn.utils.get_total_norm([p.grad for p in method.parameters() if p.grad is not None])
-        if not self.finite(terms["loss"], norm):
+        with ranks.parting(partial(self.save, step, running=before)):
+            terms, projections = self.gradient(step, batch)
+            norm = torch.nn.utils.get_total_norm([p.grad for p in method.parameters() if p.grad is not None])
+            finite = self.finite(terms["loss"], norm)
+        if not finite:
             statistic = state.not_finite(dict(method.named_buffers()))
-            torch._foreach_copy_(self.running, before) if before else None
+            gradcache.put_back(self.running, before)
             self.complain(step, batch, blamed(method, batch, projections, terms, statistic))
             return
         self.failures = 0
@@ -229,8 +224,12 @@ class Trainer:
             self.glance(step)
         self.saver.look()
         due = self.saver.due and distributed.rank() == 0  # which alone saves
-        asked = distributed.largest(torch.tensor([float(signals.asked), float(due), float(bool(self.collapsed))]))
-        if asked.any() or step == self.recipe.steps:
+        flags = torch.tensor([signals.asked, due, bool(self.collapsed), self.data.untold], dtype=torch.float32)
+        with ranks.parting(partial(self.save, step)):
+            asked = distributed.largest(flags)
+        if asked[3]:
+            self.data.tell_bad_files()
+        if asked[:3].any() or step == self.recipe.steps:
             self.save(step)
         if asked[2]:
             raise TrainingError(
@@ -276,9 +275,10 @@ class Trainer:
         self.signs = {}
         self.note(step, **{f"{guard.SIGN}{name}": value for name, value in found.items()})
 
-    def save(self, step: int, *, must: bool = False) -> None:
-        """A checkpoint of `step`. A full disk costs the save, not the run: it is tried again later."""
+    def save(self, step: int, *, must: bool = False, running: Sequence[Tensor] = ()) -> None:
+        """A checkpoint of `step` (`running`: before one begun since). A full disk costs the save, not the run."""
         if distributed.rank() == 0:
+            gradcache.put_back(self.running, running)
             if step not in {0, *self.recipe.looks}:  # looks note it; the clock of a start that goes on begins there
                 self.journal.time(step)
             copy = partial(state.pack, self.method, self.raw_optimizer)

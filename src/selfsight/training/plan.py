@@ -105,8 +105,9 @@ def data(made: Plan, request: Request, manifest: Manifest) -> None:
     size = made.settle("size", request.size, *usual)
     if not 8 <= size <= 1024:
         raise RecipeError(f"--size {size} is not between 8 and 1024{'' if fixed else ' pixels'}")
-    made.values["pixels"] = asdict(ranges.measure(manifest, rows))
-    made.reasons["pixels"] = f"measured on the training {manifest.kind}"
+    told = [f"measured on the training {manifest.kind}"]
+    made.values["pixels"] = asdict(ranges.measure(manifest, rows, say=told.append))
+    made.reasons["pixels"] = "; ".join(told)
     if manifest.kind == "pictures":
         made.reasons["canvases"] = canvases.planned(manifest, ranges.PixelFormat(**made.values["pixels"]))
 
@@ -129,7 +130,8 @@ def start(made: Plan, request: Request, training: Training) -> None:
         )
     weights = made.settle("weights", weights and str(Path(weights).resolve()), None, "random weights")
     published = made.settle("pretrained", request.pretrained or None, False, "random weights")
-    mean, std = families.usual_scale(encoder, made.values["pixels"]["channels"], published or bool(weights))
+    file, channels = Path(weights) if weights else None, made.values["pixels"]["channels"]
+    mean, std = families.usual_scale(encoder, channels, published or bool(file), file)
     made.values["pixels"] = {**made.values["pixels"], "mean": list(mean), "std": list(std)}
     built, told = started(encoder, made.values["size"], made.values["pixels"], published, weights, made.values["seed"])
     built.check()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 from torch._C._distributed_c10d import TCPStore
+from torch.distributed import DistError
 
 from selfsight import distributed, methods
 from selfsight.data import source
@@ -22,7 +23,7 @@ from selfsight.training.build import accelerator_of
 from selfsight.training.length import facts_of
 from selfsight.training.plan import check_shared, fitting, own_cores
 
-__all__ = ["agreed", "decided", "shared", "watched"]
+__all__ = ["agreed", "decided", "parting", "shared", "watched"]
 
 BEAT = 1.0  # seconds between two signs of life
 SILENCE = 3.0  # seconds without one after which a rank is gone
@@ -68,30 +69,40 @@ def shared(recipe: Recipe, manifest: Manifest, device: str | None = None) -> Rec
 
 
 def agreed(data: Sequence[str], recipe: Recipe, manifest: Manifest) -> Manifest:
-    """This rank's own listing of the same pictures: ranks on another machine than rank 0 look for themselves.
+    """This rank's own listing of the same pictures: the first rank of another machine than rank 0's looks for itself.
 
-    Raises RunError on every rank when one of them sees others; names, contents, labels and parts count.
+    Raises RunError on every rank when one of them sees others; names, contents, labels and parts count. Where the
+    pictures lie in another place there, the machine's other ranks look afterwards, by what its cache knows then.
     """
+    machine, first = int(os.environ.get("GROUP_RANK", "0")), os.environ.get("LOCAL_RANK", "0") == "0"
     own, differs = manifest, None
-    if distributed.rank() > 0 and int(os.environ.get("GROUP_RANK", "0")) > 0:
+    if machine > 0 and first:
         try:
-            kind = methods.get(recipe.method).kind
-            listing = source.find(list(data) or recipe.data, **recipe.columns.spelled(), kind=kind)
-            own = scan(listing, use_all=recipe.use_all)
+            own = _listed(data, recipe)
             differs = manifest.difference(own)
         except SelfsightError as error:
             differs = str(error)
-    found = distributed.everyones(differs, patience=distributed.PATIENCE)
-    for rank, said in enumerate(found):
+    found = distributed.everyones((differs, own.paths != manifest.paths, machine), patience=distributed.PATIENCE)
+    for rank, (said, _, _) in enumerate(found):
         if said is not None:
             what = said.removeprefix("the pictures changed: ").rstrip(".")
             raise RunError(f"rank {rank} does not see the pictures of rank 0: {what}; give every machine the same DATA")
+    apart = {where for _, elsewhere, where in found if elsewhere}
+    if machine in apart and not first:
+        own = _listed(data, recipe)
+    if apart:
+        distributed.everyones(None, patience=distributed.PATIENCE)  # until they have looked
     return own
+
+
+def _listed(data: Sequence[str], recipe: Recipe) -> Manifest:
+    kind = methods.get(recipe.method).kind
+    return scan(source.find(list(data) or recipe.data, **recipe.columns.spelled(), kind=kind), use_all=recipe.use_all)
 
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """When the ranks can no longer talk to each other, TrainingError names the one that is gone."""
+    """When the ranks can no longer talk to each other, TrainingError names the one that is gone, if one is."""
     if distributed.world() == 1:
         yield
         return
@@ -99,15 +110,33 @@ def watched() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        gone = pulse.silent()
-        if not gone:
+        if gone := pulse.silent():
+            named = f"rank {' and rank '.join(map(str, gone))} of {distributed.world()}"
+            said = f"{named} ended or stands still (its own message says why)"
+        elif _lost_touch(error):
+            wait = distributed.STEP_PATIENCE.total_seconds()
+            said = f"no rank has ended, but one kept the others waiting for over {wait:.0f} s, or the network failed"
+        else:
             raise
-        raise TrainingError(
-            f"rank {' and rank '.join(map(str, gone))} of {distributed.world()} ended or stands still (its own message "
-            "says why); the last checkpoint is whole: give the same command again"
-        ) from error
+        raise TrainingError(f"{said}; the last checkpoint is whole: give the same command again") from error
     finally:
         pulse.stop()
+
+
+@contextmanager
+def parting(save: Callable[[], None]) -> Iterator[None]:
+    """When the ranks can no longer talk to each other in the block, `save` first: rank 0 has what is done."""
+    try:
+        yield
+    except RuntimeError as error:
+        if distributed.world() > 1 and _lost_touch(error):
+            save()
+        raise
+
+
+def _lost_touch(error: RuntimeError) -> bool:
+    """Whether it is one of those by which torch says so."""
+    return isinstance(error, DistError) or "gloo" in str(error)
 
 
 class Pulse:

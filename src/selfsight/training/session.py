@@ -23,22 +23,23 @@ from selfsight.methods.base import Method
 from selfsight.recipe import Columns, Recipe, Whole
 from selfsight.training import ranks, view_search
 from selfsight.training.autotune import stand_in
-from selfsight.training.build import engine, facts_of, kept_whitening, method_of, optimizer_of, whitening_of
+from selfsight.training.build import engine, facts_of, kept_whitening, method_of, optimizer_of, views_of, whitening_of
 from selfsight.training.data import TrainingData
 from selfsight.training.events import Events
 from selfsight.training.loop import Trainer
 from selfsight.training.memory import within
-from selfsight.training.plan import method_for, plan
+from selfsight.training.plan import method_for, own_cores, plan
 from selfsight.training.progress import Watcher
 from selfsight.training.request import SEARCH, Request, contradiction, parse_length
 from selfsight.training.told import plan_rows
 from selfsight.training.values import checked
 from selfsight.views.sheet import sheet
 
-__all__ = ["folder_for", "manifest_for", "plan_rows", "room_in", "seconds", "train"]
+__all__ = ["folder_for", "manifest_for", "plan_rows", "room_in", "seconds", "train", "usual_workers"]
 
 SHOWN = 8  # pictures in views.png
 WORKERS = 2  # threads that prepare pictures; measured: enough to keep two cores of training fed
+MOST_WORKERS = 16  # for a GPU, which leaves the cores to them: each keeps a batch in memory
 Told = Callable[[Recipe, Mapping[str, str]], None]
 
 
@@ -46,7 +47,7 @@ def train(
     request: Request,
     folder: Path,
     *,
-    workers: int = 1,
+    workers: int | None = None,
     save_every: float | None = None,
     quiet: bool = False,
     tensorboard: bool = False,
@@ -55,8 +56,9 @@ def train(
     """Train into `folder`, or go on with the run that it holds; returns the recipe. Errors come before step 1."""
     if tensorboard:
         must_have("--tensorboard", "tensorboard", "tensorboard")
-    request = replace(request, workers=checked("workers", workers, Whole))
     distributed.join()
+    workers = usual_workers(request.device) if workers is None else workers
+    request = replace(request, workers=checked("workers", workers, Whole))
     with locked(folder):
         with distributed.first_goes_ahead():
             if distributed.rank() == 0:
@@ -77,6 +79,12 @@ def train(
                 product.whitening = kept or whitening_of(product, recipe, manifest)
                 product.save(folder / "encoder", facts_of(recipe))
     return recipe
+
+
+def usual_workers(device: str | None) -> int:
+    """Threads that prepare pictures where nobody says how many; those that are not needed sleep."""
+    gpu = torch.cuda.is_available() if device is None else device.startswith("cuda")
+    return max(WORKERS, min(own_cores(), MOST_WORKERS)) if gpu else WORKERS
 
 
 def folder_for(request: Request, out: Path | None) -> Path:
@@ -246,7 +254,7 @@ def shown(
     chosen = keyed(recipe.seed, 1, Purpose.MONITOR).permutation(len(rows))[:SHOWN]
     pictures = Pictures(manifest, format_of(recipe), noted=folder / "bad_files.csv")
     originals = [pictures.read(int(rows[index]), rows)[0] for index in chosen]
-    seen = method.views(recipe.size)
+    seen = views_of(recipe, method)
     drawn = enumerate(originals)
     return originals, [dict(seen(picture, keyed(recipe.seed, number, Purpose.VIEWS))) for number, picture in drawn]
 

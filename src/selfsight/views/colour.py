@@ -2,11 +2,11 @@
 
 With m(x) = w . x the lightness of a pixel, the operations are those of torchvision.transforms.functional:
 
-    brightness f    x f
+    brightness f    x f + (1 - f) * (black, which is 0 but for pictures of more than 8 bits)
     contrast f      x f + (1 - f) * (mean lightness of the picture)
     saturation f    x f + (1 - f) * m(x);  grey is saturation 0
     hue t           turn the hue of the HSV hexagon by t circles
-    gain            x times one factor per channel (pictures that are not red, green and blue)
+    gain            brightness of one factor per channel (pictures that are not red, green and blue)
 
 The first three all have the form a x + b m(x) + c with three scalars, and so has any chain of them: one matrix does the
 chain. The chain is cut where a value may have been clipped (after a factor above 1) and at hue and gain, so the result
@@ -29,11 +29,11 @@ LIGHTNESS = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow's convert("L")
 _ROWS = struct.Struct("12f")
 
 
-def apply(image: np.ndarray, steps: Sequence[Step], gains: Sequence[float] = ()) -> np.ndarray:
+def apply(image: np.ndarray, steps: Sequence[Step], gains: Sequence[float] = (), black: float = 0.0) -> np.ndarray:
     """Apply colour operations in their order.
 
     `image` is (H, W, C) or (H, W), uint8 or uint16 (full scale 255 or 65535, where values clip); same shape and type
-    come back, (H, W, 1) as (H, W). The input is not written to.
+    come back, (H, W, 1) as (H, W). The input is not written to. `black` is the value that no brightness changes.
     """
     channels = 1 if image.ndim == 2 else image.shape[2]
     weights = LIGHTNESS if channels == 3 else (1.0 / channels,) * channels
@@ -43,7 +43,7 @@ def apply(image: np.ndarray, steps: Sequence[Step], gains: Sequence[float] = ())
         if name == "hue" or name == "gain":
             image = _blend(image, own, light, offset, weights)
             own, light, offset = 1.0, 0.0, 0.0
-            image = _turn(image, amount) if name == "hue" else _scale(image, gains)
+            image = _turn(image, amount) if name == "hue" else _scale(image, gains, black)
             continue
         if name == "saturation":
             own, light = own * amount, light * amount + (own + light) * (1.0 - amount)
@@ -52,7 +52,7 @@ def apply(image: np.ndarray, steps: Sequence[Step], gains: Sequence[float] = ())
                 mean = (own + light) * _lightness(image, weights) + offset
                 offset = offset * amount + mean * (1.0 - amount)
             else:
-                offset *= amount
+                offset = offset * amount + black * (1.0 - amount)
             own, light = own * amount, light * amount
         if amount > 1.0 and position < last:
             image = _blend(image, own, light, offset, weights)
@@ -93,9 +93,10 @@ def _turn(image: np.ndarray, circles: float) -> np.ndarray:
     return _stored(cv2.cvtColor(hexagon, cv2.COLOR_HSV2RGB), image.dtype)
 
 
-def _scale(image: np.ndarray, gains: Sequence[float]) -> np.ndarray:
+def _scale(image: np.ndarray, gains: Sequence[float], black: float) -> np.ndarray:
     """Each channel times its own factor, rounded and clipped to the type."""
-    return _stored(image * np.array(gains, np.float32), image.dtype)
+    factors = np.array(gains, np.float32)
+    return _stored(image * factors + black * (1 - factors), image.dtype)
 
 
 def _stored(pixels: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:

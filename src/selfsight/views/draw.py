@@ -52,6 +52,8 @@ class Draw(NamedTuple):
     sigma: float = 0.0  # of the Gaussian blur, pixels of the view; 0 = none
     solarise: bool = False  # what is brighter than half of full scale is inverted
     turns: int = 0  # quarter turns counter-clockwise
+    low: float = 0.0  # of more than 8 bits, the pixel values that are black and white
+    high: float = 65535.0
 
 
 def length(channels: int) -> int:

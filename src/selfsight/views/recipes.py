@@ -8,12 +8,14 @@ into the callable that a method hands to the loader.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
 from itertools import cycle, islice
+from typing import Any
 
 import numpy as np
 
+from selfsight.data.ranges import FULL
 from selfsight.errors import RecipeError, unknown
 from selfsight.views import draw as drawing
 from selfsight.views.draw import Draw, Step
@@ -38,6 +40,8 @@ class Recipe:
     sigma: tuple[float, float] = (0.1, 2.0)  # of the blur, pixels of the view
     solarise: float = 0.0  # chance
     turns: bool = False  # a quarter turn, a half, three quarters or none, equally often
+    low: float = 0.0  # of more than 8 bits, the pixel values that are black and white, see `within`
+    high: float = float(FULL)
 
     def draw(self, shape: tuple[int, ...], numbers: list[float]) -> Draw:
         """One view's choices for a picture of `shape` (H, W, C) from `draw.length(C)` uniform numbers."""
@@ -49,7 +53,8 @@ class Recipe:
         sigma = low + numbers[drawing.SIGMA] * (high - low) if blurred else 0.0
         solarised = numbers[drawing.SOLARISE] < self.solarise
         turns = int(4 * numbers[drawing.TURN]) if self.turns else 0
-        return Draw(*box, numbers[drawing.FLIP] < self.flip, colour, gains, sigma, solarised, turns)
+        flip = numbers[drawing.FLIP] < self.flip
+        return Draw(*box, flip, colour, gains, sigma, solarised, turns, self.low, self.high)
 
     def _colour(self, numbers: list[float], channels: int) -> tuple[tuple[Step, ...], tuple[float, ...]]:
         steps: tuple[Step, ...] = ()
@@ -185,3 +190,17 @@ def get(name: str, size: int) -> Recipe:
 def multi_view(name: str, size: int, views: int = 2) -> MultiView:
     """`views` independent draws by the recipe of that name, `size` pixels a side. RecipeError on an unknown name."""
     return MultiView(tuple(islice(cycle(rows(name, size)), views)), size)
+
+
+def within(views: Any, low: float, high: float) -> Any:
+    """The same views of pictures of more than 8 bits whose black and white are `low` and `high`.
+
+    `views` is what a method hands to the loader: every recipe that it holds, however deep, is given them.
+    """
+    if isinstance(views, Recipe):
+        return replace(views, low=low, high=high)
+    if type(views) is tuple:
+        return tuple(within(one, low, high) for one in views)
+    if is_dataclass(views) and not isinstance(views, type):
+        return replace(views, **{field.name: within(getattr(views, field.name), low, high) for field in fields(views)})
+    return views

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from selfsight.data.ranges import FULL
 from selfsight.views import colour
 from selfsight.views.draw import Draw, centre
 
@@ -30,13 +31,22 @@ def render(image: np.ndarray, draw: Draw, size: int) -> np.ndarray:
     if draw.flip:
         view = cv2.flip(view, 1) if image.shape[2] <= FOUR else view[:, ::-1]
     if draw.colour:
-        view = colour.apply(view, draw.colour, draw.gains)
+        view = colour.apply(view, draw.colour, draw.gains, draw.low)
     if draw.sigma:
         view = blur(view, draw.sigma)
     if draw.solarise:
-        view = cv2.min(view, cv2.bitwise_not(view))  # x, or full scale - x where that is less
+        view = solarised(view, draw.low, draw.high)
     view = view.reshape(size, size, image.shape[2])  # OpenCV drops the axis of a single channel
     return np.ascontiguousarray(np.rot90(view, draw.turns)) if draw.turns else view
+
+
+def solarised(view: np.ndarray, low: float, high: float) -> np.ndarray:
+    """x, or black + white - x where that is less, but not below black; of 8 bits these are 0 and 255."""
+    if view.dtype == np.uint8 or (low, high) == (0, FULL):
+        return cv2.min(view, cv2.bitwise_not(view))
+    inverted = np.maximum(round(low + high) - view.astype(np.int32), round(low))
+    less: np.ndarray = np.minimum(view, inverted).astype(view.dtype)
+    return less
 
 
 def whole(image: np.ndarray, size: int) -> np.ndarray:

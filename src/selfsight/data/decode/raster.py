@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,9 +24,13 @@ from selfsight.data.decode.formats import Refused
 
 MAX_PIXELS = 89_478_485  # a quarter of a GiB as 8-bit RGB: the limit above which Pillow warns
 GREY_MODES = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "I;16": "I;16", "I;16B": "I;16B", "I;16L": "I;16L"}
+LOSSY_TIFF = (
+    "a TIFF of more than 8 bits or with more channels than colours, so compressed; save it without compression, or: "
+    "pip install 'selfsight[formats]'"
+)
 WALKERS = {"png": containers.png, "jpeg": containers.jpeg, "webp": containers.webp}
 PILLOW = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP", "gif": "GIF", "bmp": "BMP", "pnm": "PPM", "tiff": "TIFF"}
-PNM_HEADER = re.compile(rb"P[56]" + rb"(?:\s|#[^\n]*\n)+(\d{1,10})" * 3 + rb"\s")
+PNM_HEADER = re.compile(rb"P[2356]" + rb"(?:\s|#[^\n]*\n)+(\d{1,10})" * 3 + rb"\s")
 # What decoders are seen to raise on damaged bytes; MemoryError is not among them, it says nothing about the file.
 DAMAGE = (
     *(ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, SyntaxError, TypeError),
@@ -57,6 +62,7 @@ def _refusing() -> Iterator[None]:
 @_refusing()
 def header(kind: str, data: bytes) -> Header:
     """Describe a picture of this format without decoding it. Raises Refused."""
+    page = None
     if kind == "tiff":
         page = tiff.first_page(data)
         _check_size(page.imagewidth, page.imagelength)
@@ -70,7 +76,7 @@ def header(kind: str, data: bytes) -> Header:
     if deep := _deep_pnm(data):
         height, width, channels = deep
         return Header(width, height, channels, "uint16", kind)
-    image = _open(kind, data)
+    image = _open(kind, data, page)
     deep_grey = image.mode.startswith("I;16")
     return _upright(
         *image.size,
@@ -84,7 +90,7 @@ def header(kind: str, data: bytes) -> Header:
 @_refusing()
 def pixels(kind: str, data: bytes) -> np.ndarray:
     """Decode a picture of this format: (H, W, C) uint8, uint16 or float32, upright, without alpha. Raises Refused."""
-    turned, array, premultiplied = 1, None, False
+    turned, array, premultiplied, page = 1, None, False, None
     if kind == "tiff":
         page = tiff.first_page(data)
         _check_size(page.imagewidth, page.imagelength)
@@ -101,7 +107,7 @@ def pixels(kind: str, data: bytes) -> np.ndarray:
     elif deep := _deep_pnm(data):
         array = _deep_pnm_pixels(data, deep)
     if array is None:
-        image = _open(kind, data)
+        image = _open(kind, data, page)
         turned = turned if kind in WALKERS else _turned(kind, image)
         array = _load(image, premultiplied)
     if array.dtype == np.float32 and not np.isfinite(array).all():
@@ -142,8 +148,11 @@ def _check_size(width: int, height: int) -> None:
         raise Refused("too_many_pixels", f"{width} x {height}, more than {MAX_PIXELS}; cut it into tiles")
 
 
-def _open(kind: str, data: bytes) -> ImageFile.ImageFile:
-    """Read the header with Pillow; the size is checked before and after, and no pixel is allocated."""
+def _open(kind: str, data: bytes, page: Any = None) -> ImageFile.ImageFile:
+    """Read the header with Pillow; the size is checked before and after, and no pixel is allocated.
+
+    Of a TIFF the `page` is checked too: Pillow would clip some in silence.
+    """
     if kind == "gif" and len(data) >= 10:
         _check_size(*struct.unpack_from("<HH", data, 6))
     if kind == "bmp" and len(data) >= 26 and data[14] >= 40:
@@ -158,6 +167,8 @@ def _open(kind: str, data: bytes) -> ImageFile.ImageFile:
             raise Refused("unsupported_codec", "TIFF compression; try: pip install 'selfsight[formats]'") from error
         raise Refused("truncated", "the file ends inside its header, or the header is broken") from error
     _check_size(*image.size)
+    if page is not None and not tiff.kept(page, image.mode, image.getbands()):
+        raise Refused("unsupported_codec", LOSSY_TIFF)
     return image
 
 
@@ -179,7 +190,10 @@ def _load(image: ImageFile.ImageFile, premultiplied: bool) -> np.ndarray:
         return _opaque(np.asarray(image.convert("LA" if grey else "RGBA")))
     array = np.asarray(image.convert(GREY_MODES[image.mode] if grey else "RGB"))
     array = array[..., None] if array.ndim == 2 else array
-    return array.astype(np.uint16) if grey and array.dtype != np.uint8 else array
+    if grey and array.dtype != np.uint8:
+        array = array.astype(np.uint16)
+        array[array == image.info.get("transparency", -1)] = np.iinfo(np.uint16).max  # PNG's tRNS: one grey is hidden
+    return array
 
 
 def _opaque(array: np.ndarray, premultiplied: bool = False) -> np.ndarray:
@@ -202,10 +216,15 @@ def _deep_png(data: bytes, channels: int) -> np.ndarray:
 
 
 def _deep_pnm(data: bytes) -> tuple[int, int, int] | None:
-    """Height, width and channels of a binary PGM or PPM of more than 8 bits; None for anything else."""
+    """Height, width and channels of a binary PGM or PPM of more than 8 bits; None for anything else.
+
+    Raises Refused for one in plain text, whose values Pillow would scale or clip.
+    """
     match = PNM_HEADER.match(data)
     if match is None or int(match[3]) < 256:
         return None
+    if data[1:2] in b"23":
+        raise Refused("unsupported_codec", "a PNM in plain text of more than 8 bits; save it as PNG or TIFF")
     _check_size(int(match[1]), int(match[2]))
     return int(match[2]), int(match[1]), 3 if data[1:2] == b"6" else 1
 

@@ -1,7 +1,8 @@
 """The first page of a TIFF, with as many channels and as many bits as it holds.
 
-tifffile reads plain and deflated pages of 8 to 64 bits, any number of channels; Pillow's libtiff reads the other 8-bit
-compressions and colour spaces (see `raster`). Source: TIFF 6.0; extra samples: its section 18.
+tifffile reads plain and deflated pages of 8 to 64 bits, any number of channels; with imagecodecs it reads more
+compressions. Pillow's libtiff reads these of 8 bits, and other colour spaces (see `raster`); what it would clip, cut to
+8 bits or leave channels of away is refused. Sources: TIFF 6.0, extra samples in its section 18; GDAL's GeoTIFF driver.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from typing import Any
 
 import numpy as np
 import tifffile
+from PIL.TiffImagePlugin import COMPRESSION_INFO
 
 from selfsight.data.decode.formats import Refused
 
 PLAIN, DEFLATE = 1, (8, 32946)  # values of the tag Compression
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2  # values of the tag PhotometricInterpretation
-DNG_VERSION, ORIENTATION = 50706, 274  # tags
+DNG_VERSION, ORIENTATION, GDAL_NODATA = 50706, 274, 42113  # tags
+SIGNED = 2  # value of the tag SampleFormat
 PREMULTIPLIED, STRAIGHT = 1, 2  # values of the tag ExtraSamples: transparencies
 KEPT = ("uint8", "uint16")  # other kinds of number become float32
 MAX_BYTES = 1 << 30  # of one page's pixels
@@ -45,21 +48,39 @@ def turned(page: Any) -> int:
 
 
 def readable(page: Any) -> bool:
-    """Whether `pixels` reads this page; otherwise Pillow's libtiff is asked."""
+    """Whether `pixels` reads this page; otherwise Pillow's libtiff is asked, and `kept` whether it keeps everything."""
     return (
-        page.compression in (PLAIN, *DEFLATE)
-        and page.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB)
+        page.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB)
         and page.dtype is not None
         and page.dtype.kind in "uif"
         and page.bitspersample in (8, 16, 32, 64)
+        and (page.compression in (PLAIN, *DEFLATE) or not _usual(page))
+        and page.compression in tifffile.TIFF.DECOMPRESSORS
+        and page.predictor in tifffile.TIFF.UNPREDICTORS
     )
 
 
+def _usual(page: Any) -> bool:
+    """Whether Pillow keeps everything, with or without imagecodecs: 8 bits, grey or colour, a compression it knows."""
+    plain = page.dtype.name == "uint8" and page.samplesperpixel - alpha(page) in (1, 3)
+    return plain and page.compression in COMPRESSION_INFO
+
+
+def kept(page: Any, mode: str, bands: tuple[str, ...]) -> bool:
+    """Whether Pillow, which opens this page in this mode, keeps all its bits and channels, and what they mean."""
+    if np.max(page.bitspersample) > 8:
+        return mode.startswith("I;16") and page.photometric == BLACK_IS_ZERO
+    colours = len(bands) - (bands[-1] in "Aa")
+    return bool(page.sampleformat != SIGNED and page.samplesperpixel - alpha(page) == colours)
+
+
 def alpha(page: Any) -> bool:
-    """Whether the last channel is a transparency."""
+    """Whether the last channel is a transparency; signed and wider integers have no full scale that would be opaque."""
     colours = 3 if page.photometric == RGB else 1
     extra: tuple[int, ...] = tuple(page.extrasamples or ())
-    return page.samplesperpixel == colours + 1 and len(extra) == 1 and int(extra[0]) in (PREMULTIPLIED, STRAIGHT)
+    scaled = page.dtype is not None and (page.dtype.name in KEPT or page.dtype.kind == "f")
+    alone = page.samplesperpixel == colours + 1 and len(extra) == 1
+    return scaled and alone and int(extra[0]) in (PREMULTIPLIED, STRAIGHT)
 
 
 def premultiplied(page: Any) -> bool:
@@ -78,8 +99,8 @@ def pixels(page: Any) -> np.ndarray:
     if page.nbytes > MAX_BYTES:
         raise Refused("too_many_bytes", f"{page.nbytes} bytes of pixels, more than {MAX_BYTES}")
     deflated = page.compression in DEFLATE
-    stored = sum(page.databytecounts) * (MOST_DEFLATED if deflated else 1)
-    if stored < page.nbytes or len(page.dataoffsets) < math.prod(page.chunked):
+    most = MOST_DEFLATED if deflated else 1 if page.compression == PLAIN else page.nbytes
+    if sum(page.databytecounts) * most < page.nbytes or len(page.dataoffsets) < math.prod(page.chunked):
         raise Refused("truncated", "fewer pixels than the header says")
     if deflated:
         _check_inflated(page)
@@ -89,8 +110,21 @@ def pixels(page: Any) -> np.ndarray:
     array = np.concatenate(list(planes[:, 0]), axis=-1)  # planar and interleaved channels look alike from here on
     if page.photometric == WHITE_IS_ZERO and array.dtype.kind == "u":
         array = np.iinfo(array.dtype).max - array
+    if array.dtype.name in KEPT:
+        return array
     with np.errstate(over="ignore"):  # what does not fit into float32 becomes infinite and is refused by name
-        return array if array.dtype.name in KEPT else array.astype(np.float32)
+        array, nothing = array.astype(np.float32), np.float32(_nodata(page))
+    if (array == nothing).any():
+        raise Refused("non_finite_pixels", f"{nothing:g}, which by its tag GDAL_NODATA stands for no data; fill it")
+    return array
+
+
+def _nodata(page: Any) -> float:
+    """The number that stands for no data; NaN, which equals nothing, where none is told."""
+    try:
+        return float(page.tags.valueof(GDAL_NODATA, "nan"))
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _check_inflated(page: Any) -> None:
