@@ -151,6 +151,7 @@ class Method(nn.Module, ABC):
     kind: ClassVar[str] = "pictures"  # of sample that it learns from, see `data.kinds`
     quick: ClassVar[Training | None] = None  # what gives more within minutes on a CPU than the published recipe
     progress: float = 0.0  # share of training done, [0, 1]; written by the loop only
+    reassign: int = 0  # epochs from one pass over all pictures to the next; 0: it makes none
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
