@@ -165,7 +165,7 @@ FAULTS = {
     "head x 1e-6": Fault(("simclr", "moco", "rotation"), ("stuck_at_chance", "constant_head"), on_head(tiny)),
     "head constant": Fault(("simclr", "moco", "rotation"), ("constant_head",), on_head(constant)),
     "frozen teacher": Fault(
-        ("moco",), ("frozen_teacher",), recipe=lambda r: replace(r, settings={**r.settings, "momentum": 1.0})
+        ("moco",), ("frozen_teacher",), recipe=lambda r: replace(r, settings={**r.settings, "teacher_momentum": 1.0})
     ),
     "stale queue": Fault(("moco",), ("stale_queue",), stale),
     "empty clusters": Fault(

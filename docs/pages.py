@@ -160,7 +160,7 @@ def recipes(name: str) -> str:
 ROWS = {
     "encoder": lambda t: f"`{t.encoder}`",
     "optimizer": lambda t: f"{t.optimizer}, {moments(t)}, weight decay {decay(t)}",
-    "learning rate": lambda t: f"{t.lr:g} at a batch of {t.lr_batch}, grows {by(t)}{least(t)}",
+    "learning rate": lambda t: f"{t.lr:g} {by(t)}{least(t)}",
     "batch": lambda t: f"{t.batch}",
     "length": lambda t: "10 minutes" if t.source == "measured" else f"{t.epochs} epochs{warming(t)}",
     "largest gradient": lambda t: (
@@ -177,7 +177,8 @@ def decay(training: Training) -> str:
 
 def by(training: Training) -> str:
     """How the rate grows with the batch."""
-    return "with the batch" if training.lr_rule == "linear" else "with its root"
+    grows = {"linear": "with the batch", "sqrt": "with its root"}.get(training.lr_rule)
+    return f"at a batch of {training.lr_batch}, grows {grows}" if grows else "for any batch"
 
 
 def warming(training: Training) -> str:

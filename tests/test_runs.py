@@ -10,7 +10,7 @@ import pytest
 from contract_parts import everything_scanned, recipe_of
 
 from selfsight import checkpoints
-from selfsight.errors import CheckpointError
+from selfsight.errors import CheckpointError, RunError
 from selfsight.runs import RunFolder
 
 
@@ -28,6 +28,12 @@ def test_metrics_have_the_columns_of_every_row(folder: Path) -> None:
     table = RunFolder(folder).metrics
     assert table.column_names == ["step", "quality", "loss", "skipped"]
     assert table["loss"].to_pylist() == [None, 2.0, 1.0]
+
+
+def test_a_number_that_no_column_holds_is_named(folder: Path) -> None:
+    (folder / "metrics.jsonl").write_text('{"step": 1' + 30 * "0" + "}\n")
+    with pytest.raises(RunError, match=r"metrics.jsonl.* cannot be read"):
+        assert RunFolder(folder).metrics
 
 
 def test_a_damaged_newest_checkpoint_is_told(folder: Path) -> None:

@@ -60,10 +60,10 @@ class RunFolder:
         try:
             lines = file.read_text(encoding="utf-8").split("\n")[:-1]  # a line that a kill tore has no end
             rows = [dict(json.loads(line)) for line in lines]
-        except (OSError, ValueError, TypeError, RecursionError) as error:
+            names = list(dict.fromkeys(name for row in rows for name in row))  # the first has not all: it is a look
+            return pyarrow.Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
+        except (OSError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
             raise RunError(f"{str(file)!r} cannot be read ({brief(error)}); train again to have it anew") from error
-        names = list(dict.fromkeys(name for row in rows for name in row))  # the first row has not all: it is a look
-        return pyarrow.Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
 
     def encoder_folder(self) -> Path:
         """Where the trained encoder lies; RunError while training has not ended."""

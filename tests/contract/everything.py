@@ -50,13 +50,13 @@ class Everything(Method):
         count: int | None = None,  # training pictures
         negatives: int = 32,
         clusters: int = 4,
-        momentum: float = 0.9,
+        teacher_momentum: float = 0.9,
         temperature: float = 0.2,
         augmentation: str = "simclr",
     ) -> None:
         super().__init__(encoder)
         self.count, self.negatives, self.clusters = count, negatives, clusters
-        self.momentum, self.temperature, self.augmentation = momentum, temperature, augmentation
+        self.teacher_momentum, self.temperature, self.augmentation = teacher_momentum, temperature, augmentation
         self.projector = mlp([encoder.width, encoder.width, 16], norm=True)
         self.token = nn.Parameter(torch.zeros(encoder.channels))
         self.head = nn.Linear(encoder.width, clusters)
@@ -122,7 +122,7 @@ class Everything(Method):
         epoch.forget(self.head)
 
     def on_step_end(self, projections: Projections, batch: Batch) -> None:
-        follow(self.teacher, nn.Sequential(self.encoder, self.projector), self.momentum)
+        follow(self.teacher, nn.Sequential(self.encoder, self.projector), self.teacher_momentum)
         self.queue.enqueue(distributed.gather(projections["key"]))
         assigned = self.assignments[distributed.gather(batch["index"])]
         self.usage += torch.bincount(assigned, minlength=self.clusters)

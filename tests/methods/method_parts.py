@@ -17,7 +17,7 @@ class TinyEncoder(nn.Module):
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.size = width, 32
         self.body = nn.Sequential(
             nn.Conv2d(3, width, 5, stride=2), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, width, 3), nn.ReLU()
         )
@@ -25,6 +25,9 @@ class TinyEncoder(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         x = pixels.movedim(-1, 1).float() / 127.5 - 1
         return self.body(x).mean(dim=(2, 3))
+
+    def check(self, size: int) -> None:
+        """Views of any size will do."""
 
 
 def batch_of(count: int, seed: int = 0, side: int = 16, position: int = 0) -> Batch:

@@ -65,7 +65,7 @@ def test_each_view_has_batch_statistics_of_its_own(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_teacher_follows_slower_and_slower() -> None:
-    method, batch = made(momentum=0.9), batch_of(4)
+    method, batch = made(teacher_momentum=0.9), batch_of(4)
     moved = []
     for method.progress in (0.0, 0.5, 1.0):
         before = copy.deepcopy(method.teacher.state_dict())

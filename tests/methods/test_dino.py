@@ -18,10 +18,11 @@ from selfsight.losses.code_usage import entropy
 from selfsight.losses.swapped_prediction import sharpened, swapped_prediction
 from selfsight.methods.base import Facts
 from selfsight.methods.dino import DINO
+from selfsight.nn.encoder import Encoder
 from selfsight.training import signs
 
 HEADS = json.loads((Path(__file__).parents[1] / "check_values.json").read_text())["head_parameter_counts"]["expected"]
-SETTINGS = {"prototypes": 16, "hidden": 32, "width": 8, "norm": False, "momentum": 0.9, "local_views": 0}
+SETTINGS = {"prototypes": 16, "hidden": 32, "width": 8, "norm": False, "teacher_momentum": 0.9, "local_views": 0}
 
 
 def made(**settings: object) -> DINO:
@@ -42,9 +43,10 @@ def test_is_in_the_registry_with_its_settings() -> None:
 
 
 def test_the_size_decides_the_recipe() -> None:
-    large = {"prototypes": 65536, "norm": False, "momentum": 0.996, "local_views": 8, "augmentation": "dino"}
+    large = {"prototypes": 65536, "norm": False, "teacher_momentum": 0.996, "local_views": 8, "augmentation": "dino"}
     assert resolved(224) == large
-    small = {"prototypes": 2048, "norm": True, "momentum": 0.99, "local_views": 0, "augmentation": "simclr"}
+    assert resolved(224, local_views=0)["augmentation"] == "dino-alone"
+    small = {"prototypes": 2048, "norm": True, "teacher_momentum": 0.99, "local_views": 0, "augmentation": "simclr"}
     assert resolved(96) == small
     assert "prototypes" not in resolved(96, prototypes=9)
     assert (DINO.defaults(96).optimizer, DINO.defaults(224).optimizer) == ("sgd", "adamw")
@@ -57,8 +59,14 @@ def test_the_head_has_the_published_size() -> None:  # 384-2048-2048-256, and K 
     head = DINO(TinyEncoder(384), **{**SETTINGS, "hidden": 2048, "width": 256}, augmentation="dino").head
     layers = (384 + 1) * 2048 + (2048 + 1) * 2048 + (2048 + 1) * 256
     assert sum(p.numel() for p in head.parameters()) == layers + 16 * 256
+    assert [head[0][i].weight.std().item() for i in (0, 2, 4)] == pytest.approx([0.02] * 3, rel=0.01), "code"
     known = HEADS["dino head 384-2048-2048-256 + 65536 weight-normed directions (gain frozen)"]
     assert layers + 65536 * 256 == known
+
+
+def test_an_encoder_that_takes_no_small_crops_is_refused() -> None:
+    with pytest.raises(RecipeError, match="'mixer_s32_224' cannot take the 27 px parts of a view"):
+        DINO(Encoder("mixer_s32_224", size=64), **{**SETTINGS, "local_views": 2}, augmentation="dino")
 
 
 def test_small_crops_go_through_the_student_only() -> None:

@@ -25,7 +25,7 @@ PREDICTOR = {"predictor_width": 24, "predictor_depth": 1, "predictor_heads": 3}
 
 def test_is_in_the_registry_with_its_settings() -> None:
     assert methods.get("ijepa") is IJEPA
-    own = {"blocks", "momentum", "last_momentum", "augmentation"}
+    own = {"blocks", "teacher_momentum", "last_momentum", "augmentation"}
     assert set(methods.settings(IJEPA)) == {*PREDICTOR, *own}
 
 
@@ -56,10 +56,13 @@ def test_context_and_targets_never_meet_and_reach_every_patch(side: int, told: i
     assert (seen > 0).all(), "borders too"
 
 
-def test_a_grid_that_is_all_targets_still_has_a_context() -> None:
-    regions = Regions.over(multi_view("ijepa", 32, views=1), (3, 3), 9)
-    found = regions(np.zeros((40, 40, 3), np.uint8), keyed(0, 0, Purpose.VIEWS))
-    assert found["known"].shape == (2,)
+@pytest.mark.parametrize(("side", "blocks"), [(3, 9), (14, 12)])
+def test_targets_that_leave_no_context_are_drawn_again(side: int, blocks: int) -> None:
+    regions = Regions.over(multi_view("ijepa", 32, views=1), (side, side), blocks)
+    for number in range(100):
+        found = regions(np.zeros((40, 40, 3), np.uint8), keyed(0, number, Purpose.VIEWS))
+        assert found["known"].shape == (side * side // 4,)
+        assert not np.intersect1d(found["known"], found["targets"]).size
 
 
 def test_loss_equals_its_slow_twin() -> None:
@@ -131,5 +134,7 @@ def test_any_picture_will_do(channels: int, dtype: type) -> None:
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"IJEPA\.resolve"):
         IJEPA(Encoder("test_vit", size=32))
+    with pytest.raises(RecipeError, match=r"40 blocks of targets leave too little of 8 x 8 patches.*use fewer blocks"):
+        made("ijepa", blocks=40, **PREDICTOR).views(32)
     with pytest.raises(RecipeError, match="--encoder vit_tiny_patch16_224"):
         IJEPA(Encoder("test_resnet", size=32), **PREDICTOR)

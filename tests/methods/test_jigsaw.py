@@ -93,7 +93,7 @@ def test_the_constructor_refuses_too() -> None:
 
 def test_an_encoder_that_takes_no_small_parts_is_refused() -> None:
     with pytest.raises(RecipeError, match="cannot take the 24 px parts of a view"):
-        made(size=64, encoder="swin_tiny_patch4_window7_224")
+        made(size=64, encoder="mixer_s32_224")
 
 
 @pytest.mark.parametrize(("tiles", "size", "side"), [(3, 32, 24), (2, 32, 24), (3, 224, 64)])

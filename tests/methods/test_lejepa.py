@@ -15,6 +15,7 @@ from selfsight.losses.sigreg import sigreg
 from selfsight.losses.spread import spread
 from selfsight.methods.base import Batch
 from selfsight.methods.lejepa import LeJEPA
+from selfsight.nn.encoder import Encoder
 
 SETTINGS = {"directions": 64, "global_views": 2, "local_views": 3, "augmentation": "lejepa"}
 
@@ -37,6 +38,11 @@ def test_size_decides_the_recipe() -> None:
     for name in SETTINGS:
         with pytest.raises(RecipeError, match="not set"):
             made(**{name: None})
+
+
+def test_an_encoder_that_takes_no_small_views_is_refused() -> None:
+    with pytest.raises(RecipeError, match="'mixer_s32_224' cannot take the 28 px parts of a view"):
+        LeJEPA(Encoder("mixer_s32_224", size=64), **SETTINGS)
 
 
 def test_views_of_two_sizes_meet_in_the_head() -> None:

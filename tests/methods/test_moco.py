@@ -19,7 +19,7 @@ from selfsight.methods.base import Facts
 from selfsight.methods.moco import MoCo
 from selfsight.nn.splitnorm import SplitBatchNorm
 
-SETTINGS = {"negatives": 32, "momentum": 0.9, "temperature": 0.2, "splits": 2, "augmentation": "moco"}
+SETTINGS = {"negatives": 32, "teacher_momentum": 0.9, "temperature": 0.2, "splits": 2, "augmentation": "moco"}
 
 
 def made(**settings: object) -> MoCo:
@@ -41,10 +41,18 @@ def test_is_in_the_registry_with_its_settings() -> None:
 @pytest.mark.parametrize(
     ("size", "version", "expected"),
     [
-        (224, 1, {"negatives": 65536, "momentum": 0.999, "temperature": 0.07, "splits": 2, "augmentation": "moco1"}),
-        (224, 2, {"negatives": 65536, "momentum": 0.999, "temperature": 0.2, "splits": 2, "augmentation": "moco"}),
-        (32, 1, {"negatives": 4096, "momentum": 0.99, "temperature": 0.1, "splits": 2, "augmentation": "moco"}),
-        (96, 2, {"negatives": 4096, "momentum": 0.99, "temperature": 0.1, "splits": 2, "augmentation": "moco"}),
+        (
+            224,
+            1,
+            {"negatives": 65536, "teacher_momentum": 0.999, "temperature": 0.07, "splits": 2, "augmentation": "moco1"},
+        ),
+        (
+            224,
+            2,
+            {"negatives": 65536, "teacher_momentum": 0.999, "temperature": 0.2, "splits": 2, "augmentation": "moco"},
+        ),
+        (32, 1, {"negatives": 4096, "teacher_momentum": 0.99, "temperature": 0.1, "splits": 2, "augmentation": "moco"}),
+        (96, 2, {"negatives": 4096, "teacher_momentum": 0.99, "temperature": 0.1, "splits": 2, "augmentation": "moco"}),
     ],
 )
 def test_size_and_version_decide_the_recipe(size: int, version: int, expected: dict[str, object]) -> None:

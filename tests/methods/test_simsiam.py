@@ -32,6 +32,7 @@ def test_size_decides_the_recipe() -> None:
     assert resolved(SimSiam, 32) == {"layers": 2, "augmentation": "moco"}
     assert resolved(SimSiam, 224) == {"layers": 3, "augmentation": "moco"}
     assert SimSiam.defaults(224).rate(512)[0] == pytest.approx(0.1)
+    assert [SimSiam.defaults(64).rate(batch) for batch in (32, 512)] == [(0.06, "published 0.06 for any batch")] * 2
     with pytest.raises(RecipeError, match="not set"):
         made(layers=None)
 

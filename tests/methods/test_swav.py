@@ -16,6 +16,7 @@ from selfsight.errors import RecipeError
 from selfsight.losses.swapped_prediction import swapped_prediction
 from selfsight.methods.base import Facts
 from selfsight.methods.swav import SwAV
+from selfsight.nn.encoder import Encoder
 
 SETTINGS = {"prototypes": 6, "hidden": 16, "width": 8, "queue": 0, "local_views": 0}
 
@@ -55,6 +56,11 @@ def test_size_batch_and_pictures_decide() -> None:
     assert resolved(32, batch=128, prototypes=100)["queue"] == 0
     with pytest.raises(RecipeError, match=r"SwAV\.resolve"):
         made(queue=None)
+    assert "queue" not in resolved(32, batch=128, queue=128)
+    with pytest.raises(RecipeError, match="128 keys do not fit into a queue of 100"):
+        resolved(32, batch=128, queue=100)
+    with pytest.raises(RecipeError, match="'mixer_s32_224' cannot take the 27 px parts of a view"):
+        SwAV(Encoder("mixer_s32_224", size=64), **{**SETTINGS, "local_views": 2})
 
 
 def test_the_head_has_the_published_size() -> None:  # 512-2048-128, and 3000 prototypes of 128

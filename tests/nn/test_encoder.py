@@ -35,9 +35,10 @@ def test_resnets_and_small_transformers_stay_as_they_are() -> None:
     assert Encoder("vit_tiny_patch16_224", size=64).arguments == small
 
 
-def test_transformers_take_tiles_of_another_size() -> None:
-    encoder = Encoder("test_vit", size=32).eval()
-    assert [encoder(torch.zeros(2, 3, side, side)).shape for side in (32, 12, 10)] == [(2, encoder.width)] * 3
+@pytest.mark.parametrize(("name", "odd"), [("test_vit", 10), ("swin_tiny_patch4_window7_224", 20)])
+def test_transformers_take_tiles_of_another_size(name: str, odd: int) -> None:
+    encoder = Encoder(name, size=32).eval()
+    assert [encoder(torch.zeros(2, 3, side, side)).shape for side in (32, 12, odd)] == [(2, encoder.width)] * 3
 
 
 def test_config_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,13 @@ def test_parameter_counts(name: str) -> None:
     assert sum(p.numel() for p in HEADS[name].parameters()) == COUNTS[name]
 
 
+def test_a_head_may_start_from_a_normal_distribution() -> None:
+    head = mlp([512, 2048, 256], norm=True, bias=True, deviation=0.02)
+    for layer in (head[0], head[-1]):
+        assert layer.weight.std().item() == pytest.approx(0.02, rel=0.01)
+        assert not layer.bias.any()
+
+
 def test_simclr_paper_head_scales_but_does_not_shift_at_its_end() -> None:
     head = mlp([6, 6, 4], norm=True, last="scale")
     assert sum(p.numel() for p in head.parameters()) == 6 * 6 + 2 * 6 + 6 * 4 + 4

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from timm.layers import DropPath
 from torch import nn
 
 from selfsight.nn.teacher import Still, follow, frozen_copy, momentum
@@ -39,6 +40,14 @@ def test_only_parameters_follow_and_buffers_are_its_own() -> None:
     assert all(torch.equal(b, before[name]) for name, b in teacher.named_buffers())
     teacher(torch.randn(8, 3))
     assert not torch.equal(teacher[1].running_mean, before["1.running_mean"])
+
+
+def test_a_teacher_drops_nothing_though_its_student_does() -> None:
+    student = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5), DropPath(0.5))
+    teacher, rows = frozen_copy(student).train(), torch.randn(64, 8)
+    assert all(module.training for module in teacher.modules())
+    assert not torch.equal(student(rows), teacher(rows))
+    assert torch.equal(student.eval()(rows), teacher(rows))
 
 
 def test_a_still_teacher_learns_nothing_and_stays_in_eval_mode() -> None:

@@ -37,9 +37,11 @@ def collapse() -> Iterator[Any]:
     sys.path.remove(str(BENCHMARKS))
 
 
-def told(steps: int = 200, loss: Any = lambda step: 3.0 - step / 200, **changes: float) -> list[tuple[int, str]]:
+def told(
+    steps: int = 200, loss: Any = lambda step: 3.0 - step / 200, chance: float = log(4), **changes: float
+) -> list[tuple[int, str]]:
     """What a guard says over a run that is healthy but for these signs."""
-    watching, found = Guard(0.1, lambda: log(4)), []
+    watching, found = Guard(0.1, lambda: chance), []
     lines: list[dict[str, Any]] = [{"step": 0, **marked({k: v for k, v in HEALTHY.items() if "." not in k})}]
     for step in range(1, steps + 1):
         lines.append({"step": step, "loss": loss(step)})
@@ -84,6 +86,21 @@ def test_a_loss_at_chance() -> None:
     noise = np.random.default_rng(0).normal(0, 0.01, 1000)
     assert told(loss=lambda step: log(4) + noise[step]) == [(150, "stuck_at_chance")]
     assert told(loss=lambda step: log(4) - 0.01 + noise[step]) == [], "it comes down, if slowly"
+    assert told(loss=lambda step: noise[step], chance=0.0) == [(150, "stuck_at_chance")], "a mean cosine"
+    assert told(loss=lambda step: noise[step] - 0.01, chance=0.0) == []
+
+
+@pytest.mark.parametrize(("pictures", "healthy"), [(2, 1.0), (3, 1.8), (4, 2.5), (5, 2.8)])
+def test_few_pictures_have_few_directions(pictures: int, healthy: float) -> None:
+    """N of them span N - 1, which is no collapse; half of that is."""
+    for count, found, causes in (
+        (pictures, healthy, []),
+        (pictures, 0.5 * (pictures - 1), ["dimensional_collapse"]),
+        (32, healthy, ["dimensional_collapse"]),
+    ):
+        watching, signs_now = Guard(0.1, lambda: None), HEALTHY | {"pictures": float(count), "directions": found}
+        lines = [{"step": step, **marked(signs_now)} for step in (50, 100)]
+        assert [alarm.cause for line in lines for alarm in watching.note(line)] == causes
 
 
 def test_one_glance_is_no_alarm() -> None:
@@ -133,6 +150,7 @@ def test_signs_of_embeddings_and_clusters() -> None:
     rows = np.random.default_rng(0).normal(size=(128, 32)).astype(np.float32)
     found = signs.of_embeddings(rows)
     assert found["directions"] > 25
+    assert found["pictures"] == 128
     assert found["still"] == 0
     rows[:, :16] = 3
     assert signs.of_embeddings(rows)["still"] == 0.5
@@ -198,7 +216,7 @@ def test_stop(often: None, collapse: Any, photos: Path, manifest: Manifest, tmp_
 def test_a_restart_says_the_same(often: None, photos: Path, manifest: Manifest, tmp_path: Path) -> None:
     """Every line, of the guard too, byte for byte; and glances change no weight."""
     recipe = recipe_of("moco", photos, manifest, steps=8, monitor_points=2, keep="best-rankme")
-    recipe = replace(recipe, settings={**recipe.settings, "momentum": 1.0})
+    recipe = replace(recipe, settings={**recipe.settings, "teacher_momentum": 1.0})
     straight = trainer_of(recipe, manifest, tmp_path / "straight")
     straight.fit()
     cut = trainer_of(recipe, manifest, tmp_path / "cut")

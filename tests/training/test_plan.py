@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from functools import partial
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -103,11 +106,26 @@ def test_a_whole_recipe_is_a_config(manifest: Manifest, tmp_path: Path, method: 
     assert recipe.difference(again) is None
 
 
-def test_no_warm_up_can_be_asked_for(manifest: Manifest) -> None:
-    """LARS at 128 px warms up for ten epochs unless told otherwise."""
-    large = {"size": 128, "batch": 8, "length": "30epochs"}
-    assert planned(manifest, **large)[0].warmup == pytest.approx(1 / 3)
+def test_warm_up_takes_the_published_epochs_and_no_more_than_their_share(manifest: Manifest) -> None:
+    """LARS at 128 px warms up for ten of a hundred epochs unless told otherwise."""
+    large: dict[str, Any] = {"size": 128, "batch": 8}
+    for length, share, why in (("30epochs", 0.1, "the share of 10 in 100 epochs"), ("200epochs", 0.05, "10 epochs")):
+        recipe, reasons = planned(manifest, **large, length=length)
+        assert (recipe.warmup, reasons["warmup"]) == (pytest.approx(share), f"{why}, as published")
     assert planned(manifest, **large, settings={"warmup": "0"})[0].warmup == 0.0
+
+
+def test_a_rate_is_of_its_optimizer(manifest: Manifest, tmp_path: Path) -> None:
+    """Another one takes the recipe that was published for it, or a rate that is given, or none."""
+    recipe, reasons = planned(manifest, settings={"optimizer": "sgd"}, batch=8)
+    assert (recipe.lr, recipe.weight_decay) == (pytest.approx(0.06 * 8 / 128), 5e-4)
+    assert reasons["lr"] == "published 0.06 x 8 / 128"
+    other: dict[str, Any] = {"method": "byol", "settings": {"optimizer": "adamw"}}
+    with pytest.raises(RecipeError, match="rate of byol is for sgd, not for adamw; give one for it with --lr"):
+        planned(manifest, **other)
+    assert planned(manifest, **other, lr=0.001)[0].lr == 0.001
+    (tmp_path / "recipe.yaml").write_text("lr: 0.002\n")
+    assert planned(manifest, **other, config=str(tmp_path / "recipe.yaml"))[0].lr == 0.002
 
 
 def test_views_name_the_augmentation(manifest: Manifest) -> None:
@@ -123,7 +141,7 @@ def test_the_stage_before_has_its_own_recipe(manifest: Manifest) -> None:
 
 def test_the_stage_before_has_its_own_warm_up(manifest: Manifest) -> None:
     recipe, _ = planned(manifest, method="everything", batch=8)
-    assert recipe.warmup == pytest.approx(0.5 * 8 / 20)
+    assert recipe.warmup == pytest.approx(0.5 / 4)
     assert recipe.before is not None
     assert recipe.before.warmup == 0.0
 
@@ -172,6 +190,16 @@ def test_other_lengths_give_the_stage_half_as_many_steps(manifest: Manifest, mon
     assert "eta" not in reasons
 
 
+def test_passes_over_all_pictures_are_part_of_the_pace(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 pictures in 3 s by this clock, every second epoch of 8 steps; other methods make no passes."""
+    clock = SimpleNamespace(perf_counter=partial(next, count(0, 3)))
+    monkeypatch.setattr(autotune, "time", clock)
+    monkeypatch.setattr(autotune, "embed", lambda *_, **__: None)
+    recipe, _ = planned(manifest, method="deepcluster", batch=8, settings={"reassign": "2"})
+    assert autotune.passing(recipe, manifest) == 3 / 16
+    assert autotune.passing(planned(manifest, batch=8)[0], manifest) == 0.0
+
+
 def test_the_stage_has_what_the_method_hands_it(manifest: Manifest) -> None:
     asked = {"method": "beit", "encoder": "test_vit", "settings": {"tokenizer": "vq", "codes": "32"}}
     recipe, _ = planned(manifest, batch=8, **asked)
@@ -203,11 +231,15 @@ def test_the_stage_has_what_the_method_hands_it(manifest: Manifest) -> None:
         ({"method": "vqkd", "settings": {"teacher": "context"}}, "from pictures, and .context., .* from documents"),
         ({"method": "beit", "settings": {"tokenizer": "vqkd", "teacher": "vqkd"}}, "cannot be its own teacher"),
         ({"settings": {"head": "big"}}, "head"),
-        ({"settings": {"optimizer": "adam"}}, "optimizer"),
+        ({"settings": {"optimizer": "adam"}}, "optimizer cannot be 'adam': it must be sgd or lars or adamw"),
         ({"views": "strong"}, "view recipe"),
         ({"micro_batch": 0, "batch": 8}, "use --micro-batch 1"),
         ({"micro_batch": 5, "batch": 8}, "micro-batches of 5 do not make up the 8 .*; use --micro-batch 4"),
         ({"micro_batch": 9, "batch": 8}, "use --micro-batch 8"),
+        *(
+            ({"method": name, "micro_batch": 1, "batch": 8}, f"{name} needs two pictures.*use a larger --micro-batch")
+            for name in ("byol", "simsiam", "barlow_twins", "vicreg", "nnclr")
+        ),
         ({"settings": {"temperature": "hot"}}, "temperature cannot be 'hot': it must be a number above 0"),
         ({"settings": {"temperature": "-1"}}, "temperature cannot be -1"),
         ({"settings": {"weight_decay": "nan"}}, "weight_decay cannot be nan"),

@@ -12,6 +12,7 @@ from selfsight import methods
 from selfsight.errors import RecipeError
 from selfsight.recipe import Recipe
 from selfsight.training.request import Request, contradiction, parse_length, sorted_settings
+from selfsight.training.values import RECIPE
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +52,10 @@ def test_settings_are_sorted_and_read_as_yaml() -> None:
     assert loose == {"clip": None, "momentum": 0.5}
 
 
-def test_a_methods_own_setting_wins_over_the_recipes() -> None:
-    own, loose = sorted_settings(methods.get("moco"), "moco", {"momentum": "0.5"})
-    assert (own, loose) == ({"momentum": 0.5}, {})
+@pytest.mark.parametrize("name", methods.names())
+def test_no_setting_of_a_method_has_the_name_of_a_recipes_entry(name: str) -> None:
+    """Else `--set` would mean the one or the other."""
+    assert not methods.settings(methods.get(name)).keys() & RECIPE.keys()
 
 
 @pytest.mark.parametrize("text", ["1" + "0" * 400, "-1e999", ".nan"])

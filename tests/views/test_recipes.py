@@ -76,7 +76,7 @@ def test_ten_bits_and_floats_look_as_eight_do(dress: Callable[[Any], Any]) -> No
     for low, each in ((0, 4), (16384, 128)):
         deep = recipes.within(views, low, low + 255 * each)(image.astype(np.uint16) * each + low, generator())["views"]
         shown = ((deep.astype(float) - low) / each).clip(0, 255)
-        assert np.abs(shown - views(image, generator())["views"]).mean() < 3
+        assert np.abs(shown - views(image, generator())["views"]).mean() < 1
 
 
 def generator() -> np.random.Generator:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
 from selfsight.data.manifest import Manifest
 from selfsight.data.masks import IGNORE, numbers
@@ -78,10 +78,10 @@ def opened(file: str, manifest: Manifest, row: int, size: int) -> Int[np.ndarray
             f"the mask {file!r} has {mask.shape[1]} x {mask.shape[0]} pixels and its picture {manifest.names[row]!r} "
             f"{width} x {height}; make both of one size"
         )
-    return view(mask, size)
+    return view(mask, size).astype(np.int64)
 
 
-def view(mask: Int[np.ndarray, "H W"], size: int) -> Int[np.ndarray, "S S"]:
+def view(mask: Shaped[np.ndarray, "H W"], size: int) -> Shaped[np.ndarray, "S S"]:
     """The same square that `views.render.whole` shows of the picture, by nearest pixel: class numbers do not mix."""
     top, left, height, width = centre(*mask.shape)
     down, right = (((np.arange(size) + 0.5) * side / size).astype(np.int64) for side in (height, width))

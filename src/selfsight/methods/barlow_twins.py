@@ -17,6 +17,7 @@ from selfsight.methods.base import Batch, Count, Facts, Group, Method, Positive,
 from selfsight.nn.crops import apart
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
+from selfsight.nn.statistics import check_rows
 from selfsight.views.draw import Views
 from selfsight.views.recipes import multi_view
 
@@ -55,7 +56,8 @@ class BarlowTwins(Method):
 
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
-        """Head, views and the rate of biases by the size of the views."""
+        """Head, views and the rate of biases by the size of the views. RecipeError for a batch norm of one row."""
+        check_rows("barlow_twins", facts.batch, facts.micro_batch)
         small = facts.size <= SMALL
         source = "lightly's CIFAR-10 benchmark" if small else "paper"
         large = {"layers": 3, "hidden": 8192, "width": 8192, "steady_rate": 0.024, "augmentation": "byol"}

@@ -37,7 +37,7 @@ Terms = dict[str, Tensor]
 """Named scalars; `loss` is minimised, the others are logged."""
 
 
-QUICK_VIEW = 96  # pixels: the largest view that a `quick` recipe was measured with
+QUICK_VIEW = 64  # pixels: the largest view that a `quick` recipe was measured with
 # What a recipe has of a `Training` as it stands.
 OPTIMIZATION = ("optimizer", "momentum", "beta2", "weight_decay", "decay_growth", "clip", "clip_each")
 
@@ -49,7 +49,7 @@ class Training:
     optimizer: str = "sgd"  # sgd, lars, adamw
     lr: float = 0.03  # base rate, at `lr_batch` images
     lr_batch: int = 256
-    lr_rule: Literal["linear", "sqrt"] = "linear"  # how the rate grows with the batch, see `rate`
+    lr_rule: Literal["linear", "sqrt", "none"] = "linear"  # how the rate grows with the batch, see `rate`
     least: float = 0.0  # which the rate does not fall below for small batches
     momentum: float = 0.9  # beta1 of AdamW
     beta2: float = 0.999  # of AdamW, Kingma & Ba 2015
@@ -64,7 +64,9 @@ class Training:
     source: str = "published"  # or "measured"
 
     def rate(self, batch: int) -> tuple[float, str]:
-        """The rate for a global batch, and how it came about: lr * batch / lr_batch, or lr * sqrt(batch / lr_batch)."""
+        """The rate for a global batch, and how it came about: lr times batch / lr_batch, its root, or nothing."""
+        if self.lr_rule == "none":
+            return self.lr, f"{self.source} {self.lr:g} for any batch"
         times = batch / self.lr_batch
         told = f"{self.source} {self.lr:g} x {batch} / {self.lr_batch}"
         if self.lr_rule == "sqrt":
@@ -149,6 +151,7 @@ class Method(nn.Module, ABC):
     kind: ClassVar[str] = "pictures"  # of sample that it learns from, see `data.kinds`
     quick: ClassVar[Training | None] = None  # what gives more within minutes on a CPU than the published recipe
     progress: float = 0.0  # share of training done, [0, 1]; written by the loop only
+    reassign: int = 0  # epochs from one pass over all pictures to the next; 0: it makes none
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()

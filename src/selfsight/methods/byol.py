@@ -19,6 +19,7 @@ from selfsight.methods.base import Batch, Count, Facts, Method, Portion, Project
 from selfsight.nn.crops import apart
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
+from selfsight.nn.statistics import check_rows
 from selfsight.nn.teacher import follow, frozen_copy, momentum
 from selfsight.views.draw import Views
 from selfsight.views.recipes import multi_view
@@ -36,7 +37,7 @@ class BYOL(Method):
         *,
         hidden: Count | None = None,  # width of the hidden layers of both heads; paper 4096, lightly CIFAR 1024
         width: Count = 256,  # of the projection, paper
-        momentum: Portion = 0.99,  # tau of the teacher at the start; paper 0.99 for 300 epochs, 0.996 for 1000
+        teacher_momentum: Portion = 0.99,  # tau at the start; paper 0.99 for 300 epochs, 0.996 for 1000
         last_momentum: Portion = 1.0,  # and at the end, along a cosine, paper; lightly CIFAR stays at 0.99
         augmentation: str | None = None,  # name of a view recipe
     ) -> None:
@@ -44,7 +45,7 @@ class BYOL(Method):
         if hidden is None or augmentation is None:
             raise RecipeError("byol: hidden and augmentation are not set; pass them or take BYOL.resolve's")
         self.hidden, self.width, self.augmentation = hidden, width, augmentation
-        self.momentum, self.last_momentum = momentum, last_momentum
+        self.teacher_momentum, self.last_momentum = teacher_momentum, last_momentum
         self.projector = mlp([encoder.width, hidden, width], norm=True, last_bias=False)
         self.predictor = mlp([width, hidden, width], norm=True, last_bias=False)
         self.teacher = frozen_copy(nn.Sequential(encoder, self.projector))
@@ -59,7 +60,8 @@ class BYOL(Method):
 
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
-        """Width of the heads and views by the size of the views."""
+        """Width of the heads and views by the size of the views. RecipeError for a batch norm of one row."""
+        check_rows("byol", facts.batch, facts.micro_batch)
         small = facts.size <= SMALL
         automatic: dict[str, tuple[Any, str]] = {
             "hidden": (1024, "lightly's CIFAR-10 benchmark") if small else (4096, "paper"),
@@ -86,7 +88,7 @@ class BYOL(Method):
     def on_step_end(self, projections: Projections, batch: Batch) -> None:
         """The teacher follows."""
         student = nn.Sequential(self.encoder, self.projector)
-        follow(self.teacher, student, momentum(self.progress, self.momentum, self.last_momentum))
+        follow(self.teacher, student, momentum(self.progress, self.teacher_momentum, self.last_momentum))
 
     def chance(self, batch: int) -> float:
         """The loss of predictions at right angles to their targets, as those that know nothing of them are."""

@@ -17,7 +17,7 @@ from selfsight.methods.base import Batch, Count, Facts, Method, Portion, Project
 from selfsight.nn import patches
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.predictor import Predictor
-from selfsight.nn.teacher import follow, frozen_copy
+from selfsight.nn.teacher import follow, frozen_copy, linear
 from selfsight.views.draw import Views
 from selfsight.views.masks import Regions
 from selfsight.views.recipes import multi_view
@@ -38,7 +38,7 @@ class IJEPA(Method):
         predictor_width: Count | None = None,  # code 384, here 96 for small views
         predictor_depth: Count | None = None,  # code 6 for ViT-B, 12 for larger; here 4 for small views
         predictor_heads: Count | None = None,  # code 12; here 3 for small views
-        momentum: Portion = 0.996,  # of the teacher at the start, code
+        teacher_momentum: Portion = 0.996,  # at the start, code
         last_momentum: Portion = 1.0,  # and at the end, along a line, code
         augmentation: str = "ijepa",  # name of a view recipe
     ) -> None:
@@ -46,12 +46,8 @@ class IJEPA(Method):
         if predictor_width is None or predictor_depth is None or predictor_heads is None:
             raise RecipeError("ijepa: the predictor is automatic and not set; pass its size or take IJEPA.resolve's")
         encoder.must_hide()
-        self.blocks, self.augmentation, self.momentum, self.last_momentum = (
-            blocks,
-            augmentation,
-            momentum,
-            last_momentum,
-        )
+        self.blocks, self.augmentation = blocks, augmentation
+        self.teacher_momentum, self.last_momentum = teacher_momentum, last_momentum
         self.predictor_width, self.predictor_depth, self.predictor_heads = (
             predictor_width,
             predictor_depth,
@@ -106,7 +102,7 @@ class IJEPA(Method):
 
     def on_step_end(self, projections: Projections, batch: Batch) -> None:
         """The teacher follows."""
-        follow(self.teacher, self.encoder, self.momentum + (self.last_momentum - self.momentum) * self.progress)
+        follow(self.teacher, self.encoder, linear(self.progress, self.teacher_momentum, self.last_momentum))
 
     def chance(self, batch: int) -> float:
         """The loss of telling 0 everywhere, if vectors were Gaussian."""

@@ -19,6 +19,7 @@ from selfsight.losses.precision import unit
 from selfsight.losses.sigreg import sigreg
 from selfsight.losses.spread import spread
 from selfsight.methods.base import Batch, Count, Facts, Method, Part, Projections, Several, Terms, Training, Whole
+from selfsight.nn.crops import taking
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
 from selfsight.views.draw import Views
@@ -47,7 +48,7 @@ class LeJEPA(Method):
         augmentation: str | None = None,  # name of a view recipe
         local_augmentation: str = "lejepa-local",  # that of the small views
     ) -> None:
-        super().__init__(encoder)
+        super().__init__(taking(encoder, local_views, 7 / 16))
         if directions is None or global_views is None or local_views is None or augmentation is None:
             raise RecipeError("lejepa: some settings are automatic and not set; pass them or take LeJEPA.resolve's")
         self.regularisation, self.directions, self.hidden, self.width = regularisation, directions, hidden, width

@@ -43,18 +43,18 @@ class MoCo(Method):
         symmetric: bool = False,  # both views are queries, mean of the two losses (papers: no; lightly CIFAR: yes)
         width: Count = 128,  # of the projection, both papers
         negatives: Count | None = None,  # K; papers 65536, CIFAR 4096
-        momentum: Portion | None = None,  # m of the teacher; papers 0.999, CIFAR 0.99
+        teacher_momentum: Portion | None = None,  # m; papers 0.999, CIFAR 0.99
         temperature: Positive | None = None,  # tau; v1 0.07, v2 0.2, CIFAR 0.1
         splits: Count | None = None,  # groups of the split batch norm, which `encoder` is converted to; 1 is plain
         augmentation: str | None = None,  # name of a view recipe
     ) -> None:
         super().__init__(encoder)
-        if negatives is None or momentum is None or temperature is None or splits is None or augmentation is None:
+        if not negatives or teacher_momentum is None or not temperature or not splits or augmentation is None:
             raise RecipeError("moco: some settings are automatic and not set; pass them or take MoCo.resolve's")
         if version not in (1, 2):
             raise RecipeError(f"there is no version {version} of moco here; use 1 or 2")
-        self.version, self.symmetric, self.width, self.negatives = version, symmetric, width, negatives
-        self.momentum, self.temperature, self.splits, self.augmentation = momentum, temperature, splits, augmentation
+        self.symmetric, self.width, self.temperature, self.augmentation = symmetric, width, temperature, augmentation
+        self.version, self.negatives, self.splits, self.teacher_momentum = version, negatives, splits, teacher_momentum
         split_batch_norm(encoder, splits)
         hidden = [encoder.width] if version == 2 else []
         self.projector = mlp([encoder.width, *hidden, width], norm=False)
@@ -75,7 +75,7 @@ class MoCo(Method):
         small, first = facts.size <= SMALL, settings.get("version") == 1
         source = "MoCo CIFAR-10 notebook" if small else "MoCo papers"
         automatic: dict[str, tuple[Any, str]] = {
-            "momentum": (0.99 if small else 0.999, source),
+            "teacher_momentum": (0.99 if small else 0.999, source),
             "temperature": (0.1 if small else 0.07 if first else 0.2, source),
             "augmentation": ("moco1" if first and not small else "moco", source),
             "splits": splits_for(facts.micro_batch or facts.batch),
@@ -107,7 +107,7 @@ class MoCo(Method):
 
     def on_step_end(self, projections: Projections, batch: Batch) -> None:
         """The teacher follows, the keys of all ranks enter the queue in the order of the global batch."""
-        follow(self.teacher, nn.Sequential(self.encoder, self.projector), self.momentum)
+        follow(self.teacher, nn.Sequential(self.encoder, self.projector), self.teacher_momentum)
         self.queue.enqueue(distributed.gather(projections["key"]).flatten(0, 1))
 
     def chance(self, batch: int) -> float:

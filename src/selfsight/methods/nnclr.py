@@ -24,6 +24,7 @@ from selfsight.nn.crops import apart
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
 from selfsight.nn.queue import Queue, affordable
+from selfsight.nn.statistics import check_rows
 from selfsight.views.draw import Views
 from selfsight.views.recipes import multi_view
 
@@ -68,7 +69,8 @@ class NNCLR(Method):
 
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
-        """Length of the queue by the size of the views. RecipeError where the pictures are too few for one."""
+        """Length of the queue by the size of the views. RecipeError where pictures or micro-batch are too few."""
+        check_rows("nnclr", facts.batch, facts.micro_batch)
         published = 4096 if facts.size <= SMALL else 98304
         support = affordable(published, facts.count, facts.batch, settings.get("support"))
         return {"support": support} if settings.get("support") is None else {}

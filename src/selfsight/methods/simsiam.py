@@ -17,6 +17,7 @@ from selfsight.methods.base import Batch, Count, Facts, Group, Method, Projectio
 from selfsight.nn.crops import apart
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
+from selfsight.nn.statistics import check_rows
 from selfsight.views.draw import Views
 from selfsight.views.recipes import multi_view
 
@@ -50,14 +51,15 @@ class SimSiam(Method):
     def defaults(cls, size: int) -> Training:
         """Up to 96 px lightly's CIFAR-10 benchmark (200 epochs: kNN 81.9 %), above the code's."""
         if size <= SMALL:
-            return Training("sgd", lr=0.06, lr_batch=128, weight_decay=5e-4, batch=128, epochs=200)
+            return Training("sgd", lr=0.06, lr_rule="none", weight_decay=5e-4, batch=128, epochs=200)
         # batch: code 512, and 256 is as good; it starts residual branches at zero, which would make the untrained
         # network that training is measured against too easy to beat
         return Training("sgd", lr=0.05, lr_batch=256, weight_decay=1e-4, batch=256, epochs=100)
 
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
-        """Depth of the projector and views by the size of the views."""
+        """Depth of the projector and views by the size of the views. RecipeError for a batch norm of one row."""
+        check_rows("simsiam", facts.batch, facts.micro_batch)
         small = facts.size <= SMALL
         automatic: dict[str, tuple[Any, str]] = {
             "layers": (2, "paper, CIFAR-10") if small else (3, "paper, ImageNet"),

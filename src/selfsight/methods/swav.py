@@ -20,11 +20,11 @@ from selfsight.losses.code_usage import entropy
 from selfsight.losses.precision import unit
 from selfsight.losses.swapped_prediction import swapped_prediction
 from selfsight.methods.base import Batch, Facts, Group, Method, Projections, Terms, Training, waiting
-from selfsight.nn.crops import projected
+from selfsight.nn.crops import projected, taking
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
 from selfsight.nn.prototypes import Prototypes
-from selfsight.nn.queue import Queue
+from selfsight.nn.queue import Queue, check_room
 from selfsight.recipe import Count, Portion, Positive, Several, Whole
 from selfsight.views.draw import Views
 from selfsight.views.multicrop import multi_crop
@@ -53,7 +53,7 @@ class SwAV(Method):
         local_views: Whole | None = None,  # small ones, 3/7 of the size; code 6 of 96 px, lightly CIFAR none
         augmentation: str = "swav",  # name of the view recipe of the two large views
     ) -> None:
-        super().__init__(encoder)
+        super().__init__(taking(encoder, local_views, 3 / 7))
         if prototypes is None or queue is None or local_views is None:
             raise RecipeError("swav: prototypes, queue and local_views are not set; take SwAV.resolve's")
         self.prototypes, self.hidden, self.width, self.temperature = prototypes, hidden, width, temperature
@@ -73,13 +73,13 @@ class SwAV(Method):
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
         """Prototypes and views by the size of the views, a queue where prototypes outnumber the batch."""
-        small, source = facts.size <= SMALL, "lightly's CIFAR-10 benchmark" if facts.size <= SMALL else "released code"
-        found: dict[str, Any] = {"prototypes": 512 if small else 3000, "local_views": 0 if small else 6}
+        check_room(settings.get("queue"), facts.batch)
+        count, crops, why = (512, 0, "lightly, CIFAR-10") if facts.size <= SMALL else (3000, 6, "released code")
         room = min(3840, facts.count // 2) // facts.batch * facts.batch
-        needed = facts.batch < (settings.get("prototypes") or found["prototypes"]) and room >= 4 * facts.batch
-        why = "code 3840; at most half of the pictures" if needed else "the batch is large or the pictures are few"
-        reasons = {name: (value, source) for name, value in found.items()} | {"queue": (room if needed else 0, why)}
-        return {name: reason for name, reason in reasons.items() if settings.get(name) is None}
+        needed = facts.batch < (settings.get("prototypes") or count) and room >= 4 * facts.batch
+        queue = (room, "code 3840; at most half of the pictures") if needed else (0, "a large batch or few pictures")
+        found = {"prototypes": (count, why), "local_views": (crops, why), "queue": queue}
+        return {name: reason for name, reason in found.items() if settings.get(name) is None}
 
     def groups(self) -> list[Group]:
         """The prototypes stay as they are for a while."""

@@ -19,6 +19,7 @@ from selfsight.methods.base import Amount, Batch, Count, Facts, Method, Positive
 from selfsight.nn.crops import apart
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
+from selfsight.nn.statistics import check_rows
 from selfsight.views.draw import Views
 from selfsight.views.recipes import multi_view
 
@@ -59,7 +60,8 @@ class VICReg(Method):
 
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
-        """Width of the head by the size of the views."""
+        """Width of the head by the size of the views. RecipeError for a batch norm of one row."""
+        check_rows("vicreg", facts.batch, facts.micro_batch)
         wide = (2048, "solo-learn, CIFAR-10") if facts.size <= SMALL else (8192, "paper")
         automatic: dict[str, tuple[Any, str]] = {"hidden": wide, "width": wide}
         automatic["augmentation"] = ("vicreg", wide[1])

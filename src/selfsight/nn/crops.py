@@ -8,7 +8,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["apart", "projected"]
+from selfsight.nn.encoder import Encoder
+
+__all__ = ["apart", "projected", "taking"]
+
+
+def taking(encoder: Encoder, small: int | None, share: float) -> Encoder:
+    """The encoder, which takes `small` views of this share of its size too: RecipeError where it cannot."""
+    if small:
+        encoder.check(round(encoder.size * share))
+    return encoder
 
 
 def apart(views: Tensor, *networks: Callable[[Tensor], Tensor]) -> Float[Tensor, "B V P"]:

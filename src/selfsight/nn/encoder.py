@@ -34,6 +34,7 @@ from selfsight.views.render import whole
 
 WITHOUT: tuple[tuple[str, ...], ...] = (  # tried in this order
     (),
+    ("dynamic_img_pad",),
     ("dynamic_img_size", "dynamic_img_pad"),
     ("dynamic_img_size", "dynamic_img_pad", "patch_size"),
     ("dynamic_img_size", "dynamic_img_pad", "patch_size", "img_size"),

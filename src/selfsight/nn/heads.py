@@ -20,6 +20,7 @@ from itertools import pairwise
 from typing import Literal
 
 from torch import nn
+from torch.nn.init import trunc_normal_, zeros_
 
 __all__ = ["Last", "mlp"]
 
@@ -35,11 +36,13 @@ def mlp(
     bias: bool | None = None,
     last_bias: bool | None = None,
     activation: type[nn.Module] = nn.ReLU,
+    deviation: float | None = None,
 ) -> nn.Sequential:
     """A perceptron (B, widths[0]) -> (B, widths[-1]): hidden layers are linear, batch norm if `norm`, activation.
 
     `bias` and `last_bias` say whether the linear layers have one. By default those that batch norm follows have none:
-    the norm subtracts it again, so it would never get a gradient.
+    the norm subtracts it again, so it would never get a gradient. They start from torch's usual numbers, or biases from
+    0 and weights from a normal distribution of this `deviation`.
     """
     *hidden, (width, out) = pairwise(widths)
     layers: list[nn.Module] = []
@@ -47,6 +50,11 @@ def mlp(
         layers += [nn.Linear(a, b, bias=(not norm) if bias is None else bias)]
         layers += [nn.BatchNorm1d(b), activation()] if norm else [activation()]
     layers += [nn.Linear(width, out, bias=(last == "plain") if last_bias is None else last_bias)]
+    for layer in layers:
+        if deviation is not None and isinstance(layer, nn.Linear):
+            trunc_normal_(layer.weight, std=deviation)
+            if layer.bias is not None:
+                zeros_(layer.bias)
     return nn.Sequential(*layers, *_ending(last, out))
 
 

@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 
 from selfsight.errors import RecipeError
 
-__all__ = ["Queue", "affordable"]
+__all__ = ["Queue", "affordable", "check_room"]
 
 
 class Queue(nn.Module):
@@ -33,8 +33,7 @@ class Queue(nn.Module):
         Raises RecipeError when the batch is larger than the store: some of its keys would be lost at once.
         """
         size, count = len(self.keys), len(keys)
-        if count > size:
-            raise RecipeError(f"{count} keys do not fit into a queue of {size}: use a smaller batch or a longer queue")
+        check_room(size, count)
         start = int(self.pointer)
         fits = min(count, size - start)
         self.keys[start : start + fits] = keys[:fits].to(self.keys.dtype)
@@ -44,6 +43,12 @@ class Queue(nn.Module):
     def nearest(self, rows: Float[Tensor, "B P"]) -> Int[Tensor, "B"]:
         """Which key is most alike each unit row, without gradient."""
         return (rows.detach().to(self.keys.dtype) @ self.keys.T).argmax(dim=1)
+
+
+def check_room(size: int | None, batch: int) -> None:
+    """RecipeError where there is a queue and one batch overflows it."""
+    if size and batch > size:
+        raise RecipeError(f"{batch} keys do not fit into a queue of {size}: use a smaller batch or a longer queue")
 
 
 def affordable(published: int, count: int, batch: int, wanted: int | None = None) -> tuple[int, str]:

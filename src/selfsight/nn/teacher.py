@@ -1,7 +1,8 @@
 """A teacher: a copy that no gradient reaches and that follows its student slowly.
 
 Only parameters are averaged. The teacher runs in train mode and its batch-norm buffers are its own, as in the reference
-code of every paper that has one (He et al. 2020, Grill et al. 2020, Caron et al. 2021, Assran et al. 2023).
+code of every paper that has one (He et al. 2020, Grill et al. 2020, Caron et al. 2021, Assran et al. 2023). It drops
+nothing at random: Caron et al. drop the student's paths only, and a target must not depend on a generator.
 """
 
 from __future__ import annotations
@@ -19,8 +20,14 @@ Part = TypeVar("Part", bound=nn.Module)
 
 
 def frozen_copy(module: Part) -> Part:
-    """The same module with its own tensors, none of which asks for a gradient."""
-    return deepcopy(module).requires_grad_(False)
+    """The same module with its own tensors, none of which asks for a gradient; without dropout, in train mode too."""
+    copy = deepcopy(module).requires_grad_(False)
+    for part in copy.modules():
+        if isinstance(part, nn.modules.dropout._DropoutNd):
+            part.p = 0.0
+        elif isinstance(getattr(part, "drop_prob", None), float):  # timm's, of paths and of blocks
+            part.drop_prob = 0.0  # type: ignore[assignment]
+    return copy
 
 
 class Still(nn.Module, Generic[Part]):

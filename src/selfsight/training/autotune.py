@@ -15,6 +15,7 @@ from selfsight.data.loader import AHEAD, Loader
 from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import Pictures
 from selfsight.data.ranges import format_of
+from selfsight.embedding.embed import embed
 from selfsight.methods.base import Batch, Method
 from selfsight.recipe import Recipe
 from selfsight.training import gradcache
@@ -66,12 +67,26 @@ def measure(
     if own:
         memory += chosen.kept  # once more, from which it is saved
         memory += size_of(batch.values()) * share * (workers + AHEAD + 2)
-    return Speed(*best, paced(seconds[best], loading * share, workers), memory, f"measured, images/s: {told}")
+    pace = paced(seconds[best], loading * share, workers) + passing(recipe, manifest)
+    return Speed(*best, pace, memory, f"measured, images/s: {told}")
 
 
 def paced(step: float, loading: float, workers: int) -> float:
     """Seconds of a step that is fed by `workers`: the slower of the two sets the pace; without workers they add up."""
     return max(step, loading / workers) if workers else step + loading
+
+
+def passing(recipe: Recipe, manifest: Manifest) -> float:
+    """Seconds of a step that go into passes over all pictures, where the method clusters what it makes of them."""
+    method, rows = stand_in(recipe), manifest.train_rows()
+    if not method.reassign:
+        return 0.0
+    pictures, some, times = Pictures(manifest, format_of(recipe)), rows[:TRIED], []
+    for _ in range(2):
+        started = time.perf_counter()
+        embed(method.product, pictures, some, size=recipe.size, device=torch.device(recipe.device))
+        times.append(time.perf_counter() - started)
+    return min(times) * len(rows) / len(some) / (method.reassign * recipe.epoch_steps)
 
 
 def loaded(recipe: Recipe, manifest: Manifest, rows: np.ndarray) -> tuple[Batch, float]:

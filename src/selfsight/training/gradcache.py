@@ -31,8 +31,9 @@ def gradient(
 ) -> tuple[Terms, Projections]:
     """Leave the gradient of `method.loss` in the parameters; return terms and projections, both detached.
 
-    `key` seeds dropout, so that a replay draws the same. `quiet(last)` holds back a rank's gradient exchange until the
-    last micro-batch. Projections and targets are computed under `autocast`, the loss is in float32.
+    `key` seeds dropout, so that a replay draws the same, and whatever a target draws. `quiet(last)` holds back a rank's
+    gradient exchange until the last micro-batch. Projections and targets are computed under `autocast`, the loss is in
+    float32.
     """
 
     def projected(part: Batch) -> Projections:
@@ -41,7 +42,7 @@ def gradient(
 
     parts = list(split(batch, micro))
     with autocast():
-        targets = float32(merge([no_gradient(method.targets, part) for part in parts]))
+        targets = float32(without_gradient(method.targets, parts, key))
     if len(parts) == 1:
         torch.manual_seed(key)
         projections = projected(batch)
@@ -49,9 +50,7 @@ def gradient(
         backward(terms["loss"])
         return detached(terms), detached({**projections, **targets})
     with running_statistics_kept(method):
-        first = merge(
-            [seeded(lambda part: no_gradient(projected, part), key + i, part) for i, part in enumerate(parts)]
-        )
+        first = without_gradient(projected, parts, key)
     leaves = {name: tensor.requires_grad_(tensor.is_floating_point()) for name, tensor in first.items()}
     terms = method.loss({**leaves, **targets}, batch)
     asked = {name: tensor for name, tensor in leaves.items() if tensor.requires_grad}
@@ -87,10 +86,10 @@ def seeded(project: Project, key: int, part: Batch) -> Projections:
     return project(part)
 
 
-def no_gradient(project: Project, part: Batch) -> Projections:
-    """Project without graph."""
+def without_gradient(project: Project, parts: list[Batch], key: int) -> Projections:
+    """Project all parts without graph, each with dropout of its own."""
     with torch.no_grad():
-        return project(part)
+        return merge([seeded(project, key + i, part) for i, part in enumerate(parts)])
 
 
 def detached(named: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
 from statistics import fmean, stdev
 from typing import Any
 
@@ -22,13 +23,14 @@ ALIKE = 1e-3  # std x sqrt(d) below which all pictures have the same vector: mea
 FALLEN = 0.05  # and the share of the untrained network's, which is itself low: its mean cosine is often 0.99
 NOTHING = 1e-4  # root mean square of an embedding of which bfloat16 and weight decay leave nothing
 LINE = 3.0  # directions: pictures on a line have 1, in a plane 2, those of an untrained network 20 and more
+FEWEST = 0.6  # of the N - 1 directions that N pictures can have, where that is less
 LOST = 0.3  # of the most directions seen so far; healthy runs of benchmarks/collapse.py keep 0.59, one on terrain 0.35
 STILL = 0.25  # of the dimensions; healthy runs have 0.03 at most
 FEW = 0.5  # of the clusters
 ONE = 0.9  # of the pictures, in one cluster
 STEPS = 100  # that a loss must stay at chance
-NEAR = 0.01  # of chance: what is above it by more learns something, if not what it should
-LEARNED = 1e-3  # of chance, and three standard errors: what is below it by more comes down
+NEAR = 0.01  # of chance, or of 1 where that is 0: above it by more it learns something, if not what it should
+LEARNED = 1e-3  # of the same, and three standard errors: what is below it by more comes down
 
 Signs = Mapping[str, float]
 
@@ -124,7 +126,8 @@ def complete_collapse(guard: Guard, signs: Signs) -> str | None:
 
 def dimensional_collapse(guard: Guard, signs: Signs) -> str | None:
     """The vectors lie in few directions."""
-    if "directions" not in signs or signs["directions"] >= max(LINE, LOST * guard.directions):
+    most = signs.get("pictures", inf) - 1
+    if "directions" not in signs or signs["directions"] >= max(min(LINE, FEWEST * most), LOST * guard.directions):
         return None
     return (
         f"dimensional collapse: the embedding uses {signs['directions']:.1f} directions, and at best it was "
@@ -197,11 +200,11 @@ def one_code(guard: Guard, signs: Signs) -> str | None:
 
 def stuck(guard: Guard) -> str | None:
     """The loss is what a network has that looks at no picture, and does not come down."""
-    if not guard.chance or len(guard.losses) < STEPS:
+    if guard.chance is None or len(guard.losses) < STEPS:
         return None
-    mean, error = fmean(guard.losses), stdev(guard.losses) / STEPS**0.5
-    learned = guard.chance - mean > max(3 * error, LEARNED * guard.chance)
-    if learned or abs(mean - guard.chance) > NEAR * guard.chance:
+    mean, error, scale = fmean(guard.losses), stdev(guard.losses) / STEPS**0.5, abs(guard.chance) or 1.0
+    learned = guard.chance - mean > max(3 * error, LEARNED * scale)
+    if learned or abs(mean - guard.chance) > NEAR * scale:
         return None
     return (
         f"nothing is learned: over {STEPS} steps the loss is {mean:.3f}, and {guard.chance:.3f} is chance; try another "

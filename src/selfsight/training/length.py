@@ -10,7 +10,7 @@ import numpy as np
 from selfsight import methods
 from selfsight.data.manifest import Manifest
 from selfsight.errors import RecipeError
-from selfsight.methods.base import OPTIMIZATION, Facts, Method
+from selfsight.methods.base import OPTIMIZATION, Facts, Method, Training
 from selfsight.recipe import Recipe
 from selfsight.training import autotune
 from selfsight.training.autotune import Speed
@@ -26,10 +26,11 @@ LOOKS, FEWEST_LOOKS, FEWEST_SHOWN = 30, 4, 200  # of the monitor, and the pictur
 BEFORE_SHARE = 1 / 3  # of the time, for what is trained before a method; of the steps it has half as many
 
 
-def length(made: Plan, request: Request, manifest: Manifest, kind: type[Method]) -> tuple[Recipe, dict[str, str]]:
+def length(
+    made: Plan, request: Request, manifest: Manifest, kind: type[Method], training: Training
+) -> tuple[Recipe, dict[str, str]]:
     """Steps, from any way to say how long; where time is meant, from the measured speed, and for the whole run."""
-    values = made.values
-    training, on_cpu = kind.usual(values["size"], values["device"]), values["device"] == "cpu"
+    values, on_cpu = made.values, made.values["device"] == "cpu"
     usual = CPU_LENGTH if on_cpu else f"{training.epochs}epochs"
     why = "a first look; give --for to train longer" if on_cpu else "as published"
     number, unit = parse_length(made.settle("length", request.length, usual, why))
@@ -47,8 +48,7 @@ def length(made: Plan, request: Request, manifest: Manifest, kind: type[Method])
         values["steps"] = max(1, round(in_steps(own, unit, epoch=epoch, batch=values["batch"], second=seconds)))
         made.reasons["steps"] = f"{epoch} an epoch" + (f", {seconds:.2f} s each" if seconds else "")
     if warm is None:
-        values["warmup"] = min(0.5, training.warmup * epoch / values["steps"])
-        made.reasons["warmup"] = f"{training.warmup:g} epochs, as {training.source}"
+        values["warmup"], made.reasons["warmup"] = warm_up(training, epoch, values["steps"])
     monitor(made, values, manifest)
     if first:
         whole = 60 * number * BEFORE_SHARE if unit == "minutes" else 0.0
@@ -56,6 +56,14 @@ def length(made: Plan, request: Request, manifest: Manifest, kind: type[Method])
     recipe = Recipe(**values)
     tell(made, recipe, speeds)
     return recipe, made.reasons
+
+
+def warm_up(training: Training, epoch: int, steps: int) -> tuple[float, str]:
+    """Which share of the steps it is, with the reason: the published epochs, but no more than their published share."""
+    epochs, share = training.warmup * epoch / steps, training.warmup / training.epochs
+    if epochs <= share:
+        return epochs, f"{training.warmup:g} epochs, as {training.source}"
+    return share, f"the share of {training.warmup:g} in {training.epochs} epochs, as {training.source}"
 
 
 def speed(made: Plan, request: Request, manifest: Manifest, *, needed: bool) -> list[Speed]:
@@ -136,7 +144,7 @@ def before_recipe(
     own = {key: getattr(training, key) for key in OPTIMIZATION}
     own |= {"lr": training.rate(values["batch"])[0], "steps": max(1, steps), "settings": settings}
     own["keep"] = "last"  # every rank builds on it, and one rank knows the best
-    own["warmup"] = min(0.5, training.warmup * (values["pictures"] // values["batch"]) / own["steps"])
+    own["warmup"], _ = warm_up(training, values["pictures"] // values["batch"], own["steps"])
     its = values | own | {"method": name, "before": None}
     before = before_recipe(its, first, manifest, speeds[1:], seconds * BEFORE_SHARE) if first else None
     return Recipe(**its | {"before": before})

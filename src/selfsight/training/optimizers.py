@@ -13,7 +13,9 @@ from selfsight.errors import RecipeError, unknown
 from selfsight.methods.base import Group, Training
 from selfsight.training.schedule import cosine
 
-__all__ = ["LARS", "build", "clip", "set_rate"]
+__all__ = ["LARS", "OPTIMIZERS", "build", "clip", "set_rate"]
+
+OPTIMIZERS = ("sgd", "lars", "adamw")
 
 Options = list[dict[str, Any]]
 
@@ -106,7 +108,7 @@ def build(groups: Sequence[Group], training: Training, lr: float) -> Optimizer:
         return LARS(options, lr=lr, momentum=training.momentum)
     if training.optimizer == "adamw":
         return AdamW(options, lr=lr, betas=(training.momentum, training.beta2), fused=True)
-    raise RecipeError(unknown("optimizer", training.optimizer, ("sgd", "lars", "adamw")))
+    raise RecipeError(unknown("optimizer", training.optimizer, OPTIMIZERS))
 
 
 def _parts(group: Group, training: Training, lr: float) -> Options:

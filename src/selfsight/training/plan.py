@@ -44,7 +44,7 @@ def plan(request: Request, manifest: Manifest) -> tuple[Recipe, dict[str, str]]:
         made.values[name], made.reasons[name] = value, "as asked"
     machine(made, request)
     data(made, request, manifest)
-    training = kind.usual(made.values["size"], made.values["device"])
+    training = training_for(made, request, kind)
     start(made, request, training)
     if training.source == "measured" and made.values["encoder"] != training.encoder:
         training = replace(training, source=f"measured with {training.encoder}")
@@ -52,7 +52,7 @@ def plan(request: Request, manifest: Manifest) -> tuple[Recipe, dict[str, str]]:
     made.settle("on_collapse", request.on_collapse, "warn", "training goes on, and the guard says what it found")
     made.settle("keep", request.keep, "last", "the encoder as it is at the end")
     method_settings(made, request, kind, own, entries.get("settings") or {}, manifest)
-    recipe, reasons = length(made, request, manifest, kind)
+    recipe, reasons = length(made, request, manifest, kind, training)
     autotune.prove(recipe)
     return recipe, reasons
 
@@ -110,6 +110,24 @@ def data(made: Plan, request: Request, manifest: Manifest) -> None:
     made.reasons["pixels"] = "; ".join(told)
     if manifest.kind == "pictures":
         made.reasons["canvases"] = canvases.planned(manifest, ranges.PixelFormat(**made.values["pixels"]))
+
+
+def training_for(made: Plan, request: Request, kind: type[Method]) -> Training:
+    """The usual recipe, or the published one where only that has the optimizer that is asked for.
+
+    Raises RecipeError where neither has it and no rate is given: a rate is for one optimizer.
+    """
+    usual = kind.usual(made.values["size"], made.values["device"])
+    asked = made.values.get("optimizer", usual.optimizer)
+    for training in (usual, kind.defaults(made.values["size"])):
+        if training.optimizer == asked:
+            return training
+    if request.lr is None and "lr" not in made.values:
+        raise RecipeError(
+            f"the {usual.source} rate of {made.values['method']} is for {usual.optimizer}, not for {asked}; give one "
+            "for it with --lr"
+        )
+    return usual
 
 
 def start(made: Plan, request: Request, training: Training) -> None:

@@ -92,8 +92,8 @@ def of_clusters(method: Method) -> dict[str, float]:
 def of_embeddings(features: Float[np.ndarray, "N D"]) -> dict[str, float]:
     """`size`: root mean square, `std`: see `geometry.feature_std`, `directions`: effective rank about the mean.
 
-    `still`: the share of the dimensions that are the same for all pictures. Of numbers that are not finite only
-    `finite`, 0.
+    `still`: the share of the dimensions that are the same for all `pictures`, of which there are so many. Of numbers
+    that are not finite only `finite`, 0.
     """
     rows = features.astype(np.float64)
     if not np.isfinite(rows).all():
@@ -101,6 +101,7 @@ def of_embeddings(features: Float[np.ndarray, "N D"]) -> dict[str, float]:
     centred = rows - rows.mean(axis=0)
     spread = rows.std(axis=0)
     return {
+        "pictures": float(len(rows)),
         "size": float(np.sqrt((rows**2).mean())),
         "std": geometry.feature_std(rows),
         "directions": geometry.rankme(centred),

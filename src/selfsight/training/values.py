@@ -13,11 +13,17 @@ from selfsight.errors import RecipeError
 from selfsight.methods.base import Method
 from selfsight.recipe import Recipe, Within, kinds_of
 from selfsight.training.best import KEEPS
+from selfsight.training.optimizers import OPTIMIZERS
 
 __all__ = ["RECIPE", "Plan", "as_value", "checked", "kinds_of_settings"]
 
 RECIPE: dict[str, Any] = typing.get_type_hints(Recipe, include_extras=True)  # the annotated kind of each entry
-CHOICES = {"precision": ("fp32", "bf16"), "on_collapse": ("warn", "stop"), "keep": tuple(KEEPS)}
+CHOICES = {
+    "optimizer": OPTIMIZERS,
+    "precision": ("fp32", "bf16"),
+    "on_collapse": ("warn", "stop"),
+    "keep": tuple(KEEPS),
+}
 LARGEST = sys.float_info.max
 WORDS = {
     int: "a whole number",

@@ -123,6 +123,7 @@ class Masked:
 
 
 SCALE, ASPECT_OF, KNOWN = (0.15, 0.2), (0.75, 1.5), (0.85, 1.0)  # of targets and of the context, I-JEPA's code
+DRAWN, FIT = 100, 10  # layouts of targets that are drawn before training, and how many of them must leave a context
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ class Regions:
 
     As Assran et al. 2023 (I-JEPA) draw them, but that each block has a size of its own, may touch the border, and that
     all pictures have as many: M is the smallest block's number of patches and K a quarter of all, drawn from the block.
+    Targets that leave fewer are drawn again.
     """
 
     views: Views
@@ -140,14 +142,22 @@ class Regions:
 
     @classmethod
     def over(cls, views: Views, grid: tuple[int, int], blocks: int) -> Regions:
-        """With the smallest block that targets may be."""
+        """With the smallest block that targets may be. RecipeError where so many blocks seldom leave a context."""
         shapes = [_shape(grid, SCALE[0], aspect) for aspect in np.linspace(*ASPECT_OF, 301).tolist()]
-        return cls(views, grid, blocks, min(height * width for height, width in shapes))
+        made = cls(views, grid, blocks, min(height * width for height, width in shapes))
+        generator = np.random.default_rng(0)
+        if sum(made._leaves(made._layout(generator)) for _ in range(DRAWN)) < FIT:
+            raise RecipeError(
+                f"{blocks} blocks of targets leave too little of {grid[0]} x {grid[1]} patches to tell them from; use "
+                "fewer blocks"
+            )
+        return made
 
     def __call__(self, image: np.ndarray, generator: np.random.Generator) -> dict[str, np.ndarray]:
         """The arrays of `views` from a picture (H, W, C), `targets` and `known`: int64, ascending."""
         seen = self.views(image, generator)
-        covered = [self._block(generator, SCALE, ASPECT_OF) for _ in range(self.blocks)]
+        while not self._leaves(covered := self._layout(generator)):
+            pass
         targets = [np.sort(generator.permutation(np.flatnonzero(one))[: self.told]) for one in covered]
         rank = 2.0 * np.any(covered, axis=0) - self._block(generator, KNOWN, (1.0, 1.0))  # first in it and not covered
         order = np.argsort((rank + 0.5 * generator.random(self.grid)).flatten())
@@ -157,6 +167,13 @@ class Regions:
         """The view as far as it is known, and the blocks that are told of, for people."""
         parts = {name: np.isin(np.arange(self.grid[0] * self.grid[1]), seen[name]) for name in ("known", "targets")}
         return {name: _covered(seen["views"][0], ~part.reshape(self.grid)) for name, part in parts.items()}
+
+    def _layout(self, generator: np.random.Generator) -> list[Bool[np.ndarray, "h w"]]:
+        return [self._block(generator, SCALE, ASPECT_OF) for _ in range(self.blocks)]
+
+    def _leaves(self, covered: list[Bool[np.ndarray, "h w"]]) -> bool:
+        """Whether the context, a quarter of the patches, finds room beside these."""
+        return bool((~np.any(covered, axis=0)).sum() >= self.grid[0] * self.grid[1] // 4)
 
     def _block(
         self, generator: np.random.Generator, scale: tuple[float, float], aspect: tuple[float, float]

@@ -114,6 +114,8 @@ _LEJEPA = replace(_BYOL_FIRST, area=(0.3, 1.0), blur=0.5, solarise=0.2)
 _LEJEPA_LOCAL = replace(_LEJEPA, area=(0.05, 0.3))
 _DINO = tuple(replace(one, area=(0.4, 1.0)) for one in _BYOL)
 _DINO_SMALL = tuple(replace(one, area=(0.4, 1.0)) for one in _BYOL_SMALL)
+_DINO_ALONE = tuple(replace(one, area=(0.14, 1.0)) for one in _BYOL)
+_DINO_ALONE_SMALL = tuple(replace(one, area=(0.14, 1.0)) for one in _BYOL_SMALL)
 _DINO_LOCAL = replace(_BYOL_FIRST, area=(0.05, 0.4), blur=0.5)
 _SWAV, _SWAV_SMALL = replace(_SIMCLR, area=(0.14, 1.0)), replace(_SIMCLR_SMALL, area=(0.14, 1.0))
 _SWAV_LOCAL, _SWAV_LOCAL_SMALL = (replace(one, area=(0.05, 0.14)) for one in (_SWAV, _SWAV_SMALL))
@@ -138,6 +140,7 @@ RECIPES: dict[str, tuple[Rows, Rows]] = {  # name: (up to SMALL pixels, larger)
     "lejepa": (_LEJEPA, _LEJEPA),
     "lejepa-local": (_LEJEPA_LOCAL, _LEJEPA_LOCAL),
     "dino": (_DINO_SMALL, _DINO),
+    "dino-alone": (_DINO_ALONE_SMALL, _DINO_ALONE),
     "dino-local": (replace(_DINO_LOCAL, blur=0.0), _DINO_LOCAL),
     "swav": (_SWAV_SMALL, _SWAV),
     "swav-local": (_SWAV_LOCAL_SMALL, _SWAV_LOCAL),

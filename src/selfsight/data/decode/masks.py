@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Shaped
 
 from selfsight.data import decode
 from selfsight.data.decode import contained
@@ -17,8 +17,9 @@ __all__ = ["numbers"]
 LOSSY = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF"}
 
 
-def numbers(path: str | Path) -> Int[np.ndarray, "H W"]:
-    """The number of each pixel: grey values as stored, of a palette the place in it, of 1-bit files 0 and 1.
+def numbers(path: str | Path) -> Shaped[np.ndarray, "H W"]:
+    """The number of each pixel: grey values as stored, of a palette the place in it, of 1-bit files false and
+    true.
 
     Raises DataError for colour pictures, formats that change values, and files that cannot be read.
     """
@@ -34,4 +35,4 @@ def numbers(path: str | Path) -> Int[np.ndarray, "H W"]:
         raise DataError(
             f"the mask {str(path)!r} is a colour picture; give one integer for each pixel, grey or by a palette"
         )
-    return array.astype(np.int64)
+    return array
