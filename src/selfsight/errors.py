@@ -97,8 +97,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """One sentence for a name that does not exist, with what there is and the nearest guess."""
     names = sorted(known)
     near = get_close_matches(name, names, n=1)
-    guess = f" Did you mean {near[0]!r}?" if near else ""
-    return f"there is no {kind} {brief(name)!r}. There are: {', '.join(names)}.{guess}"
+    guess = f" Did you mean {brief(near[0])!r}?" if near else ""
+    return f"there is no {kind} {brief(name)!r}. There are: {', '.join(map(brief, names))}.{guess}"
 
 
 def must_have(what: str, extra: str, *modules: str) -> None:
