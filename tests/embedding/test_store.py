@@ -16,13 +16,15 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+import pyarrow
 import pyarrow.parquet as parquet
 import pytest
 
+from selfsight import checkpoints
 from selfsight.data.bad import BadFile
 from selfsight.data.pictures import Pictures
 from selfsight.embedding import store
-from selfsight.errors import DiskError, TrainingError
+from selfsight.errors import DiskError, RunError, TrainingError
 
 FACTS = {"encoder": "abc", "run": "/run", "kind": "pictures", "size": 32, "patches": False}
 FINAL = {"embeddings.npy", "embeddings.parquet", "embeddings.json", "bad_files.csv"}
@@ -144,3 +146,19 @@ def test_the_digest_is_the_encoders(tmp_path: Path) -> None:
     assert first == sha256(b"".join(contents.values())).hexdigest()
     (tmp_path / "preprocess.json").write_bytes(b"[1]")
     assert store.digest(tmp_path) != first
+
+
+@pytest.mark.parametrize("spoil", ["row", "file"])
+def test_a_table_without_what_ours_has_is_damaged(spoil: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = store.write(tmp_path / "out", parts([7, 1]), pictures(), FACTS)
+    table = parquet.read_table(folder / store.TABLE)
+    at = table.column_names.index(spoil)
+    other = table.remove_column(at)
+    if spoil == "file":
+        other = table.set_column(at, spoil, pyarrow.nulls(2, pyarrow.binary()))
+    parquet.write_table(other, folder / store.TABLE)
+    told = checkpoints.entries(folder / store.FACTS) | {"table": store._hash((folder / store.TABLE).read_bytes())}
+    (folder / store.FACTS).write_bytes(checkpoints.signed(told))
+    monkeypatch.setattr(store, "PAUSE", 0.0)
+    with pytest.raises(RunError, match="are damaged or of an older Selfsight"):
+        store.read(folder)

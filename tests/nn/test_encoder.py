@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,17 @@ def test_config_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(checkpoints, "replace_file", lambda path, content: written.append(path.name))
     Encoder("test_resnet", size=32).save(tmp_path)
     assert written[-1] == "config.json"
+
+
+@pytest.mark.parametrize("shape", [[], ["x" * 400]])
+def test_a_shape_without_a_size_is_no_encoder(shape: list[object], tmp_path: Path) -> None:
+    folder = Encoder("test_resnet", size=32).save(tmp_path / "encoder", {})
+    (folder / "digests.json").unlink()
+    config = json.loads((folder / "config.json").read_text())
+    config["pretrained_cfg"]["input_size"] = shape
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(MissingError, match="holds no encoder that can be read"):
+        Encoder.load(folder)
 
 
 def test_a_scale_without_width_is_no_encoder(tmp_path: Path) -> None:

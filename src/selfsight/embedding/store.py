@@ -266,7 +266,9 @@ def _fits(stored: Stored) -> bool:
     """Whether a stranger's folder says what ours do: of every vector, in the right words."""
     kinds = {"encoder": str, "run": str, "kind": str, "size": int, "patches": bool}
     named = all(isinstance(stored.facts[name], kind) for name, kind in kinds.items())
-    told = all(stored.table.schema.field(name).type == kind for name, kind in COLUMNS.items())
+    columns = {name: stored.table.column(name) for name in ("row", *COLUMNS)}
+    told = all(columns[name].type == kind for name, kind in {"row": pyarrow.int64(), **COLUMNS}.items())
+    told &= all(name == "label" or not column.null_count for name, column in columns.items())
     return named and 0 < stored.facts["size"] <= LARGEST and told and len(stored.table) == len(stored.vectors)
 
 

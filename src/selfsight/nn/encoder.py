@@ -183,7 +183,7 @@ class Encoder(Embedder):
             weights = tensors_of(folder / "model.safetensors")
             arguments = {key: value for key, value in config.get("model_args", {}).items() if key not in TIMMS_OWN}
             channels = arguments.pop("in_chans", seen.get("channels", 3))
-            size = config["pretrained_cfg"]["input_size"][-1]
+            size = int(config["pretrained_cfg"]["input_size"][-1])
             scale = {key: seen.get(key, config["pretrained_cfg"].get(key)) for key in ("mean", "std")}
             scale |= {key: float(seen[key]) for key in ("low", "high") if key in seen} | given
             if not scale.get("low", 0.0) < scale.get("high", 255.0):
@@ -192,7 +192,7 @@ class Encoder(Embedder):
             encoder = cls(name, channels=channels, size=size, arguments=arguments, **scale)
             own = encoder.backbone.state_dict()  # a classifier that the folder may hold is left out
             encoder.backbone.load_state_dict({name: tensor for name, tensor in weights.items() if name in own})
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
             raise MissingError(
                 f"{str(folder)!r} holds no encoder that can be read ({brief(error)}); name a run or its encoder folder"
             ) from error
