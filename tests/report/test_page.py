@@ -159,6 +159,12 @@ def test_broken_json_names_its_remedy(run: Path) -> None:
         read(run)
 
 
+def test_a_number_without_end_is_not_drawn(run: Path) -> None:
+    lines = [{"step": 10**400, "loss": 1.0}, {"step": 2, "loss": -(10**400)}, {"step": 3, "loss": 1.0}]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    Page(report.write(run).read_text(encoding="utf-8"))
+
+
 def test_the_guards_words_and_the_trust_in_scores_are_shown(run: Path) -> None:
     lines = [
         {"step": 2, "alarm": "dead_dimensions", "sentence": f"half is dead {EVIL}"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from selfsight.report import closeness, downstream
 from selfsight.report.contents import Contents, Entry
@@ -166,7 +166,8 @@ def curves(run: Contents) -> str:
     """Loss, quality and rank over the steps."""
     figures = []
     for colour, (key, title, words) in enumerate(CURVES):
-        points = [(float(e["step"]), float(e[key])) for e in run.metrics if _is_number(e.get(key)) and "step" in e]
+        told = [(e.get("step"), e.get(key)) for e in run.metrics]
+        points = [(float(step), float(value)) for step, value in told if _is_number(step) and _is_number(value)]
         first = (points[0][1], "before training") if key == "quality" and points and points[0][0] == 0 else None
         drawing = chart(points, title=title, x="step", colour=1 + colour % 3, reference=first)
         if drawing:
@@ -239,5 +240,7 @@ SECTIONS: tuple[Callable[[Contents], str], ...] = (
 )  # fmt: skip
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is_number(value: object) -> TypeGuard[float]:
+    """One that can be drawn: integers have no end."""
+    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 53
+    return whole or isinstance(value, float)
