@@ -118,6 +118,7 @@ def test_every_command_reads_an_address(home: Path, server: Server, photos: Path
     tables = [parquet.read_table(tmp_path / f"{name}-vectors" / "embeddings.parquet") for name in ("near", "far")]
     assert tables[0].drop(["file"]).equals(tables[1].drop(["file"]))
     scores = [json.loads((tmp_path / f"{name}.json").read_text()) for name in ("near", "far")]
+    assert [score["about"].pop("data") for score in scores] == [[str(photos)], [address]]
     assert scores[0] == scores[1]
     named = [(tmp_path / f"{name}.csv").read_text() for name in ("near", "far")]
     assert named[0] == named[1]

@@ -54,6 +54,7 @@ def fill(
                 _write(database, manifest, vectors, rows)
         if todo or not database.facts.get("ready"):
             _finish(database)
+        database.connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))  # a server may be slow to see us gone
     return todo
 
 
