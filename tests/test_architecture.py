@@ -19,7 +19,7 @@ JUNK = {"utils", "util", "helpers", "helper", "common", "misc"}
 ABBREVIATIONS = {"cj_prob", "bsz", "feats", "feat", "cfg"}
 FENCES = {  # library: the only places that may import it, relative to the package
     "lightning_fabric": ("training/",),
-    "timm": ("nn/__init__.py", "nn/encoder.py", "nn/architectures.py"),
+    "timm": ("nn/encoder.py", "nn/architectures.py"),
     "cv2": ("views/", "data/"),
     "PIL": ("data/decode", "views/sheet.py"),
     "tifffile": ("data/decode",),
