@@ -27,7 +27,8 @@ __all__ = ["agreed", "decided", "parting", "shared", "watched"]
 
 BEAT = 1.0  # seconds between two signs of life
 SILENCE = 3.0  # seconds without one after which a rank is gone
-STORE = timedelta(seconds=5)  # for torchrun's store to answer
+STORE = timedelta(seconds=5)  # for torchrun's store to be reached
+ANSWER = 2.0  # seconds for it to say what it holds
 
 
 def decided(folder: Path, device: str | None = None) -> tuple[Recipe, Manifest]:
@@ -160,7 +161,7 @@ class Pulse:
         found: list[list[int]] = []
         asking = threading.Thread(target=lambda: found.append(self._silent()), daemon=True)
         asking.start()
-        asking.join(SILENCE + STORE.total_seconds())
+        asking.join(SILENCE + ANSWER)
         return found[0] if found else [0]
 
     def _silent(self) -> list[int]:
