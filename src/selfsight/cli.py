@@ -223,9 +223,10 @@ def _command(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> None:
         given = run.__signature__.bind(*args, **kwargs).arguments  # type: ignore[attr-defined]
         result = function(**{key: _read(key, value) for key, value in given.items()})
-        from selfsight.report import tables
+        if os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK") == "0":  # of several ranks one tells it
+            from selfsight.report import tables
 
-        tables.show(name, result)
+            tables.show(name, result)
 
     run.__doc__ = (function.__doc__ or "").strip().split("\n\n")[0]
     run.__signature__ = signature.replace(parameters=flags, return_annotation=None)  # type: ignore[attr-defined]

@@ -95,3 +95,12 @@ def said_before_training(method: Method, pictures: list[np.ndarray]) -> list[str
     method.prepare(Prepared(0, torch.full((len(pictures),), -1), lambda k=1: iter(pictures[::k]), list, said.append))
     assert all(torch.equal(tensor, before[name]) for name, tensor in method.state_dict().items())
     return said
+
+
+def every_tap_learns(method: Method, batch: Batch) -> bool:
+    """Whether each place of every kernel of a ResNet's last stage has a gradient: what is embedded is the whole view,
+    whose map has more positions than one, and none may stay at random."""
+    method.loss(method.project(batch), batch)["loss"].backward()
+    kernels = [p.grad.abs().sum(dim=(0, 1)) for p in method.encoder.backbone.layer4.parameters() if p.ndim == 4]
+    assert {tuple(taps.shape) for taps in kernels} == {(3, 3), (1, 1)}
+    return all(bool((taps > 0).all()) for taps in kernels)

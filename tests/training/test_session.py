@@ -155,7 +155,7 @@ def test_a_run_goes_on_with_another_device_and_says_so(finished: Path, tmp_path:
 def test_a_card_without_room_is_a_sentence(photos: Path) -> None:
     recipe = recipe_of("simclr", photos, everything_scanned(photos))
     sentence = f"no room for {recipe.micro_batch} pictures.*give --micro-batch {recipe.micro_batch // 2}"
-    with pytest.raises(TrainingError, match=sentence), memory.within(recipe):
+    with pytest.raises(TrainingError, match=sentence), memory.on_card(recipe):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
 

@@ -20,7 +20,7 @@ from selfsight.methods.base import Batch, Method
 from selfsight.recipe import Recipe
 from selfsight.training import gradcache
 from selfsight.training.build import method_of, optimizer_of
-from selfsight.training.memory import growth, resident, size_of, within
+from selfsight.training.memory import growth, on_card, resident, size_of
 
 TRIED = 64  # pictures in a measured step on a processor, at most
 ROUNDS = 2  # after one that warms up
@@ -56,7 +56,7 @@ def measure(
     steps = {}
     for precision, last in choices:
         tried = replace(recipe, precision=precision, channels_last=last, batch=len(rows), micro_batch=micro)
-        with within(recipe):
+        with on_card(recipe):
             steps[precision, last] = bare_step(tried, stand_in(tried), batch)
     seconds = {choice: step.seconds * share for choice, step in steps.items()}
     best = min(seconds, key=lambda choice: seconds[choice] * (1 if choice[0] == "bf16" else 1 / GAIN))

@@ -15,7 +15,7 @@ from torch import Tensor
 from selfsight.errors import TrainingError
 from selfsight.recipe import Recipe
 
-__all__ = ["growth", "peak", "resident", "size_of", "within"]
+__all__ = ["growth", "on_card", "peak", "resident", "size_of"]
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -47,7 +47,7 @@ def growth(work: Callable[[], object], device: str = "cpu") -> float:
 
 
 @contextmanager
-def within(recipe: Recipe) -> Iterator[None]:
+def on_card(recipe: Recipe) -> Iterator[None]:
     """A card without room for a step is a TrainingError with the remedy."""
     try:
         yield

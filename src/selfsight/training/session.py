@@ -27,7 +27,7 @@ from selfsight.training.build import engine, facts_of, kept_whitening, method_of
 from selfsight.training.data import TrainingData
 from selfsight.training.events import Events
 from selfsight.training.loop import Trainer
-from selfsight.training.memory import within
+from selfsight.training.memory import on_card
 from selfsight.training.plan import method_for, own_cores, plan
 from selfsight.training.progress import Watcher
 from selfsight.training.request import SEARCH, Request, contradiction, parse_length
@@ -218,7 +218,7 @@ def stages(
     data = TrainingData(recipe, manifest, method, folder, workers)
     watcher = Watcher(recipe, quiet=quiet or distributed.rank() > 0, title=title)
     data.pictures.say = watcher.say
-    with within(recipe):
+    with on_card(recipe):
         return Trainer(recipe, folder, engine(recipe), method, optimizer, data, watcher, save_every, events).fit()
 
 
