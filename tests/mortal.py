@@ -81,7 +81,7 @@ def selfsight(words: list[object], beneath: Path, said: Path, *, at: int = 0, er
 
 
 def joined(*children: Any) -> list[int | None]:
-    """Exit codes, once all have ended. One that hangs is killed, so that it is in no later test's way, and that fails."""
+    """Exit codes, once all have ended. One that hangs is killed, out of later tests' way, and fails this one."""
     for child in children:
         child.join(PATIENCE)
     hung = [child for child in children if child.exitcode is None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from selfsight import checkpoints
 from selfsight.training.signals import Signals
 
 STEPS = 160
-SOON = 10.0  # seconds
+SOON, LEFT = 10.0, 2.0  # seconds
 TINY = ["--size", "32", "--batch", "8", "--precision", "fp32", "--threads", "1", "--quiet"]
 TINY += ["--for", f"{STEPS}steps", "--device", "cpu", "--use-all", "--save-every", "0.05s"]
 
@@ -48,10 +49,32 @@ class Training:
         (os.killpg if number == signal.SIGINT else os.kill)(self.process.pid or 0, number)
         assert self.ended() == 128 + number, self.said.read_text()
         assert time.monotonic() - asked < SOON
+        assert not self.left()
+
+    def living(self) -> list[str]:
+        """Processes of its session, but those that are dead."""
+        found = []
+        for file in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # it has ended meanwhile
+                state, _, _, session, *_ = file.read_text().rpartition(")")[2].split()
+                found += [state] if session == str(self.process.pid) and state not in "ZX" else []
+        return found
+
+    def left(self) -> list[str]:
+        """Those that are there after a while, once it has ended."""
+        until = time.monotonic() + LEFT
+        while (found := self.living()) and time.monotonic() < until:
+            time.sleep(0.02)
+        return found
 
 
-def held(*given: Any, standing: Any = None) -> None:
-    """In the forked process: `live`. The save that a signal asks for sets `standing`, where given, and stands still."""
+def held(*given: Any, standing: Any = None, uncached: bool = False) -> None:
+    """In the forked process: `live`. The save that a signal asks for sets `standing`, where given, and stands still.
+
+    `uncached`: nobody has decoded these pictures before, so it starts decoders.
+    """
+    if uncached:
+        os.environ["SELFSIGHT_CACHE"] = "/proc/nowhere"
     into_place, note, asked = checkpoints.into_place, Signals._note, list[int]()
 
     def noted(self: Signals, number: int, frame: Any) -> None:
@@ -103,6 +126,15 @@ def test_each_ends_after_a_save_and_together_they_change_nothing(straight: Path,
     assert Training(photos, run).ended() == 0
     for name in ("metrics.jsonl", "encoder/model.safetensors", f"checkpoints/step-{STEPS:08d}/optimizer.safetensors"):
         assert (run / name).read_bytes() == (straight / name).read_bytes(), name
+
+
+def test_a_kill_leaves_no_process(photos: Path, tmp_path: Path) -> None:
+    training = Training(photos, tmp_path / "run", uncached=True)
+    training.beyond(0)
+    assert len(training.living()) > 1, "it has decoders"
+    os.kill(training.process.pid or 0, signal.SIGKILL)
+    assert training.ended() == -signal.SIGKILL
+    assert not training.left()
 
 
 def test_stopped_in_a_stage_it_is_the_run_that_goes_on(photos: Path, tmp_path: Path) -> None:

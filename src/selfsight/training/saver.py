@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from os import statvfs
+from pathlib import Path
 
+from selfsight.checkpoints import KEPT
 from selfsight.errors import DiskError
 
-__all__ = ["Saver"]
+__all__ = ["Saver", "scarce"]
 
 SHARE = 0.01  # of the time may go into saving, where nobody said how often
 SOONEST, LATEST = 10.0, 120.0  # seconds between two saves then
@@ -77,6 +80,18 @@ class Saver:
         """However training ends, the last save is on the disk."""
         with self.pool:
             self.look(wait=True)
+
+
+def scarce(folder: Path, size: int) -> str:
+    """A sentence where the disk has no room for checkpoints of so many bytes: those that are kept, and a new one."""
+    disk = statvfs(folder)
+    free, needed = disk.f_bavail * disk.f_frsize, (KEPT + 1) * size
+    if free >= needed:
+        return ""
+    return (
+        f"{str(folder)!r} has room for {free / 1e6:.1f} MB and saving takes {needed / 1e6:.1f} MB ({KEPT} checkpoints "
+        "and the next one): free some space, or saves will fail while training goes on"
+    )
 
 
 def processor_seconds(work: Callable[[], object]) -> float:
