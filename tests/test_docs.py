@@ -56,12 +56,9 @@ def test_command_lines_that_are_text_parse_too(page: Path) -> None:
     """They stand behind a launcher, or take long; a benchmark's flags may be those of another that it imports."""
     benchmarks = "".join(file.read_text(encoding="utf-8") for file in (HOME / "benchmarks").glob("*.py"))
     for line in "".join(blocks(page, "text")).splitlines():
-        ours, script = (
-            re.search(found, line) for found in (r"(^|-m )selfsight ([^#']+)", r"^\S+python (\S+\.py)([^#]*)")
-        )
-        if ours:
+        if ours := re.search(r"(^|-m )selfsight ([^#']+)", line):
             cli.application().parse_args(shlex.split(ours[2]), exit_on_error=False, print_error=False)
-        if script:
+        if script := re.search(r"^\S+python (\S+\.py)([^#]*)", line):
             assert (HOME / script[1]).is_file(), line
             assert all(f'"{flag}"' in benchmarks for flag in re.findall(r"--[a-z-]+", script[2])), line
 
