@@ -35,9 +35,8 @@ def test_steps_in_a_row_that_are_not_finite(
         return {**terms, "loss": terms["loss"] * (nan if step > 1 else 1)}, projections
 
     monkeypatch.setattr(Trainer, "gradient", exploding)
-    assert cli.main(command(photos, tmp_path / "run", "--quiet", "--save-every", "0.001s")) == 3
+    assert cli.main(command(photos, tmp_path / "run", "--quiet")) == 3
     assert "training stopped at step 5: 3 steps in a row were not finite" in said(capsys)
-    assert checkpoints.steps(tmp_path / "run" / "checkpoints")[-1] == 2
 
 
 def test_a_stop_on_collapse(

@@ -13,12 +13,13 @@ import pytest
 from mortal import FORKED, joined, live
 
 from selfsight import checkpoints
+from selfsight.training.loop import Trainer
 from selfsight.training.signals import Signals
 
-STEPS = 160
-SOON, LEFT = 10.0, 2.0  # seconds
+STEPS = 40
+SOON, LEFT, SLOW = 10.0, 2.0, 0.1  # seconds; the last for a step of a run that is to be met on its way
 TINY = ["--size", "32", "--batch", "8", "--precision", "fp32", "--threads", "1", "--quiet"]
-TINY += ["--for", f"{STEPS}steps", "--device", "cpu", "--use-all", "--save-every", "0.05s"]
+TINY += ["--for", f"{STEPS}steps", "--device", "cpu", "--use-all", "--save-every", "0.001s"]
 
 
 class Training:
@@ -68,14 +69,14 @@ class Training:
         return found
 
 
-def held(*given: Any, standing: Any = None, uncached: bool = False) -> None:
+def held(*given: Any, slowly: bool = False, standing: Any = None, uncached: bool = False) -> None:
     """In the forked process: `live`. The save that a signal asks for sets `standing`, where given, and stands still.
 
     `uncached`: nobody has decoded these pictures before, so it starts decoders.
     """
     if uncached:
         os.environ["SELFSIGHT_CACHE"] = "/proc/nowhere"
-    into_place, note, asked = checkpoints.into_place, Signals._note, list[int]()
+    into_place, note, after, asked = checkpoints.into_place, Signals._note, Trainer.after, list[int]()
 
     def noted(self: Signals, number: int, frame: Any) -> None:
         note(self, number, frame)
@@ -87,7 +88,11 @@ def held(*given: Any, standing: Any = None, uncached: bool = False) -> None:
             time.sleep(10 * SOON)
         into_place(partial, final)
 
-    Signals._note, checkpoints.into_place = noted, slow  # type: ignore[method-assign]
+    def slept(self: Trainer, *given: Any) -> None:
+        time.sleep(SLOW * slowly)
+        after(self, *given)
+
+    Signals._note, checkpoints.into_place, Trainer.after = noted, slow, slept  # type: ignore[method-assign]
     live(*given)
 
 
@@ -109,14 +114,14 @@ def test_each_ends_after_a_save_and_together_they_change_nothing(straight: Path,
     """Each of them once, and a second Ctrl-C, which does not wait for the save."""
     run, reached = tmp_path / "run", 0
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
-        training = Training(photos, run)
+        training = Training(photos, run, slowly=True)
         training.beyond(reached)
         training.ends(number)
         reached = newest(run)
         assert reached < STEPS, "the signals came too late"
     assert "go on with: selfsight train --resume" in training.said.read_text()
     standing = FORKED.Event()
-    training = Training(photos, run, standing=standing)
+    training = Training(photos, run, slowly=True, standing=standing)
     training.beyond(reached)
     os.kill(training.process.pid or 0, signal.SIGINT)
     assert standing.wait(60)
@@ -129,7 +134,7 @@ def test_each_ends_after_a_save_and_together_they_change_nothing(straight: Path,
 
 
 def test_a_kill_leaves_no_process(photos: Path, tmp_path: Path) -> None:
-    training = Training(photos, tmp_path / "run", uncached=True)
+    training = Training(photos, tmp_path / "run", slowly=True, uncached=True)
     training.beyond(0)
     assert len(training.living()) > 1, "it has decoders"
     os.kill(training.process.pid or 0, signal.SIGKILL)
@@ -138,7 +143,7 @@ def test_a_kill_leaves_no_process(photos: Path, tmp_path: Path) -> None:
 
 
 def test_stopped_in_a_stage_it_is_the_run_that_goes_on(photos: Path, tmp_path: Path) -> None:
-    training = Training(photos, tmp_path / "run", "beit", "test_vit")
+    training = Training(photos, tmp_path / "run", "beit", "test_vit", slowly=True)
     training.beyond(0, "stages/vq")
     training.ends(signal.SIGINT)
     said = training.said.read_text()
@@ -146,7 +151,7 @@ def test_stopped_in_a_stage_it_is_the_run_that_goes_on(photos: Path, tmp_path: P
 
 
 def test_a_second_process_is_refused_and_the_first_goes_on(straight: Path, photos: Path, tmp_path: Path) -> None:
-    training = Training(photos, tmp_path / "run")
+    training = Training(photos, tmp_path / "run", slowly=True)
     training.beyond(0)
     os.kill(training.process.pid or 0, signal.SIGSTOP)
     other = Training(photos, tmp_path / "run")
