@@ -17,7 +17,7 @@ from selfsight.training.loop import Trainer
 from selfsight.training.signals import Signals
 
 STEPS = 40
-SOON, LEFT, SLOW = 10.0, 2.0, 0.1  # seconds; the last for a step of a run that is to be met on its way
+SOON, LEFT, SLOW = 10.0, 2.0, 0.05  # seconds; the last for a step of a run that is to be met on its way
 TINY = ["--size", "32", "--batch", "8", "--precision", "fp32", "--threads", "1", "--quiet"]
 TINY += ["--for", f"{STEPS}steps", "--device", "cpu", "--use-all", "--save-every", "0.001s"]
 
