@@ -39,8 +39,9 @@ def pack(
 
 def bytes_of(method: nn.Module, optimizer: str) -> int:
     """What `pack` gives once an optimizer of this name has begun, but for the heads of its files."""
-    trained = sum(parameter.nbytes for parameter in method.parameters() if parameter.requires_grad)
-    return sum(tensor.nbytes for tensor in method.state_dict().values()) + SLOTS[optimizer] * trained
+    trained: int = sum(parameter.nbytes for parameter in method.parameters() if parameter.requires_grad)
+    kept: int = sum(tensor.nbytes for tensor in method.state_dict().values())
+    return kept + SLOTS[optimizer] * trained
 
 
 def serialised(tensors: Mapping[str, Tensor], room: bytearray | None = None) -> bytearray:
