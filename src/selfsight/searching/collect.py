@@ -47,6 +47,8 @@ class Wanted:
             raise RecipeError("--prune with DATA needs --append as well; without DATA it only leaves out what is gone")
         if self.to is not None and self.patches:
             raise RecipeError("--to takes one vector for each picture; leave --patches out")
+        if self.batch < 1:
+            raise RecipeError(f"--batch {self.batch} cannot be: it counts pictures, from 1 on")
 
 
 def collect(run: RunFolder, data: list[str] | None, columns: Columns, wanted: Wanted) -> str:
