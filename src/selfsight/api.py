@@ -12,7 +12,7 @@ from selfsight.browsing import browse
 from selfsight.comparison import compare
 from selfsight.errors import RunError
 from selfsight.packing import pack
-from selfsight.recipe import Columns, Data, given
+from selfsight.recipe import Columns, Data, Named, given
 from selfsight.runs import RunCheck, RunFolder
 from selfsight.searching import embed, search
 
@@ -198,9 +198,9 @@ def evaluate(
     from selfsight.training import evaluate as evaluating
 
     its = Run(run)
-    columns = changed(its.recipe.columns, label_column, group_column, split_column, shared_labels)
+    named = Named(label_column, group_column, split_column, shared_labels)
     wanted = evaluating.Wanted(pretrained, finetune, finetune_for, dense, drop_leaks, identity_column, across_column)
-    found, shown = evaluating.evaluate(its, its.embedder(), given(data) if data is not None else None, columns, wanted)
+    found, shown = evaluating.evaluate(its, its.embedder(), given(data) if data is not None else None, named, wanted)
     content = json_format.dumps(found, indent=1).encode()
     checkpoints.replace_file(its.folder / "evaluation.json", content)
     for name, pictures in shown.items():
@@ -231,10 +231,9 @@ def classify(
     from selfsight.training import classify as classifying
 
     its = Run(run)
-    columns = its.recipe.columns if labels is None else Columns()
-    columns = changed(columns, label_column, group_column, split_column, shared_labels)
+    named = Named(label_column, group_column, split_column, shared_labels)
     known = None if labels is None else given(labels)
-    return classifying.classify(its, its.encoder(), given(data), known, columns, Path(out))
+    return classifying.classify(its, its.encoder(), given(data), known, named, Path(out))
 
 
 def export(
@@ -257,7 +256,8 @@ def export(
 
     its, asked = Run(run), wanted.asked(format, outputs, preprocess, int8)
     encoder, facts = its.encoder(), build.facts_of(its.recipe)
-    manifest = session.manifest_for(its.folder, its.recipe, None if data is None else given(data), its.recipe.columns)
+    columns = Named().over(its.recipe.columns)
+    manifest = session.manifest_for(its.folder, its.recipe, None if data is None else given(data), *columns)
     return folder.write(its, encoder, manifest, facts, Path(out or its.folder / "export"), asked)
 
 
@@ -266,9 +266,3 @@ def methods(name: str | None = None) -> list[dict[str, Any]]:
     from selfsight import methods as registry
 
     return [registry.describe(one) for one in ([name] if name else registry.names())]
-
-
-def changed(columns: Columns, label: str | None, group: str | None, split: str | None, shared: bool) -> Columns:
-    """The columns, with those that were asked for in place of theirs."""
-    named = (label or columns.label, group or columns.group, split or columns.split)
-    return Columns(*named, shared or columns.shared_labels)

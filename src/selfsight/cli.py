@@ -146,6 +146,11 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "split_column": "The table's column that says train or test.",
     "shared_labels": "The same label in two sources is the same class (by default it is not).",
 }
+HELP |= {  # where there is a run, which knows its columns
+    f"{command}.{name}_column": f"{HELP[f'{name}_column']} By default the run's, where DATA has it, else {name}."
+    for command in ("evaluate", "classify", "embed")
+    for name in ("label", "group", "split")
+}
 
 
 def application() -> App:

@@ -33,14 +33,15 @@ def home(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     them in another place, with copies, odd names and a picture like no other."""
     folder = tmp_path_factory.mktemp("search")
     shutil.copytree(photos, folder / "photos")
-    lines = ["path,label,group,split"]
+    lines = ["path,species,group,split"]
     for picture in sorted(photos.rglob("*.png")):
         group, label = int(picture.stem) // 4, picture.parent.name
         part = "test" if group % 4 == 3 else "train"
         lines.append(f"{picture},{label if int(picture.stem) % 4 < 2 else ''},{group},{part}")
     table = folder / "photos.csv"
     table.write_text("\n".join(lines))
-    assert cli.main(["train", str(table), *TINY, "--for", "2steps", "--out", str(folder / "run"), "--quiet"]) == 0
+    asked = [*TINY, "--for", "2steps", "--label-column", "species", "--quiet"]
+    assert cli.main(["train", str(table), *asked, "--out", str(folder / "run")]) == 0
     for name in ODD:
         shutil.copy(photos / "china" / "003.png", folder / "photos" / "china" / name)
     with Image.open(photos / "flower" / "005.png") as one:
@@ -67,6 +68,22 @@ def search(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
 
 def found(home: Path, *query: str, **options: Any) -> list[str]:
     return [hit["path"] for hit in selfsight.search(home / "vectors", query, **options)["hits"]]
+
+
+def test_a_run_knows_its_columns_and_other_pictures_need_not(home: Path, tmp_path: Path) -> None:
+    out = tmp_path / "vectors"
+    assert cli.main(["embed", str(home / "run"), str(home / "photos.csv"), "--out", str(out)]) == 0
+    assert sorted(map(str, Index.open(out).labels)) == ["None"] * 32 + ["china"] * 16 + ["flower"] * 16
+    assert set(Index.open(home / "vectors").labels) == {"china", "flower"}  # of the folders
+    assert cli.main(["export", str(home / "run"), str(home / "photos"), "--out", str(tmp_path / "made")]) == 0
+
+
+def test_a_column_that_is_named_must_be_there(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "other.csv").write_text(f"path,specie\n{home}/photos/china/000.png,china\n")
+    for data, says in ((home / "photos", "so it has no columns to choose"), (tmp_path / "other.csv", "'specie'?")):
+        for command in (["evaluate"], ["embed", "--out", str(tmp_path / "vectors")]):
+            assert cli.main([command[0], str(home / "run"), str(data), *command[1:], "--label-column", "species"]) == 2
+            assert says in capsys.readouterr().err
 
 
 def test_a_file_a_row_and_a_name_ask_the_same(home: Path, search: Said, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from selfsight.recipe import Columns, Data, given
+from selfsight.recipe import Data, Named, given
 from selfsight.runs import RunFolder
 
 __all__ = ["embed", "search"]
@@ -25,9 +25,9 @@ def embed(
     prune: bool = False,
     patches: bool = False,
     batch: int = 256,
-    label_column: str = "label",
-    group_column: str = "group",
-    split_column: str = "split",
+    label_column: str | None = None,
+    group_column: str | None = None,
+    split_column: str | None = None,
     shared_labels: bool = False,
 ) -> Path | str:
     """Turn pictures into vectors: embeddings.npy (float32, memory-mappable), embeddings.parquet (path, label, row).
@@ -38,9 +38,9 @@ def embed(
     from selfsight.searching import collect
 
     its = RunFolder(run)
-    columns = Columns(label_column, group_column, split_column, shared_labels)
+    named = Named(label_column, group_column, split_column, shared_labels)
     wanted = collect.Wanted(None if out is None else Path(out), to, append, prune, patches, batch)
-    where = collect.collect(its, None if data is None else given(data), columns, wanted)
+    where = collect.collect(its, None if data is None else given(data), named, wanted)
     return where if to is not None else Path(where)
 
 

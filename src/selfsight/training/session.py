@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -121,11 +121,14 @@ def seconds(save_every: str | None) -> float | None:
     return number * 60
 
 
-def manifest_for(folder: Path, recipe: Recipe, data: list[str] | None, columns: Columns) -> Manifest:
+def manifest_for(
+    folder: Path, recipe: Recipe, data: list[str] | None, columns: Columns, inherited: Collection[str] = ()
+) -> Manifest:
     """The run's own listing, or that of other pictures or other columns of the same ones."""
     if data is None and columns == recipe.columns:
         return Manifest.load(folder / "manifest.parquet")
-    return scan(source.find(data or recipe.data, **columns.spelled(), kind=methods.get(recipe.method).kind))
+    kind = methods.get(recipe.method).kind
+    return scan(source.find(data or recipe.data, **columns.spelled(), inherited=inherited, kind=kind))
 
 
 def column_of(recipe: Recipe, data: list[str], columns: Columns) -> Callable[[str], dict[str, str | None]]:
