@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import warnings
 from pathlib import Path
 
@@ -34,6 +35,17 @@ def test_a_number_that_no_column_holds_is_named(folder: Path) -> None:
     (folder / "metrics.jsonl").write_text('{"step": 1' + 30 * "0" + "}\n")
     with pytest.raises(RunError, match=r"metrics.jsonl.* cannot be read"):
         assert RunFolder(folder).metrics
+
+
+def test_what_to_type_next_can_be_typed(folder: Path) -> None:
+    mine = folder / "my run"
+    mine.mkdir()
+    (folder / "recipe.yaml").rename(mine / "recipe.yaml")
+    (hint,) = RunFolder(mine).check().to_dict()["suggestions"]
+    with pytest.raises(RunError) as raised:
+        RunFolder(mine).encoder_folder()
+    for said in (hint, str(raised.value)):
+        assert shlex.split(said.split("with: ")[1]) == ["selfsight", "train", "--resume", str(mine)]
 
 
 def test_a_damaged_newest_checkpoint_is_told(folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfsight import checkpoints
-from selfsight.errors import RunError, brief
+from selfsight.errors import RunError, brief, typed
 from selfsight.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ class RunCheck:
         """Plain values."""
         done = self.newest == self.steps
         found = "none yet" if self.newest is None else f"step {self.newest}, whole: every digest matches"
-        evaluate = f"Evaluate it: selfsight evaluate {self.folder}"
-        hint = evaluate if done else f"Go on with: selfsight train --resume {self.folder}"
+        evaluate, resume = typed("evaluate", self.folder), typed("train", "--resume", self.folder)
+        hint = f"Evaluate it: {evaluate}" if done else f"Go on with: {resume}"
         what = {"run": self.folder, "method": self.method, "encoder": self.encoder, "steps": self.steps}
         bad = [f"step {step}: {reason}" for step, reason in self.damaged.items()]
         damaged = {"damaged_checkpoints": bad} if bad else {}
@@ -69,9 +69,8 @@ class RunFolder:
         """Where the trained encoder lies; RunError while training has not ended."""
         folder = self.folder / "encoder"
         if not (folder / "config.json").exists():
-            raise RunError(
-                f"{str(self.folder)!r} is not trained to its end; go on with: selfsight train --resume {self.folder}"
-            )
+            resume = typed("train", "--resume", self.folder)
+            raise RunError(f"{str(self.folder)!r} is not trained to its end; go on with: {resume}")
         return folder
 
     def check(self) -> RunCheck:

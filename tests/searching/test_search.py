@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -199,11 +200,13 @@ def test_gone_pictures_are_answers_that_say_so(home: Path, search: Said, tmp_pat
     picture = home / "photos" / "china" / "020.png"
     kept = picture.read_bytes()
     picture.unlink()
+    mine = Path(shutil.copytree(home / "vectors", tmp_path / "my vectors"))
     try:
-        assert "1 of these files are gone" in search(
-            "vectors", "0", "--path", "china/020.png", "--sheet", tmp_path / "a.png"
-        )
+        said = search(mine, "0", "--path", "china/020.png", "--sheet", tmp_path / "a.png")
+        assert "1 of these files are gone" in said
         assert "china/0" in search("vectors", picture)  # its vector is in the index
+        assert cli.main(shlex.split(said.split("`")[1])[1:]) == 0
+        assert len(Index.open(mine)) == 70
     finally:
         picture.write_bytes(kept)
 

@@ -16,7 +16,7 @@ from jaxtyping import Int
 
 from selfsight import checkpoints
 from selfsight.embedding.upkeep import is_there
-from selfsight.errors import DiskError, RecipeError
+from selfsight.errors import DiskError, RecipeError, typed
 from selfsight.searching.database import Database, is_address
 from selfsight.searching.diverse import diverse
 from selfsight.searching.duplicates import duplicates
@@ -127,7 +127,9 @@ def _notes(index: Index | Database, wanted: Wanted, hits: list[dict[str, Any]], 
         notes.append("--approximate looks at a part of the rows only, and says how much that finds.")
     gone = sum(not is_there(hit["file"]) for hit in hits)
     if gone:
-        notes.append(f"{gone} of these files are gone; `selfsight embed RUN --prune` takes them out of the index.")
+        place = ("--out", index.folder) if isinstance(index, Index) else ("--to", "ADDRESS")
+        prune = typed("embed", index.eye.folder, "--prune", *place)
+        notes.append(f"{gone} of these files are gone; `{prune}` takes them out of the index.")
     return notes
 
 

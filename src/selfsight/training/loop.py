@@ -19,7 +19,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from selfsight import checkpoints, distributed, heap
-from selfsight.errors import DiskError, DivergedError, Interrupted, TrainingError
+from selfsight.errors import DiskError, DivergedError, Interrupted, TrainingError, typed
 from selfsight.methods.base import Batch, Epoch, Method, Projections, Terms
 from selfsight.nn.embedder import Embedder
 from selfsight.recipe import Recipe
@@ -244,7 +244,7 @@ class Trainer:
         self.saver.look(wait=True)
         saved = checkpoints.steps(self.folder / "checkpoints")[-1] if distributed.rank() == 0 else step
         told = f"stopped after step {step} of {self.recipe.steps}" + f", of which {saved} are saved" * (saved < step)
-        return Interrupted(f"{told}; go on with: selfsight train --resume {self.folder}", signal)
+        return Interrupted(f"{told}; go on with: {typed('train', '--resume', self.folder)}", signal)
 
     def shown(self, step: int) -> Embedder:
         """The encoder that is measured: batch norms of one that nobody trained have seen no pictures yet."""

@@ -18,7 +18,7 @@ from selfsight.data.manifest import Manifest, scan
 from selfsight.data.order import Purpose, keyed
 from selfsight.data.pictures import Pictures, write_bad_files
 from selfsight.data.ranges import format_of
-from selfsight.errors import DataError, DiskError, Interrupted, RecipeError, RunError, must_have
+from selfsight.errors import DataError, DiskError, Interrupted, RecipeError, RunError, must_have, typed
 from selfsight.methods.base import Method
 from selfsight.recipe import Columns, Recipe, Whole
 from selfsight.training import ranks, view_search
@@ -213,7 +213,7 @@ def stages(
         try:
             first = stages(shared, manifest, inside, workers=workers, save_every=save_every, quiet=quiet, events=events)
         except Interrupted as error:
-            said = f"stopped while {shared.method} was trained; go on with: selfsight train --resume {folder}"
+            said = f"stopped while {shared.method} was trained; go on with: {typed('train', '--resume', folder)}"
             raise Interrupted(said, error.signal) from error
     method = method_of(recipe, first)
     optimizer = optimizer_of(recipe, method)
