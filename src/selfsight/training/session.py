@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
@@ -115,10 +115,11 @@ def seconds(save_every: str | None) -> float | None:
     """How often to save: 90s, 5m, None as often as costs little; RecipeError otherwise."""
     if save_every is None:
         return None
-    number, unit = parse_length(save_every)
-    if unit != "minutes":
-        raise RecipeError(f"--save-every {save_every!r} is not a time; write 90s or 5m")
-    return number * 60
+    with suppress(RecipeError):
+        number, unit = parse_length(save_every)
+        if unit == "minutes":
+            return number * 60
+    raise RecipeError(f"--save-every {save_every!r} is not a time; write 90s or 5m")
 
 
 def manifest_for(
