@@ -15,7 +15,7 @@ from selfsight.errors import brief
 from selfsight.evaluation import together, trust
 from selfsight.evaluation.measure import measured
 from selfsight.evaluation.protocol import ENCODER, RIVALS, START
-from selfsight.evaluation.unseen import unseen
+from selfsight.evaluation.unseen import held_out, unseen
 from selfsight.nn.embedder import Embedder
 from selfsight.recipe import Named
 from selfsight.runs import RunFolder
@@ -53,6 +53,7 @@ def evaluate(
     trained = Manifest.load(run.folder / "manifest.parquet")
     about = origin(run, manifest, trained, data)
     manifest, notes = unseen(manifest, trained)
+    about["unseen"] = held_out(manifest, trained)
     encoders = {ENCODER: encoder, **rivals(recipe, run.folder, wanted.pretrained)}
     more = further.asked(
         run, manifest, encoders, finetune=wanted.finetune, length=wanted.finetune_for, dense=wanted.dense
