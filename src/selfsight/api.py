@@ -195,9 +195,11 @@ def evaluate(
     `drop_leaks`. Retrieval looks for `identity_column` in place of the label, across values of `across_column`.
     """
     from selfsight import report
+    from selfsight.report import files
     from selfsight.training import evaluate as evaluating
 
     its = Run(run)
+    files.must_fit(json)
     named = Named(label_column, group_column, split_column, shared_labels)
     wanted = evaluating.Wanted(pretrained, finetune, finetune_for, dense, drop_leaks, identity_column, across_column)
     found, shown = evaluating.evaluate(its, its.embedder(), given(data) if data is not None else None, named, wanted)
@@ -205,9 +207,9 @@ def evaluate(
     checkpoints.replace_file(its.folder / "evaluation.json", content)
     for name, pictures in shown.items():
         checkpoints.replace_file(its.folder / f"{name}.json", json_format.dumps(pictures).encode())
-    if json is not None:
-        checkpoints.replace_file(Path(json), content)
     report.write(its.folder)
+    if json is not None:
+        files.write(json, content)
     return found
 
 

@@ -228,6 +228,7 @@ def test_gone_pictures_are_answers_that_say_so(home: Path, search: Said, tmp_pat
         ("nowhere 3", "does not exist"),
         ("photos 3", "holds no embeddings"),
         ("vectors 3 --sheet photos", "cannot be written"),
+        ("vectors 3 --json photos.csv/found.json", "found.json' cannot be written (Not a directory)"),
         ("postgresql://127.0.0.1:1/none 3", "cannot be reached"),
     ],
 )
@@ -235,6 +236,15 @@ def test_what_cannot_be_is_one_sentence(line: str, says: str, search: Said) -> N
     said = search(*line.split(), code=2)
     assert says in said
     assert said.count("\n") == 1
+
+
+def test_numbers_that_could_not_be_written_are_not_measured(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(home)
+    assert cli.main(["evaluate", "run", "--json", "photos.csv/numbers.json"]) == 2
+    assert "numbers.json' cannot be written (Not a directory); choose another place" in capsys.readouterr().err
+    assert not (home / "run" / "evaluation.json").exists()
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])

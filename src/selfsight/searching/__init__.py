@@ -66,9 +66,12 @@ def search(
     PLACE is a run (its own pictures are embedded on first use), a folder or a database that `embed` wrote. A query is
     a file, a row, or the name of a picture in the index; several are searched by their mean. The search is exact.
     """
+    from selfsight.report import files
     from selfsight.searching import story
     from selfsight.searching.narrow import Narrow
 
+    for file in (json, csv, sheet):
+        files.must_fit(file)
     like = [query] if isinstance(query, str | Path) else query
     like, away = ([str(one) for one in several or ()] for several in (like, unlike))
     wanted = story.Wanted(like, away, k, Narrow(label or (), path), duplicates, outliers, diverse, approximate)
