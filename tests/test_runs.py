@@ -48,6 +48,17 @@ def test_what_to_type_next_can_be_typed(folder: Path) -> None:
         assert shlex.split(said.split("with: ")[1]) == ["selfsight", "train", "--resume", str(mine)]
 
 
+def test_a_run_has_ended_when_its_encoder_is_there(folder: Path) -> None:
+    for step in (19, 20):
+        checkpoints.write(folder / "checkpoints", step, {"weights": b"abc"}, {})
+    told = RunFolder(folder).check().to_dict()
+    assert not told["finished"]
+    assert told["suggestions"][0].startswith("Go on with: selfsight train --resume")
+    (folder / "encoder").mkdir()
+    (folder / "encoder" / "config.json").touch()
+    assert RunFolder(folder).check().to_dict()["finished"]
+
+
 def test_a_damaged_newest_checkpoint_is_told(folder: Path) -> None:
     assert "damaged_checkpoints" not in RunFolder(folder).check().to_dict()
     (folder / "checkpoints" / "step-00000002" / "weights").write_bytes(b"abd")

@@ -53,6 +53,7 @@ FLAGS = {"length": "--for", "settings": "--set", "layout": "--map", "k": "-k"}  
 HELP = {  # one meaning per flag in every command; "command.parameter" where a command needs its own words
     "data": DATA,
     "inspect.data": f"{DATA} Or a run's folder.",
+    "pack.data": "Pictures, or documents (.txt): a folder, a .txt list, a CSV or Parquet table; from Python several.",
     "train.data": f"{DATA} Or documents (.txt), for the methods that learn from them. Not needed with --resume.",
     "evaluate.data": f"{DATA} Without it, the pictures the run was trained on (its test part is used for scores).",
     "labels": "Pictures whose labels to learn from, given as DATA is; by default those the run was trained on.",
@@ -129,6 +130,7 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "on_collapse": "What to do when the guard finds that nothing is learned any more: warn and go on, or stop.",
     "use_all": "Train on the test part too. Every later number of this run then says so.",
     "quiet": "Print only errors, and where the result is.",
+    "compare.quiet": "Say nothing while it works; print the result only.",
     "tensorboard": "Also write the metrics as event files into RUN/tensorboard.",
     "finetune": "Also train the whole network with 1, 10 and 100 % of the labels, from this run's encoder and from "
     "scratch (it says how many minutes that takes).",

@@ -28,10 +28,11 @@ class RunCheck:
     steps: int
     newest: int | None
     damaged: Mapping[int, str] = field(default_factory=dict)  # step: what is wrong
+    written: bool = False  # the encoder, which comes after the last step
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        done = self.newest == self.steps
+        done = self.written and self.newest == self.steps
         found = "none yet" if self.newest is None else f"step {self.newest}, whole: every digest matches"
         evaluate, resume = typed("evaluate", self.folder), typed("train", "--resume", self.folder)
         hint = f"Evaluate it: {evaluate}" if done else f"Go on with: {resume}"
@@ -68,7 +69,7 @@ class RunFolder:
     def encoder_folder(self) -> Path:
         """Where the trained encoder lies; RunError while training has not ended."""
         folder = self.folder / "encoder"
-        if not (folder / "config.json").exists():
+        if not self._written():
             resume = typed("train", "--resume", self.folder)
             raise RunError(f"{str(self.folder)!r} is not trained to its end; go on with: {resume}")
         return folder
@@ -78,4 +79,7 @@ class RunFolder:
         newest, damaged = checkpoints.survey(self.folder / "checkpoints")
         step = int(checkpoints.verify(newest)["step"]) if newest else None
         recipe = self.recipe
-        return RunCheck(str(self.folder), recipe.method, recipe.encoder, recipe.steps, step, damaged)
+        return RunCheck(str(self.folder), recipe.method, recipe.encoder, recipe.steps, step, damaged, self._written())
+
+    def _written(self) -> bool:
+        return (self.folder / "encoder" / "config.json").exists()

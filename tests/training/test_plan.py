@@ -233,6 +233,7 @@ def test_the_stage_has_what_the_method_hands_it(manifest: Manifest) -> None:
         ({"settings": {"head": "big"}}, "head"),
         ({"settings": {"optimizer": "adam"}}, "optimizer cannot be 'adam': it must be sgd or lars or adamw"),
         ({"views": "strong"}, "view recipe"),
+        ({"method": "rotation", "views": "weak"}, "rotation has views of its own; leave --views weak out"),
         ({"micro_batch": 0, "batch": 8}, "use --micro-batch 1"),
         ({"micro_batch": 5, "batch": 8}, "micro-batches of 5 do not make up the 8 .*; use --micro-batch 4"),
         ({"micro_batch": 9, "batch": 8}, "use --micro-batch 8"),

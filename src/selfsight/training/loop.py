@@ -205,7 +205,8 @@ class Trainer:
         if self.failures >= PATIENCE:
             raise DivergedError(
                 f"training stopped at step {step + 1}: {PATIENCE} steps in a row were not finite, the last one in "
-                f"{tensor}; the last checkpoint is from before. Try a lower --lr, or --precision fp32"
+                f"{tensor}; the last checkpoint is from before. Train anew with another --out and a lower --lr, or "
+                "--precision fp32"
             )
 
     def note(self, step: int, **values: Any) -> None:

@@ -216,6 +216,8 @@ def method_settings(
     """The method's settings: its own defaults, and what it resolves from the facts."""
     settings = {name: p.default for name, p in methods.settings(kind).items()} | dict(told) | own
     if request.named_views is not None:
+        if "augmentation" not in methods.settings(kind):
+            raise RecipeError(f"{made.values['method']} has views of its own; leave --views {request.views} out")
         settings["augmentation"] = request.named_views
     check_settings(kind, made.values["method"], settings)
     kinds = kinds_of_settings(kind)
