@@ -69,5 +69,5 @@ def test_a_damaged_newest_checkpoint_is_told(folder: Path) -> None:
     assert "does not match its digest" in found.damaged[2]
     assert found.to_dict()["damaged_checkpoints"][0].startswith("step 2: ")
     (folder / "checkpoints" / "step-00000001" / "weights").write_bytes(b"abd")
-    with pytest.raises(CheckpointError, match="no older one is whole"):
+    with pytest.raises(CheckpointError, match="no older one is whole; train anew with another --out"):
         RunFolder(folder).check()

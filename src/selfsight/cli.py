@@ -85,14 +85,16 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "embed.batch": "Pictures encoded at a time.",
     "micro_batch": "Pictures in memory at a time: a smaller value needs less memory and gives the gradient of the "
     "whole batch (only batch norm sees no more than these).",
-    "length": "How long: 10m, 2000steps, 30epochs or 500kimages.",
+    "length": "How long: 10m, 2000steps, 30epochs or 500kimages; by default 10m on a CPU, else as long as published.",
+    "demo.length": "How long to train, as for `train`; by default 5m.",
     "lr": "Learning rate at the peak, for this batch; by default the method's own rule.",
     "seed": "The seed of every random choice.",
     "workers": "Threads that prepare pictures; the result does not depend on it.",
     "threads": "Threads of the computation; the last bits of the result depend on it.",
     "precision": "fp32 or bf16; by default the faster one, measured.",
     "device": "cpu, cuda, cuda:1, mps; by default cuda where there is such a GPU, else cpu.",
-    "out": "The folder to write.",
+    "train.out": "The folder to write; by default runs/ and the name of DATA.",
+    "demo.out": "The folder to write; by default selfsight-demo/.",
     "pack.out": "The folder to write: new, empty, or one that an earlier start did not complete.",
     "classify.out": "The CSV file to write: path, prediction, confidence, the next two classes, or why there is none.",
     "export.data": "Pictures to check the export with, given as elsewhere; by default those of the run.",
@@ -122,7 +124,8 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "sheet": "Also draw the pictures into this PNG.",
     "resume": "Go on with this run, from the very next picture.",
     "config": "Take settings from this recipe.yaml; flags and --set win over it.",
-    "settings": "A setting of the method, as key=value; give it again for more (`selfsight methods NAME` lists them).",
+    "settings": "A setting of the method, as key=value; give it again for more (`selfsight methods NAME` lists them; "
+    "docs/train.md those that every method has).",
     "save_every": "How often to save: a length of time, such as 90s or 5m (by default every 10 s to 2 minutes, so that "
     "it takes about 1 % of the time).",
     "keep": "Which encoder is the result: the last one, or (best-rankme, no labels needed) that of the look with the "

@@ -201,7 +201,7 @@ def test_nothing_there_is_one_sentence(tmp_path: Path) -> None:
         find(tmp_path / "photo")
     with pytest.raises(DataError, match=r"holds no packed\.parquet"):
         find("memory://photos")
-    with pytest.raises(DataError, match="neither a folder"):
+    with pytest.raises(DataError, match=r"neither a folder.*; put single pictures into a folder or a list"):
         find(picture(tmp_path / "one.png"))
     with pytest.raises(DataError, match=r"no labels\.csv"):
         find(folder(tmp_path / "plain", "a.png"), label_column="kind")

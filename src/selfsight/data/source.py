@@ -162,7 +162,10 @@ def _one(item: str, columns: Columns, kind: Kind) -> Listing:
         return _table(data, columns)
     if data.suffix.lower() in tables.LISTS:
         return _sorted(data, [_row(data, name) for name in tables.read_list(data)], f"the list {data.name!r}")
-    raise DataError(f"{str(data)!r} is neither a folder, a list (.txt) nor a table (.csv, .tsv, .parquet).")
+    raise DataError(
+        f"{str(data)!r} is neither a folder, a list (.txt) nor a table (.csv, .tsv, .parquet); put single pictures "
+        "into a folder or a list."
+    )
 
 
 def _folder(folder: Path, columns: Columns, kind: Kind) -> Listing:

@@ -98,7 +98,7 @@ class Trainer:
         facts, files = checkpoints.read(newest)
         if distributed.rank() == 0:
             checkpoints.drop_after(self.folder / "checkpoints", int(facts["step"]))
-        state.unpack(files, self.method, self.raw_optimizer)
+        state.unpack(files, self.method, self.raw_optimizer, newest)
         self.best.unpack(files)
         return int(facts["step"])
 
