@@ -14,7 +14,7 @@ from selfsight.errors import RunError
 from selfsight.packing import pack
 from selfsight.recipe import Columns, Data, Named, given
 from selfsight.runs import RunCheck, RunFolder
-from selfsight.searching import embed, search
+from selfsight.searching import Query, embed, search
 
 if TYPE_CHECKING:
     from selfsight.data.inspect import Inspection
@@ -51,11 +51,11 @@ class Run(RunFolder):
         """See `selfsight.classify`."""
         return classify(self.folder, data, out=Path(out), **options)
 
-    def embed(self, data: Data, *, out: str | Path, **options: Any) -> Path | str:
+    def embed(self, data: Data | None = None, **options: Any) -> Path | str:
         """See `selfsight.embed`."""
-        return embed(self.folder, data, out=Path(out), **options)
+        return embed(self.folder, data, **options)
 
-    def search(self, query: str | Path | Sequence[str | Path] | None = None, **options: Any) -> dict[str, Any]:
+    def search(self, query: Query | Sequence[Query] | None = None, **options: Any) -> dict[str, Any]:
         """See `selfsight.search`."""
         return search(self.folder, query, **options)
 

@@ -120,7 +120,8 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "path": "Only pictures whose name fits this pattern of * and ?, such as 'china/*'.",
     "approximate": "Look at a part of very many rows only (with faiss, once it has an index), and say what that finds.",
     "search.encoder": "The run whose encoder made the vectors, where it is not where it was.",
-    "csv": "Also write the pictures into this table: path, label, row, similarity, and the run's group and split.",
+    "csv": "Also write the pictures into this table: path, label, row, similarity, the number of their group of "
+    "duplicates, and the run's group and split.",
     "sheet": "Also draw the pictures into this PNG.",
     "resume": "Go on with this run, from the very next picture.",
     "config": "Take settings from this recipe.yaml; flags and --set win over it.",

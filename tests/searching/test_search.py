@@ -20,6 +20,7 @@ from selfsight import cli
 from selfsight.data import source
 from selfsight.data.manifest import Manifest, scan
 from selfsight.data.tables import read_columns
+from selfsight.errors import RecipeError
 from selfsight.neighbours import unit
 from selfsight.searching import story
 from selfsight.searching.index import Index
@@ -67,7 +68,7 @@ def search(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     return said
 
 
-def found(home: Path, *query: str, **options: Any) -> list[str]:
+def found(home: Path, *query: str | int, **options: Any) -> list[str]:
     return [hit["path"] for hit in selfsight.search(home / "vectors", query, **options)["hits"]]
 
 
@@ -91,12 +92,28 @@ def test_a_file_a_row_and_a_name_ask_the_same(home: Path, search: Said, monkeypa
     index = Index.open(home / "vectors")
     row = index.names.index("flower/010.png")
     by_row, by_name = found(home, str(row), k=5), found(home, "flower/010.png", k=5)
+    assert found(home, row, k=5) == by_row
     by_file = found(home, str(home / "photos" / "flower" / "010.png"), k=6)
     assert by_row == by_name == by_file[1:]
     assert by_file[0] == "flower/010.png"  # a file may be in the index; a row is not its own neighbour
     lines = search("vectors", row, "-k", 5).splitlines()
     assert lines[0] == f"pictures like {row}, of 71 in vectors:"
     assert [line.split("\t")[3] for line in lines[2:]] == by_row
+
+
+def test_one_is_asked_for_as_several_are(home: Path) -> None:
+    run = selfsight.Run(home / "run")
+    for one, several in (({"unlike": 9}, {"unlike": [9]}), ({"label": "china"}, {"label": ["china"]})):
+        assert run.search(0, **one) == run.search([0], **several)
+    assert {hit["label"] for hit in run.search(0, label="china")["hits"]} == {"china"}
+    assert run.search(0)["asked"] == "pictures like 0"
+
+
+def test_a_run_embeds_what_the_command_does(home: Path, tmp_path: Path) -> None:
+    mine, run = Path(shutil.copytree(home / "vectors", tmp_path / "vectors")), selfsight.Run(home / "run")
+    assert run.embed(prune=True, out=mine) == mine
+    with pytest.raises(RecipeError, match="say where the vectors go"):
+        run.embed(home / "photos")
 
 
 def test_several_are_their_mean_and_unlike_counts_half(home: Path) -> None:

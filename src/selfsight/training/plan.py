@@ -135,7 +135,7 @@ def start(made: Plan, request: Request, training: Training) -> None:
     name, weights = request.encoder, request.weights
     if name and (found := weights_of_run(name)):
         name, weights = families.load(Path(found).parent).name, found
-    elif name and (Path(name).exists() or "/" in name):
+    elif name and not families.known(name) and (Path(name).exists() or "/" in name):
         raise RecipeError(f"--encoder {name!r} is neither a finished run nor the name of a timm architecture")
     encoder = made.settle("encoder", name, training.encoder, f"the usual for {made.values['method']}")
     if not families.known(encoder):
