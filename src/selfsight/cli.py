@@ -153,7 +153,7 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "shared_labels": "The same label in two sources is the same class (by default it is not).",
 }
 HELP |= {  # where there is a run, which knows its columns
-    f"{command}.{name}_column": f"{HELP[f'{name}_column']} By default the run's, where DATA has it, else {name}."
+    f"{command}.{name}_column": f"{HELP[f'{name}_column']} By default the run's, where the table has it, else {name}."
     for command in ("evaluate", "classify", "embed")
     for name in ("label", "group", "split")
 }
