@@ -84,5 +84,6 @@ def search(
 
 def _several(asked: Query | Sequence[Query] | None) -> list[str]:
     """Each as text, whether it is one or several; None is none."""
-    one = isinstance(asked, str) or not isinstance(asked, Iterable)
-    return [] if asked is None else [str(each) for each in ([asked] if one else asked)]
+    if isinstance(asked, str) or not isinstance(asked, Iterable):
+        return [] if asked is None else [str(asked)]
+    return [str(one) for one in asked]
