@@ -143,11 +143,11 @@ def test_a_kill_leaves_no_process(photos: Path, tmp_path: Path) -> None:
 
 
 def test_stopped_in_a_stage_it_is_the_run_that_goes_on(photos: Path, tmp_path: Path) -> None:
-    training = Training(photos, tmp_path / "run", "beit", "test_vit", slowly=True)
+    training = Training(photos, tmp_path / "my run", "beit", "test_vit", slowly=True)
     training.beyond(0, "stages/vq")
     training.ends(signal.SIGINT)
     said = training.said.read_text()
-    assert f"stopped while vq was trained; go on with: selfsight train --resume {training.out}\n" in said
+    assert f"stopped while vq was trained; go on with: selfsight train --resume '{training.out}'\n" in said
 
 
 def test_a_second_process_is_refused_and_the_first_goes_on(straight: Path, photos: Path, tmp_path: Path) -> None:

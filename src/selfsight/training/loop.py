@@ -19,7 +19,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from selfsight import __version__, checkpoints, distributed, heap
-from selfsight.errors import CollapsedError, DiskError, DivergedError, Interrupted, brief
+from selfsight.errors import CollapsedError, DiskError, DivergedError, Interrupted, brief, typed
 from selfsight.methods.base import Batch, Epoch, Method, Projections, Terms
 from selfsight.nn.embedder import Embedder
 from selfsight.recipe import Recipe
@@ -32,7 +32,7 @@ from selfsight.training.fault import blamed, finite
 from selfsight.training.journal import Journal
 from selfsight.training.optimizers import clip, set_rate
 from selfsight.training.progress import Watcher
-from selfsight.training.saver import Saver, scarce
+from selfsight.training.saver import Saver
 from selfsight.training.signals import Signals
 
 PATIENCE = 3  # steps in a row that are not finite before training stops itself
@@ -101,15 +101,14 @@ class Trainer:
             self.watcher.say(f"{said}: what follows need not be what that one would have made")
         if distributed.rank() == 0:
             checkpoints.drop_after(self.folder / "checkpoints", int(facts["step"]))
-        state.unpack(files, self.method, self.raw_optimizer)
+        state.unpack(files, self.method, self.raw_optimizer, newest)
         self.best.unpack(files)
         return int(facts["step"])
 
     def begin(self) -> None:
         """Before step 1: fill buffers, prove that a checkpoint can be written, measure the untouched encoder."""
         self.method.prepare(self.data.prepared(self.method, self.watcher.say))
-        if sentence := scarce(self.folder, state.bytes_of(self.method, self.recipe.optimizer)):
-            self.watcher.say(sentence)
+        self.saver.foresee(self.folder, state.bytes_of(self.method, self.recipe.optimizer))
         self.save(0, must=True)
         self.look(0)
         if self.glances(0):
@@ -204,7 +203,8 @@ class Trainer:
         if self.failures >= PATIENCE:
             raise DivergedError(
                 f"training stopped at step {step + 1}: {PATIENCE} steps in a row were not finite, the last one in "
-                f"{tensor}; the last checkpoint is from before. Try a lower --lr, or --precision fp32"
+                f"{tensor}; the last checkpoint is from before. Train anew with another --out and a lower --lr, or "
+                "--precision fp32"
             )
 
     def note(self, step: int, **values: Any) -> None:
@@ -243,7 +243,7 @@ class Trainer:
         self.saver.look(wait=True)
         saved = checkpoints.steps(self.folder / "checkpoints")[-1] if distributed.rank() == 0 else step
         told = f"stopped after step {step} of {self.recipe.steps}" + f", of which {saved} are saved" * (saved < step)
-        return Interrupted(f"{told}; go on with: selfsight train --resume {self.folder}", signal)
+        return Interrupted(f"{told}; go on with: {typed('train', '--resume', self.folder)}", signal)
 
     def shown(self, step: int) -> Embedder:
         """The encoder that is measured: batch norms of one that nobody trained have seen no pictures yet."""

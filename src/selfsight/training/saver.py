@@ -11,7 +11,7 @@ from pathlib import Path
 from selfsight.checkpoints import KEPT
 from selfsight.errors import DiskError
 
-__all__ = ["Saver", "scarce"]
+__all__ = ["Saver"]
 
 SHARE = 0.01  # of the time may go into saving, where nobody said how often
 SOONEST, LATEST = 10.0, 120.0  # seconds between two saves then
@@ -44,6 +44,16 @@ class Saver:
     def usual(self) -> float:
         """Seconds between two saves where nobody said how often."""
         return min(max(SOONEST, self.cost / SHARE), LATEST)
+
+    def foresee(self, folder: Path, size: int) -> None:
+        """Say it when the disk has no room for checkpoints of so many bytes: those that are kept, and a new one."""
+        disk = statvfs(folder)
+        free, needed = disk.f_bavail * disk.f_frsize, (KEPT + 1) * size
+        if free < needed:
+            self.say(
+                f"{str(folder)!r} has room for {free / 1e6:.1f} MB and saving takes {needed / 1e6:.1f} MB ({KEPT} "
+                "checkpoints and the next one): free some space, or saves will fail while training goes on"
+            )
 
     def save(
         self, copy: Callable[[Files], Files], write: Callable[[Mapping[str, bytearray]], None], *, must: bool
@@ -80,18 +90,6 @@ class Saver:
         """However training ends, the last save is on the disk."""
         with self.pool:
             self.look(wait=True)
-
-
-def scarce(folder: Path, size: int) -> str:
-    """A sentence where the disk has no room for checkpoints of so many bytes: those that are kept, and a new one."""
-    disk = statvfs(folder)
-    free, needed = disk.f_bavail * disk.f_frsize, (KEPT + 1) * size
-    if free >= needed:
-        return ""
-    return (
-        f"{str(folder)!r} has room for {free / 1e6:.1f} MB and saving takes {needed / 1e6:.1f} MB ({KEPT} checkpoints "
-        "and the next one): free some space, or saves will fail while training goes on"
-    )
 
 
 def processor_seconds(work: Callable[[], object]) -> float:
