@@ -72,7 +72,7 @@ class NNCLR(Method):
         """Length of the queue by the size of the views. RecipeError where pictures or micro-batch are too few."""
         check_rows("nnclr", facts.batch, facts.micro_batch)
         published = 4096 if facts.size <= SMALL else 98304
-        support = affordable(published, facts.count, facts.batch, settings.get("support"))
+        support = affordable(published, facts.count, facts.batch, "support", settings.get("support"))
         return {"support": support} if settings.get("support") is None else {}
 
     def views(self, size: int) -> Views:
