@@ -61,7 +61,7 @@ class NNCLR(Method):
 
     @classmethod
     def defaults(cls, size: int) -> Training:
-        """Up to 96 px lightly's CIFAR-10 benchmark (200 epochs: kNN 83.4 %), above the paper's."""
+        """Up to 96 px after lightly's CIFAR-10 benchmark (there denominator=ntxent), above the paper's."""
         if size <= SMALL:
             return Training("sgd", lr=0.06, lr_batch=128, weight_decay=5e-4, batch=128, epochs=200)
         # batch: paper 4096, here one device
