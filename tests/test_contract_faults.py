@@ -20,6 +20,7 @@ from selfsight.data.manifest import Manifest
 from selfsight.errors import DiskError, DivergedError, Interrupted, TrainingError
 from selfsight.recipe import Recipe
 from selfsight.training import autotune, loop, state
+from selfsight.training.bare import Bare
 from selfsight.training.build import method_of
 from selfsight.training.loop import Trainer
 
@@ -265,5 +266,5 @@ def test_dropout_in_a_measured_step_leaves_the_generator_alone(photos: Path) -> 
     method.encoder.backbone.drop_rate = 0.5
     method.projector.append(torch.nn.Dropout(0.5))
     batch = {"views": torch.zeros(4, 2, 32, 32, 3, dtype=torch.uint8)}
-    autotune.bare_step(recipe, method, batch)
+    Bare(recipe, method, batch)
     assert torch.equal(generator, torch.get_rng_state())
