@@ -152,6 +152,7 @@ from selfsight.losses.matching import matching
 from selfsight.losses.nt_xent import nt_xent
 from selfsight.losses.precision import unit
 from selfsight.losses.pull_push import pull, push
+from selfsight.losses.sigreg import sigreg
 from selfsight.losses.supcon import sup_con
 from selfsight.training.memory import growth
 
@@ -162,6 +163,7 @@ losses = {
     "matching": lambda rows, labels: matching(rows, rows, temperature=0.1),
     "pull": pull,
     "push": push,
+    "sigreg": lambda rows, labels: sigreg(rows, rows[:64].detach().T),
 }
 tiles.TILE = 2**16
 rows, labels = unit(torch.randn(4096, 32)).requires_grad_(), torch.arange(4096) // 4
@@ -172,8 +174,9 @@ for name, loss in losses.items():
 
 
 def test_memory() -> None:
-    """4,096 rows by tiles of 256 KiB: one matrix of their scores is 64 MiB, and the whole form has four and more."""
+    """4,096 rows by tiles of 256 KiB: one matrix of their scores is 64 MiB, and the whole form has four and more; by
+    knots: the rows along 64 directions are 1 MiB, and all knots have 32."""
     told = subprocess.run([sys.executable, "-c", GROWTH], capture_output=True, text=True, check=True)
     found = {name: float(grown) for name, grown in map(str.split, told.stdout.splitlines())}
-    assert len(found) == 6
+    assert len(found) == 7
     assert max(found.values()) < 12, found
