@@ -22,7 +22,7 @@ from selfsight.training.memory import growth, size_of
 
 __all__ = ["Bare"]
 
-ROUNDS = 2  # after one that warms up
+ROUNDS = 2  # before the one whose memory is measured as well; the first warms up
 ROOM = 2**25  # bytes of the rows that a loss is measured on, where those of the step are fewer
 
 
@@ -72,7 +72,8 @@ class Bare:
             rows = max(self.count, int(ROOM // (each + size_of(self.batch.values()) / self.count)))
             lost = line(lambda count: self.lost(projections, targets, count), min(rows, batch), batch)
             replayed = line(self.replayed, self.micro, micro)
-        return each * batch + max(lost, slopes / self.count * batch + replayed)
+        parted = 1 if self.device.type == "cuda" else 2  # memory of the parts that rows came in stays with the process
+        return parted * each * batch + max(lost, slopes / self.count * batch + replayed)
 
     def projected(self) -> tuple[Projections, Projections]:
         """What the loss compares, of all pictures."""
