@@ -44,7 +44,7 @@ class Queue(nn.Module):
 
     def nearest(self, rows: Float[Tensor, "B P"]) -> Int[Tensor, "B"]:
         """Which key is most alike each unit row, without gradient: a strip of rows at a time."""
-        strips = rows.detach().to(self.keys.dtype).split(max(1, SCORES // len(self.keys)))
+        strips = torch.split(rows.detach().to(self.keys.dtype), max(1, SCORES // len(self.keys)))
         return torch.cat([(strip @ self.keys.T).argmax(dim=1) for strip in strips])
 
 

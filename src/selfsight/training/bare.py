@@ -101,7 +101,7 @@ class Bare:
         def work() -> None:
             with self.autocast():
                 made = self.method.project(first(self.batch, count))
-            gradcache.sum_of(rows.sum() for rows in made.values() if rows.requires_grad).backward()
+            torch.autograd.backward([rows.sum() for rows in made.values() if rows.requires_grad])
 
         return self.grown(work)
 
