@@ -25,7 +25,18 @@ from selfsight.nn.encoder import Encoder
 from selfsight.recipe import Amount, Count, Decay, Part, Portion, Positive, Several, Whole, Within
 from selfsight.views.draw import Views
 
-__all__ = ["OPTIMIZATION", "QUICK_VIEW", "Batch", "Epoch", "Facts", "Group", "Method", "Prepared", "Projections"]
+__all__ = [
+    "OPTIMIZATION",
+    "QUICK",
+    "QUICK_VIEW",
+    "Batch",
+    "Epoch",
+    "Facts",
+    "Group",
+    "Method",
+    "Prepared",
+    "Projections",
+]
 __all__ += ["Amount", "Count", "Decay", "Part", "Portion", "Positive", "Several", "Terms", "Training", "Whole"]
 __all__ += ["Within", "waiting"]
 
@@ -74,6 +85,9 @@ class Training:
         if self.lr * times < self.least:
             return self.least, f"{told}, but at least {self.least:g}"
         return self.lr * times, told
+
+
+QUICK = Training("adamw", 0.001, 64, weight_decay=1e-4, batch=64, encoder="resnet10t", source="measured")
 
 
 @dataclass(frozen=True)
