@@ -13,19 +13,7 @@ from typing import Any, final
 from selfsight import distributed
 from selfsight.errors import RecipeError
 from selfsight.losses.cross_correlation import cross_correlation
-from selfsight.methods.base import (
-    QUICK,
-    Batch,
-    Count,
-    Facts,
-    Group,
-    Method,
-    Positive,
-    Projections,
-    Several,
-    Terms,
-    Training,
-)
+from selfsight.methods.base import Batch, Count, Facts, Group, Method, Positive, Projections, Several, Terms, Training
 from selfsight.nn.crops import apart
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
@@ -39,8 +27,6 @@ SMALL = 96  # pixels: up to here lightly's CIFAR-10 benchmark, above the paper's
 @final
 class BarlowTwins(Method):
     """Make the correlations between the two views' dimensions the identity matrix."""
-
-    quick = QUICK
 
     def __init__(
         self,

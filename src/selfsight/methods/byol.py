@@ -15,7 +15,7 @@ from torch import nn
 from selfsight.errors import RecipeError
 from selfsight.losses.cross_view import cross_view_cosine
 from selfsight.losses.precision import unit
-from selfsight.methods.base import QUICK, Batch, Count, Facts, Method, Portion, Projections, Terms, Training
+from selfsight.methods.base import Batch, Count, Facts, Method, Portion, Projections, Terms, Training
 from selfsight.nn.crops import apart
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
@@ -30,8 +30,6 @@ SMALL = 96  # pixels: up to here lightly's CIFAR-10 benchmark, above the paper's
 @final
 class BYOL(Method):
     """Bring the prediction from a picture's view to the teacher's projection of its other view."""
-
-    quick = QUICK
 
     def __init__(
         self,

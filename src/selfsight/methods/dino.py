@@ -16,7 +16,7 @@ from selfsight import distributed
 from selfsight.errors import RecipeError
 from selfsight.losses.code_usage import entropy
 from selfsight.losses.swapped_prediction import sharpened, swapped_prediction
-from selfsight.methods.base import QUICK, Batch, Facts, Group, Method, Projections, Terms, Training, waiting
+from selfsight.methods.base import Batch, Facts, Group, Method, Projections, Terms, Training, waiting
 from selfsight.nn.crops import projected, taking
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
@@ -32,8 +32,6 @@ SMALL = 96  # pixels: up to here lightly's CIFAR-10 benchmark, above the release
 @final
 class DINO(Method):
     """Say which prototypes the teacher gives to a picture's other views."""
-
-    quick = QUICK
 
     centre: Tensor  # (K,): running mean of the teacher's scores
 

@@ -18,19 +18,7 @@ from selfsight.errors import RecipeError
 from selfsight.losses.precision import unit
 from selfsight.losses.sigreg import sigreg
 from selfsight.losses.spread import spread
-from selfsight.methods.base import (
-    QUICK,
-    Batch,
-    Count,
-    Facts,
-    Method,
-    Part,
-    Projections,
-    Several,
-    Terms,
-    Training,
-    Whole,
-)
+from selfsight.methods.base import Batch, Count, Facts, Method, Part, Projections, Several, Terms, Training, Whole
 from selfsight.nn.crops import taking
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
@@ -44,8 +32,6 @@ GAUSSIAN, COLLAPSED = 1.0524641547991607, 0.40204757973166455  # SIGReg of Gauss
 @final
 class LeJEPA(Method):
     """Predict a picture's views by their mean, while all pictures' projections stay Gaussian along any direction."""
-
-    quick = QUICK
 
     steps: Tensor  # () int64, taken so far: the key of the directions
 

@@ -19,7 +19,7 @@ from selfsight.errors import RecipeError, unknown
 from selfsight.losses.matching import matching
 from selfsight.losses.nt_xent import nt_xent
 from selfsight.losses.precision import unit
-from selfsight.methods.base import QUICK, Batch, Count, Facts, Method, Positive, Projections, Terms, Training
+from selfsight.methods.base import Batch, Count, Facts, Method, Positive, Projections, Terms, Training
 from selfsight.nn.crops import apart
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
@@ -35,8 +35,6 @@ DENOMINATORS = ("batch", "ntxent")
 @final
 class NNCLR(Method):
     """Let a picture's nearest neighbour in a queue of past projections find the picture among the batch."""
-
-    quick = QUICK
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from typing import Any, final
 from selfsight.errors import RecipeError
 from selfsight.losses.cross_view import cross_view_cosine
 from selfsight.losses.precision import unit
-from selfsight.methods.base import QUICK, Batch, Count, Facts, Group, Method, Projections, Several, Terms, Training
+from selfsight.methods.base import Batch, Count, Facts, Group, Method, Projections, Several, Terms, Training
 from selfsight.nn.crops import apart
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
@@ -27,8 +27,6 @@ SMALL = 96  # pixels: up to here the CIFAR-10 recipes, above the paper's ImageNe
 @final
 class SimSiam(Method):
     """Bring the prediction from a picture's view to the projection of its other view, which stands still."""
-
-    quick = QUICK
 
     def __init__(
         self,

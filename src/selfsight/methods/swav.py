@@ -19,7 +19,7 @@ from selfsight.errors import RecipeError
 from selfsight.losses.code_usage import entropy
 from selfsight.losses.precision import unit
 from selfsight.losses.swapped_prediction import swapped_prediction
-from selfsight.methods.base import QUICK, Batch, Facts, Group, Method, Projections, Terms, Training, waiting
+from selfsight.methods.base import Batch, Facts, Group, Method, Projections, Terms, Training, waiting
 from selfsight.nn.crops import projected, taking
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
@@ -35,8 +35,6 @@ SMALL = 96  # pixels: up to here lightly's CIFAR-10 benchmark, above the release
 @final
 class SwAV(Method):
     """Predict the codes of a picture's other views."""
-
-    quick = QUICK
 
     seen: torch.Tensor  # () int64: projections that entered the queue
 

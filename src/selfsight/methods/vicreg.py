@@ -15,7 +15,7 @@ from torch.nn.functional import mse_loss
 from selfsight import distributed
 from selfsight.errors import RecipeError
 from selfsight.losses.variance_covariance import covariance, variance
-from selfsight.methods.base import QUICK, Amount, Batch, Count, Facts, Method, Positive, Projections, Terms, Training
+from selfsight.methods.base import Amount, Batch, Count, Facts, Method, Positive, Projections, Terms, Training
 from selfsight.nn.crops import apart
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
@@ -29,8 +29,6 @@ SMALL = 96  # pixels: up to here solo-learn's CIFAR-10 head and views, above the
 @final
 class VICReg(Method):
     """Pull the two views of a picture together, and keep the dimensions varied and uncorrelated."""
-
-    quick = QUICK
 
     def __init__(
         self,
