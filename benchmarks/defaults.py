@@ -82,12 +82,12 @@ def asks(method: str, variant: str) -> list[str] | None:
 
 
 def published(kind: type[Method]) -> list[str] | None:
-    """What makes the published recipe, in batches of 128 at most, of a method whose own on a CPU is `quick`."""
+    """What makes the published recipe, in batches of 128 at most, of a method whose own on a CPU is another."""
     from selfsight.methods.base import OPTIMIZATION
 
-    if not kind.quick:
-        return None
     training = kind.defaults(FACTS["size"])
+    if training == kind.usual(FACTS["size"], "cpu"):
+        return None
     batch = min(training.batch, FACTS["batch"])
     known = [f"{name}={value}" for name in OPTIMIZATION if (value := getattr(training, name)) is not None]
     flags = ["--encoder", training.encoder, "--batch", str(batch), "--lr", str(training.rate(batch)[0])]

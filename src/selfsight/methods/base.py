@@ -25,18 +25,7 @@ from selfsight.nn.encoder import Encoder
 from selfsight.recipe import Amount, Count, Decay, Part, Portion, Positive, Several, Whole, Within
 from selfsight.views.draw import Views
 
-__all__ = [
-    "OPTIMIZATION",
-    "QUICK",
-    "QUICK_VIEW",
-    "Batch",
-    "Epoch",
-    "Facts",
-    "Group",
-    "Method",
-    "Prepared",
-    "Projections",
-]
+__all__ = ["OPTIMIZATION", "QUICK", "QUICK_VIEW", "Batch", "Epoch", "Facts", "Group", "Method", "Prepared", "Projections"]
 __all__ += ["Amount", "Count", "Decay", "Part", "Portion", "Positive", "Several", "Terms", "Training", "Whole"]
 __all__ += ["Within", "waiting"]
 
@@ -48,7 +37,7 @@ Terms = dict[str, Tensor]
 """Named scalars; `loss` is minimised, the others are logged."""
 
 
-QUICK_VIEW = 64  # pixels: the largest view that a `quick` recipe was measured with
+QUICK_VIEW = 64  # pixels: the largest view that `QUICK` was measured with
 # What a recipe has of a `Training` as it stands.
 OPTIMIZATION = ("optimizer", "momentum", "beta2", "weight_decay", "decay_growth", "clip", "clip_each")
 
@@ -87,6 +76,8 @@ class Training:
         return self.lr * times, told
 
 
+# More and smaller steps of a smaller network give more within minutes on a CPU; beside `published` in
+# benchmarks/defaults.py.
 QUICK = Training("adamw", 0.001, 64, weight_decay=1e-4, batch=64, encoder="resnet10t", source="measured")
 
 
@@ -163,7 +154,6 @@ class Method(nn.Module, ABC):
     """Teach an encoder from images. One final subclass per file in this folder."""
 
     kind: ClassVar[str] = "pictures"  # of sample that it learns from, see `data.kinds`
-    quick: ClassVar[Training | None] = None  # what gives more within minutes on a CPU than the published recipe
     progress: float = 0.0  # share of training done, [0, 1]; written by the loop only
     reassign: int = 0  # epochs from one pass over all pictures to the next; 0: it makes none
 
@@ -178,8 +168,10 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def usual(cls, size: int, device: str) -> Training:
-        """The recipe for a device such as `cpu` or `cuda:1`."""
-        return cls.quick if cls.quick and device == "cpu" and size <= QUICK_VIEW else cls.defaults(size)
+        """The recipe for a device such as `cpu` or `cuda:1`: on a CPU `QUICK` where a ResNet-18 is published."""
+        published = cls.defaults(size)
+        quick = device == "cpu" and size <= QUICK_VIEW and published.encoder == Training.encoder
+        return QUICK if quick else published
 
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:

@@ -17,19 +17,7 @@ import torch
 from selfsight import distributed
 from selfsight.errors import DataError, RecipeError
 from selfsight.losses.soft_cross_entropy import soft_cross_entropy
-from selfsight.methods.base import (
-    QUICK,
-    Batch,
-    Count,
-    Facts,
-    Method,
-    Part,
-    Positive,
-    Prepared,
-    Projections,
-    Terms,
-    Training,
-)
+from selfsight.methods.base import Batch, Count, Facts, Method, Part, Positive, Prepared, Projections, Terms, Training
 from selfsight.nn.colour_bins import ColourBins, rebalanced
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.patches import pooled
@@ -43,8 +31,6 @@ SMALL, MEASURED = 96, 20_000  # pixels: up to here rates for small views, above 
 @final
 class Colorization(Method):
     """See the lightness of a picture and predict its colours on a coarse grid, each as a distribution over bins."""
-
-    quick = QUICK
 
     def __init__(
         self,

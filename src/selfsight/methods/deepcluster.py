@@ -23,7 +23,7 @@ from selfsight.data import order
 from selfsight.errors import RecipeError
 from selfsight.losses.cluster_prediction import cluster_prediction
 from selfsight.losses.precision import unit
-from selfsight.methods.base import QUICK, Batch, Epoch, Facts, Group, Method, Projections, Terms, Training
+from selfsight.methods.base import Batch, Epoch, Facts, Group, Method, Projections, Terms, Training
 from selfsight.nn.encoder import Encoder
 from selfsight.recipe import Count, Positive, Several
 from selfsight.views.draw import Views
@@ -37,8 +37,6 @@ LEAST_STEPS = 100  # for a new head, ours: before it has learned something it te
 @final
 class DeepCluster(Method):
     """Tell which cluster a picture fell into when all were last clustered."""
-
-    quick = QUICK
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ from selfsight.clusters.partition import Partition, automatic
 from selfsight.errors import RecipeError
 from selfsight.losses.cluster_prediction import prototype_prediction
 from selfsight.losses.precision import unit
-from selfsight.methods.base import QUICK, Batch, Epoch, Facts, Method, Prepared, Projections, Terms, Training
+from selfsight.methods.base import Batch, Epoch, Facts, Method, Prepared, Projections, Terms, Training
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
 from selfsight.nn.memory import Memory
@@ -35,8 +35,6 @@ HIDDEN = 2048  # width of the head's hidden layer, released code
 @final
 class DeepClusterV2(Method):
     """Tell from either view which cluster a picture fell into at the start of the epoch."""
-
-    quick = QUICK
 
     prototypes: torch.Tensor  # (H, K, P)
 

@@ -15,19 +15,7 @@ from torch import nn
 
 from selfsight.errors import RecipeError, unknown
 from selfsight.losses.classification import classification
-from selfsight.methods.base import (
-    QUICK,
-    Batch,
-    Facts,
-    Method,
-    Part,
-    Portion,
-    Prepared,
-    Projections,
-    Terms,
-    Training,
-    Whole,
-)
+from selfsight.methods.base import Batch, Facts, Method, Part, Portion, Prepared, Projections, Terms, Training, Whole
 from selfsight.nn.contrast import standardised
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
@@ -44,8 +32,6 @@ TILE_WIDTH, WIDTH = 512, 1024  # of what the head sees of a tile, and of its hid
 @final
 class Jigsaw(Method):
     """Name the permutation of a picture's tiles."""
-
-    quick = QUICK
 
     def __init__(
         self,

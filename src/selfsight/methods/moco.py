@@ -19,7 +19,7 @@ from selfsight import distributed
 from selfsight.errors import RecipeError
 from selfsight.losses.info_nce import info_nce
 from selfsight.losses.precision import unit
-from selfsight.methods.base import QUICK, Batch, Count, Facts, Method, Portion, Positive, Projections, Terms, Training
+from selfsight.methods.base import Batch, Count, Facts, Method, Portion, Positive, Projections, Terms, Training
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
 from selfsight.nn.queue import Queue, affordable
@@ -34,8 +34,6 @@ SMALL = 96  # pixels: up to here the published CIFAR-10 recipes, above the Image
 @final
 class MoCo(Method):
     """Tell a picture's key from the keys of the pictures before it."""
-
-    quick = QUICK
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ from selfsight import distributed
 from selfsight.data import order
 from selfsight.errors import RecipeError, unknown
 from selfsight.losses import pull_push as formulas
-from selfsight.methods.base import QUICK, Batch, Epoch, Facts, Method, Prepared, Projections, Terms, Training
+from selfsight.methods.base import Batch, Epoch, Facts, Method, Prepared, Projections, Terms, Training
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
 from selfsight.recipe import Amount, Count, Several
@@ -29,8 +29,6 @@ from selfsight.views.recipes import multi_view
 @final
 class PullPush(Method):
     """Pull the samples of an identity together and push identities apart, by inner products."""
-
-    quick = QUICK
 
     def __init__(
         self,

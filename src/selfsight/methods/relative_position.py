@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from selfsight.errors import RecipeError, unknown
 from selfsight.losses.classification import classification
-from selfsight.methods.base import QUICK, Batch, Facts, Method, Prepared, Projections, Terms, Training
+from selfsight.methods.base import Batch, Facts, Method, Prepared, Projections, Terms, Training
 from selfsight.nn.contrast import centred, unit_energy, without
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
@@ -33,8 +33,6 @@ CHOICES = {"pairs": ("centre", "all"), "anti_aberration": ("drop", "projection",
 @final
 class RelativePosition(Method):
     """Name the place of one patch beside another, of eight."""
-
-    quick = QUICK
 
     def __init__(
         self,

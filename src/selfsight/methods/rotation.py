@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from selfsight.losses.classification import classification
-from selfsight.methods.base import QUICK, Batch, Method, Prepared, Projections, Terms, Training
+from selfsight.methods.base import Batch, Method, Prepared, Projections, Terms, Training
 from selfsight.nn.encoder import Encoder
 from selfsight.views.draw import Views
 from selfsight.views.orientation import upright
@@ -28,8 +28,6 @@ LOOKED_AT = 300  # pictures that are asked for an upright
 @final
 class Rotation(Method):
     """Name the quarter turn that a picture was given."""
-
-    quick = QUICK
 
     def __init__(
         self,

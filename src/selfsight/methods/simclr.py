@@ -21,7 +21,7 @@ from selfsight.errors import RecipeError, unknown
 from selfsight.losses.decoupled import decoupled
 from selfsight.losses.nt_xent import nt_xent
 from selfsight.losses.precision import unit
-from selfsight.methods.base import QUICK, Batch, Count, Facts, Method, Positive, Projections, Terms, Training
+from selfsight.methods.base import Batch, Count, Facts, Method, Positive, Projections, Terms, Training
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
 from selfsight.views.draw import Views
@@ -40,9 +40,6 @@ CRITERIA: dict[str, Callable[..., torch.Tensor]] = {
 @final
 class SimCLR(Method):
     """Pull the two views of a picture together and push them from every other picture of the batch."""
-
-    # more and smaller steps of a smaller network; beside `published` in benchmarks/defaults.py
-    quick = QUICK
 
     def __init__(
         self,

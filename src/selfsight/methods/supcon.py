@@ -17,7 +17,7 @@ from selfsight import distributed
 from selfsight.errors import RecipeError, unknown
 from selfsight.losses.precision import unit
 from selfsight.losses.supcon import FORMS, classes_of, partnered, sup_con
-from selfsight.methods.base import QUICK, Batch, Count, Facts, Method, Positive, Prepared, Projections, Terms, Training
+from selfsight.methods.base import Batch, Count, Facts, Method, Positive, Prepared, Projections, Terms, Training
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
 from selfsight.recipe import Several
@@ -32,8 +32,6 @@ CHOICES = {"head": ("mlp", "linear"), "form": FORMS, "contrast_mode": ("all", "o
 @final
 class SupCon(Method):
     """Pull the pictures of a class together, all their views, and push them from every other class of the batch."""
-
-    quick = QUICK
 
     def __init__(
         self,

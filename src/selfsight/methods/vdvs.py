@@ -25,19 +25,7 @@ from selfsight.losses.boxes import answers
 from selfsight.losses.exponential import REDUCTIONS, content_blind
 from selfsight.losses.vector_difference import vector_difference
 from selfsight.losses.vector_sum import vector_sum
-from selfsight.methods.base import (
-    QUICK,
-    Amount,
-    Batch,
-    Count,
-    Facts,
-    Method,
-    Prepared,
-    Projections,
-    Several,
-    Terms,
-    Training,
-)
+from selfsight.methods.base import Amount, Batch, Count, Facts, Method, Prepared, Projections, Several, Terms, Training
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.patches import pooled
 from selfsight.nn.pooling import mean_plus_max
@@ -49,8 +37,6 @@ SMALL, DRAWN = 96, 16_000  # pixels: up to here K = 4, above 7; pictures, none l
 @final
 class VDVS(Method):
     """Regress the cosines of a picture's crops on how much they overlap, and of their sum on what they cover."""
-
-    quick = QUICK
 
     def __init__(
         self,
