@@ -25,9 +25,9 @@ from selfsight.nn.encoder import Encoder
 from selfsight.recipe import Amount, Count, Decay, Part, Portion, Positive, Several, Whole, Within
 from selfsight.views.draw import Views
 
-__all__ = ["OPTIMIZATION", "QUICK", "QUICK_VIEW", "Batch", "Epoch", "Facts", "Group", "Method", "Prepared", "Projections"]
+__all__ = ["OPTIMIZATION", "QUICK_VIEW", "Batch", "Epoch", "Facts", "Group", "Method", "Prepared", "Projections"]
 __all__ += ["Amount", "Count", "Decay", "Part", "Portion", "Positive", "Several", "Terms", "Training", "Whole"]
-__all__ += ["Within", "waiting"]
+__all__ += ["QUICK", "Within", "waiting"]
 
 Batch = dict[str, Tensor]
 """Named tensors (B, ...): pictures as the views made them, and the integer facts index, label, position."""
@@ -62,6 +62,7 @@ class Training:
     clip: float | None = None  # largest gradient norm
     clip_each: bool = False  # the norm of each tensor, not of all together
     source: str = "published"  # or "measured"
+    quick: bool = False  # whether `QUICK` was measured to give more within minutes on a CPU
 
     def rate(self, batch: int) -> tuple[float, str]:
         """The rate for a global batch, and how it came about: lr times batch / lr_batch, its root, or nothing."""
@@ -76,8 +77,7 @@ class Training:
         return self.lr * times, told
 
 
-# More and smaller steps of a smaller network give more within minutes on a CPU; beside `published` in
-# benchmarks/defaults.py.
+# More and smaller steps of a smaller network; beside `published` in benchmarks/defaults.py.
 QUICK = Training("adamw", 0.001, 64, weight_decay=1e-4, batch=64, encoder="resnet10t", source="measured")
 
 
@@ -168,10 +168,9 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def usual(cls, size: int, device: str) -> Training:
-        """The recipe for a device such as `cpu` or `cuda:1`: on a CPU `QUICK` where a ResNet-18 is published."""
+        """The recipe for a device such as `cpu` or `cuda:1`."""
         published = cls.defaults(size)
-        quick = device == "cpu" and size <= QUICK_VIEW and published.encoder == Training.encoder
-        return QUICK if quick else published
+        return QUICK if published.quick and device == "cpu" and size <= QUICK_VIEW else published
 
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
