@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 RESULTS = Path(__file__).with_name("results") / "defaults.json"
 LENGTHS = ("3m", "10m")
 TASKS = ("emoji_free", "fashion_mnist", "terrain", "terrain_textures", "elpv")
+MEASURES = ("kNN", "linear")
 OWN = "own"
 VARIANTS: dict[str, list[str]] = {
     OWN: [],
@@ -182,21 +183,29 @@ def shown(value: float | None) -> str:
 
 def added(rows: Sequence[dict[str, Any]]) -> list[str]:
     """A line for each method and variant: what it adds to the method's own defaults on the same sets and seeds."""
-    lines = [["method", "variant", "adds to kNN", "least and most of the sets", "sets", "seeds"], ["---"] * 6]
+    head = [f"{what} {measure}" for measure in MEASURES for what in ("adds to", "least and most of the sets,")]
+    lines = [["method", "variant", *head, "sets", "seeds"], ["---"] * (4 + len(head))]
     named = {(one["method"], one["variant"], one["task"], one["seed"]): one for one in rows}
     for method, variant in dict.fromkeys((one["method"], one["variant"]) for one in rows if one["variant"] != OWN):
-        gains: dict[str, list[float]] = {}
+        gains: dict[str, list[list[float]]] = {}
         for (name, changed, task, seed), one in named.items():
             usual = named.get((method, OWN, task, seed))
             if (name, changed) == (method, variant) and usual:
-                scores = (one["scores"]["encoder"]["kNN"]["accuracy"] for one in (one, usual))
-                gains.setdefault(task, []).append(next(scores) - next(scores))
+                scores = [[two["scores"]["encoder"][m]["accuracy"] for m in MEASURES] for two in (one, usual)]
+                gains.setdefault(task, []).append([mine - its for mine, its in zip(*scores, strict=True)])
         if gains:
-            each = [mean(values) for values in gains.values()]
+            each = [[mean(values) for values in zip(*seeds, strict=True)] for seeds in gains.values()]
+            cells = [told(values) for values in zip(*each, strict=True)]
             seeds = max(map(len, gains.values()))
-            spread = f"{min(each):+.3f} to {max(each):+.3f}"
-            lines.append([f"`{method}`", variant, f"{mean(each):+.3f}", spread, str(len(each)), str(seeds)])
+            lines.append(
+                [f"`{method}`", variant, *(text for pair in cells for text in pair), str(len(each)), str(seeds)]
+            )
     return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
+def told(values: Sequence[float]) -> tuple[str, str]:
+    """The mean over sets, and the least and the most of them."""
+    return f"{mean(values):+.3f}", f"{min(values):+.3f} to {max(values):+.3f}"
 
 
 def options() -> argparse.Namespace:
