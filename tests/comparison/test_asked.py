@@ -99,6 +99,7 @@ def test_what_changed_is_named(tmp_path: Path, manifest: Manifest) -> None:
         ("--methods simclr,rotatoin --for 10m", "Did you mean 'rotation'?"),
         ("--methods simclr,rotation --for soon", "--for 'soon' is not a length"),
         ("--methods simclr,rotation --for 10m --seeds 0", "--seeds 0 is not between"),
+        ("--methods simclr,rotation --for 10m --json .", "'.' cannot be written (Is a directory); choose another"),
         ("--methods simclr,rotation --for 10m --encoder resnet81", "there is no encoder 'resnet81'"),
     ],
 )
