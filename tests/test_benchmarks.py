@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from contract_parts import batch_of, everything_scanned, made, recipe_of
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from selfsight.nn.encoder import Encoder
@@ -324,16 +325,36 @@ def test_defaults_in_the_order_of_their_ranks_and_what_variants_add(started: Cal
         scores = {kind: {"kNN": {"accuracy": 0.5}} for kind in ("untrained", "raw_pixels", "simple_statistics")}
         key = {"method": method, "variant": variant, "task": task, "seed": 0, "pictures": 0, "length": "3m"}
         verdict = {"helped": knn > 0.7} | ({"linear": {"helped": True}} if method == "moco" else {})
-        return {**key, "scores": {**scores, "encoder": {"kNN": {"accuracy": knn}}}, "verdict": verdict}
+        both = {"kNN": {"accuracy": knn}, "linear": {"accuracy": knn / 2}}
+        return {**key, "scores": {**scores, "encoder": both}, "verdict": verdict}
 
     rows = [row("moco", "own", "elpv", 0.6), row("simclr", "own", "elpv", 0.8), row("moco", "gentle", "elpv", 0.7)]
     rows += [row("moco", "own", "terrain", 0.5), row("simclr", "own", "terrain", 0.6)]
     lines = names["table"]({"rows": rows}).splitlines()
     assert lines[4] == "| `simclr` | 0.800 | 0.600 | 1.0 | 1 of 2 |  |"
     assert lines[5] == "| `moco` | 0.600 | 0.500 | 2.0 | 0 of 2 | 2 of 2 |"
-    assert "| `moco` | gentle | +0.100 | +0.100 to +0.100 | 1 | 1 |" in lines
+    assert "| `moco` | gentle | +0.100 | +0.100 to +0.100 | +0.050 | +0.050 to +0.050 | 1 | 1 |" in lines
     assert names["asks"]("moco", "gentle") == ["--views", "moco-gentle"]
     assert names["asks"]("rotation", "gentle") is names["asks"]("byol", "temperature 0.1") is None
+    assert names["asks"]("beit", "published") is None, "its own are the published ones"
+    published = names["asks"]("rotation", "published")
+    assert published[:6] == ["--encoder", "resnet18", "--batch", "128", "--lr", "0.1"]
+    assert "optimizer=sgd" in published
+
+
+def test_a_card_tells_what_was_refused(started: Callable[..., dict[str, Any]]) -> None:
+    names = started("cards.py")
+    scores = {kind: {one: {"accuracy": 0.5} for one in names["MEASURES"]} for kind in ("encoder", *names["BESIDE"])}
+    row = {"task": "elpv", "method": "moco", "length": "2m", "seed": 0, "cores": 1, "scores": scores}
+    row |= {"recipe": {"encoder": "resnet10t"}, "images_per_second": 9.0, "memory": 1e9}
+    row["verdict"] = {"helped": False, "linear": {"helped": True}}
+    refused = {"task": "elpv", "method": "colorization", "length": "2m", "seed": 0, "refused": "it is grey"}
+    names["check"]([row, refused])
+    text = names["table"]({"rows": [row, refused, refused | {"seed": 1}]})
+    assert "2m of 1 core each, 1 seed**" in text
+    assert "| `moco` | 0.500 | 0.500 | 0.500 | 9 | 1.0 | 0 of 1 | 1 of 1 |" in text
+    assert text.endswith("* `colorization`, elpv: it is grey")
+    assert names["card"]({"rows": [row, refused]}, "colorization") == "* `colorization`, elpv: it is grey"
 
 
 def test_what_a_method_refuses_costs_its_own_row(started: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
@@ -351,6 +372,22 @@ def test_what_a_method_refuses_costs_its_own_row(started: Callable[..., dict[str
     filled(asked, results, ({"seed": seed} for seed in range(3)), lambda key: made.append(key["seed"]) or [{"kNN": 1}])
     assert made == [0, 2]
     assert results["rows"] == [{"seed": 1, "kNN": 0.5}, {"seed": 0, "kNN": 1}, {"seed": 2, "kNN": 1}]
+
+
+def test_what_is_planted_in_modern_methods_is_what_its_name_says(
+    started: Callable[..., dict[str, Any]], photos: Path
+) -> None:
+    faults = started("collapse.py")["FAULTS"]
+    siamese, dino = made("simsiam"), made("dino")
+    faults["no predictor"].plant(Namespace(method=siamese))
+    rows = siamese.project(batch_of(siamese, everything_scanned(photos), 4))
+    assert torch.equal(rows["projection"], rows["prediction"])
+    faults["no centre, nothing sharpened"].plant(Namespace(method=dino))
+    batch = batch_of(dino, everything_scanned(photos), 4)
+    dino.on_step_end({**dino.project(batch), **dino.targets(batch)}, batch)
+    assert not dino.centre.any()
+    recipe = recipe_of("dino", photos, everything_scanned(photos))
+    assert faults["no centre, nothing sharpened"].recipe(recipe).settings["teacher_temperature"] == 0.1
 
 
 def test_scores_that_rank_views_as_labels_do_and_those_that_do_not(started: Callable[..., dict[str, Any]]) -> None:
