@@ -16,7 +16,7 @@ from selfsight import cli
 from selfsight.data import source
 from selfsight.data.manifest import scan
 from selfsight.errors import Interrupted, RecipeError
-from selfsight.recipe import Recipe
+from selfsight.recipe import Columns, Recipe
 from selfsight.training import loop, view_search
 from selfsight.training.loop import Trainer
 from selfsight.training.plan import plan
@@ -180,6 +180,44 @@ def test_a_run_by_the_clock_gives_the_search_its_share(
     assert view_search.begun(tmp_path) == (drafted, told)
     with pytest.raises(RecipeError, match="runs on one process"):
         view_search.check(replace(recipe, world=2), manifest)
+
+
+@pytest.mark.parametrize(
+    ("asked", "length", "searches"),
+    [
+        ({}, "5m", True),
+        ({}, "4m", False),
+        ({}, "30epochs", False),
+        ({"views": "search"}, "4m", True),
+        ({"views": "simclr"}, "10m", False),
+        ({"settings": {"augmentation": "simclr"}}, "10m", False),
+        ({"config": "recipe.yaml"}, "10m", False),
+        ({"method": "rotation"}, "10m", False),
+        ({"columns": Columns(label="other")}, "10m", False),
+    ],
+)
+def test_long_runs_search_where_labels_are_and_nobody_names_views(
+    asked: dict[str, Any], length: str, searches: bool, pictures: Path
+) -> None:
+    small: dict[str, Any] = {"encoder": "test_resnet", "size": 16, "batch": 16, "threads": 1, "precision": "fp32"}
+    request = Request([str(pictures)], length="1steps", device="cpu", **small, **asked)
+    manifest = scan(source.find(request.data))
+    recipe, _ = plan(replace(request, config=None, views=request.named_views), manifest)
+    if asked.get("columns"):
+        manifest = replace(manifest, labels=np.full_like(manifest.labels, -1))
+    assert view_search.worth_it(request, replace(recipe, length=length), manifest) == searches
+
+
+def test_a_long_run_searches_unasked_and_goes_without_where_time_is_short(
+    pictures: Path, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(view_search, "LONG", 0.0)
+    monkeypatch.setattr(view_search, "MOST", 8)
+    command = ["train", str(pictures), *QUICK, "--for", "3s", "--quiet", "--out"]
+    for folder, least in (("long", 8), ("short", 10**9)):
+        monkeypatch.setattr(view_search, "LEAST", least)
+        assert cli.main([*command, str(tmp_path / folder)]) == 0
+        assert bool(Recipe.from_yaml(tmp_path / folder / "recipe.yaml").searched) == (folder == "long")
 
 
 def test_views_that_were_named_are_not_searched_for_later(pictures: Path, tmp_path: Path) -> None:

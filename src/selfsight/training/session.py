@@ -153,9 +153,14 @@ def settled(request: Request, folder: Path, tell: Told, *, quiet: bool = False) 
         return recipe, manifest
     check_share(manifest)
     recipe, reasons = draft or plan(request, manifest)
-    if draft or request.views == SEARCH:
-        with room_in(folder):
-            draft = draft or view_search.drafted(folder, recipe, reasons, manifest, request.workers)
+    if not draft and view_search.worth_it(request, recipe, manifest):
+        try:
+            with room_in(folder):
+                draft = view_search.drafted(folder, recipe, reasons, manifest, request.workers)
+        except view_search.TooShortError:
+            if request.views:
+                raise
+    if draft:
         recipe, reasons = view_search.best(folder, *draft, manifest, workers=request.workers, quiet=quiet)
     tell(recipe, reasons)
     keep(folder, recipe, reasons, manifest)

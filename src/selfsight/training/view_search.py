@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,12 +38,13 @@ from selfsight.training.progress import Watcher
 from selfsight.training.request import Request, parse_length
 from selfsight.views import recipes
 
-__all__ = ["begun", "best", "check", "drafted"]
+__all__ = ["TooShortError", "begun", "best", "check", "drafted", "worth_it"]
 
 CHANGED = ["keep-colour", "keep-hue", "gentle", "gentle-keep-colour", "turns", "keep-colour-turns"]
 CHANGED += ["gentle-keep-colour-turns", "upright", "blurred", "never-grey"]
 COLOURED = {"keep-hue", "never-grey"}  # of these nothing is left where there is one channel
 ENCODER, SIZE, BATCH = "test_resnet", 32, 64  # timm's smallest: a twentieth of a ResNet-18's work at 64 px
+LONG = 5.0  # minutes of a run, from which on views are searched for where nobody says anything of them
 SHARE = 0.15  # of the run's time, or of the pictures that it sees
 LEAST, MOST = 300, 4000  # steps of all together: below, chance would choose; beyond, the choice is made
 LABELLED = 100  # training pictures with a label, at least
@@ -67,6 +69,24 @@ def check(recipe: Recipe, manifest: Manifest) -> None:
             f"{own} chooses by labels, and it needs {LABELLED} training pictures with one, of two classes or more; "
             "without them name the views yourself, such as simclr-keep-colour where colour tells your pictures apart"
         )
+
+
+class TooShortError(RecipeError):
+    """The search's share of the run is too little to choose by."""
+
+
+def worth_it(request: Request, recipe: Recipe, manifest: Manifest) -> bool:
+    """Whether views are to be searched for: on request, or in a long run by the clock where they can be and nobody
+    named any."""
+    if request.views or request.config or "augmentation" in request.settings:
+        return request.views == SEARCH
+    number, unit = parse_length(recipe.length)
+    if unit != "minutes" or number < LONG:
+        return False
+    with suppress(RecipeError):
+        check(recipe, manifest)
+        return True
+    return False
 
 
 def labelled(manifest: Manifest, seed: int) -> Int[np.ndarray, "N"]:
@@ -118,7 +138,7 @@ def drafted(
         spent = min(steps, MOST) * speed.seconds
         recipe = replace(recipe, steps=max(1, round(recipe.steps * (1 - spent / (60 * number)))))
     if steps < LEAST:
-        raise RecipeError(
+        raise TooShortError(
             f"--views {SEARCH} has {SHARE:.0%} of --for {recipe.length}, too little to choose by; give it "
             f"{LEAST / steps:.1f} times as long, or name the views"
         )
