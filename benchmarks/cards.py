@@ -139,7 +139,15 @@ def block(task: str, length: str, rows: Sequence[dict[str, Any]]) -> list[str]:
     lines += [line(f"untrained {name}", alike, "untrained") for name, alike in by_encoder(rows).items()]
     lines += [line(kind.replace("_", " "), rows[:1], kind) for kind in BESIDE[1:]]
     seeds = len({one["seed"] for one in rows})
+    below = ", ".join(f"`{name}`" for name in order if not any(map(above, by_method[name])))
+    lines += ["", f"Not above the untrained network with any seed, by kNN or linear probe: {below}."] if below else []
     return [f"**{quality.TASKS[task].told}; {length} each, {seeds} seed{'s' * (seeds > 1)}**", "", *HEAD, *lines, ""]
+
+
+def above(one: dict[str, Any]) -> bool:
+    """Whether a trained encoder is better than it was before, by either measure of what it knows of labels."""
+    after, before = (one["scores"][kind] for kind in ("encoder", "untrained"))
+    return any(after[measure]["accuracy"] > before[measure]["accuracy"] for measure in ("kNN", "linear"))
 
 
 def by_encoder(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

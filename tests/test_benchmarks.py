@@ -57,6 +57,25 @@ def test_the_page_shows_the_results(started: Callable[..., dict[str, Any]]) -> N
     assert ended.value.code == 0, ended.value.code
 
 
+def test_a_card_says_which_methods_are_not_above_what_they_started_from(started: Callable[..., dict[str, Any]]) -> None:
+    def row(method: str, seed: int, knn: float, linear: float) -> dict[str, Any]:
+        measured = {"encoder": (knn, linear), "untrained": (0.5, 0.6)}
+        measured |= dict.fromkeys(("raw_pixels", "simple_statistics"), (0.7, 0.7))
+        scores = {
+            kind: {
+                name: {"accuracy": one} for name, one in zip(("kNN", "linear", "other view"), (*both, 0.1), strict=True)
+            }
+            for kind, both in measured.items()
+        }
+        run = {"images_per_second": 9, "memory": 1e9, "verdict": {"helped": False}, "recipe": {"encoder": "resnet18"}}
+        return {"task": "terrain", "length": "2m", "method": method, "seed": seed, "scores": scores, **run}
+
+    card, told = started("cards.py")["card"], "Not above the untrained network with any seed, by kNN or linear probe: "
+    rows = [row("one", 0, 0.4, 0.6), row("one", 1, 0.5, 0.5), row("two", 0, 0.4, 0.5), row("two", 1, 0.4, 0.7)]
+    assert card({"rows": rows}, "one").endswith(f"|\n\n{told}`one`.")
+    assert told not in card({"rows": rows}, "two")
+
+
 def test_crops_are_the_same_every_time(started: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     crops = started("photographs.py")["crops"]
     first, second = (crops(tmp_path / name, count=4, side=16) for name in ("first", "second"))

@@ -98,7 +98,10 @@ def test_the_histogram_is_the_sum_of_the_codes() -> None:
     for row in ab.tolist():
         for q, share in slow_twin(row, 5, 5.0).items():
             expected[q] += share
-    torch.testing.assert_close(bins.histogram(ab.view(3, 20, 2)), expected)
+    found = bins.histogram(ab.view(3, 20, 2))
+    torch.testing.assert_close(found.sum(dim=0), expected)
+    nearest = [max(twin, key=twin.__getitem__) for twin in (slow_twin(row, 5, 5.0) for row in ab.tolist())]
+    torch.testing.assert_close(found.sum(dim=1), torch.bincount(torch.tensor(nearest), minlength=313).double())
 
 
 @pytest.mark.parametrize("neighbours", [2, 5, 10])

@@ -19,6 +19,7 @@ from selfsight.views.render import whole
 __all__ = ["FEWEST", "Upright", "upright"]
 
 FEWEST = 100  # pictures: on fewer the answer would be luck
+PARTS = 20  # in turn to fit and to answer for, so that copies and pictures of one burst, side by side, are on one side
 VIEW, CELLS = 32, 8  # pixels of what is looked at, and means along its side
 
 
@@ -36,12 +37,13 @@ class Upright(NamedTuple):
 
 
 def upright(images: Iterable[np.ndarray]) -> Upright:
-    """Fit on every other picture (H, W, C) and answer for the rest, then the other way round."""
+    """Fit on every other part of the pictures (H, W, C) and answer for the rest, then the other way round."""
     described = [[_described(np.rot90(view, k)) for k in range(4)] for view in map(_grey, images)]
     if len(described) < FEWEST:
         return Upright(0.25, 0.0, len(described))
     rows = np.array(described)  # (N, 4, F)
-    even, odd = rows[::2], rows[1::2]
+    chosen = np.arange(len(rows)) * PARTS // len(rows) % 2 == 0
+    even, odd = rows[chosen], rows[~chosen]
     right = np.concatenate([_answered(even, odd), _answered(odd, even)]).mean(axis=1)  # (N,)
     return Upright(float(right.mean()), float(right.std() / sqrt(len(right))), len(right))
 
