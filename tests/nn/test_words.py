@@ -60,7 +60,8 @@ def test_a_text_without_rare_words_still_leaves_room_for_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "why"), [("yes yes yes yes yes", "say one word only"), ("", "say one"), ("y", "say one"), ("a b c d e", "repeat no word")]
+    ("said", "why"),
+    [("yes yes yes yes yes", "say one word only"), ("", "say one"), ("y", "say one"), ("a b c d e", "repeat no word")],
 )
 def test_one_word_is_no_vocabulary(said: str, why: str) -> None:
     with pytest.raises(DataError, match=f"{why}.* another --out"):
