@@ -27,7 +27,7 @@ class Upright(NamedTuple):
     """How well the four turns of held-out pictures are told apart; chance is 1/4."""
 
     accuracy: float
-    error: float  # standard error over pictures
+    error: float  # standard error over pictures, or over parts where copies are right together
     pictures: int
 
     @property
@@ -42,10 +42,13 @@ def upright(images: Iterable[np.ndarray]) -> Upright:
     if len(described) < FEWEST:
         return Upright(0.25, 0.0, len(described))
     rows = np.array(described)  # (N, 4, F)
-    chosen = np.arange(len(rows)) * PARTS // len(rows) % 2 == 0
-    even, odd = rows[chosen], rows[~chosen]
-    right = np.concatenate([_answered(even, odd), _answered(odd, even)]).mean(axis=1)  # (N,)
-    return Upright(float(right.mean()), float(right.std() / sqrt(len(right))), len(right))
+    part, right = np.arange(len(rows)) * PARTS // len(rows), np.empty(len(rows))
+    for one in (0, 1):
+        asked = part % 2 == one
+        right[asked] = _answered(rows[~asked], rows[asked]).mean(axis=1)
+    shares = np.bincount(part, right) / np.bincount(part)  # (PARTS,)
+    error = max(right.std() / sqrt(len(right)), shares.std() / sqrt(PARTS - 1))
+    return Upright(float(right.mean()), float(error), len(right))
 
 
 def _answered(fitted: Float[np.ndarray, "N 4 F"], asked: Float[np.ndarray, "M 4 F"]) -> np.ndarray:
