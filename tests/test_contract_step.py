@@ -33,7 +33,7 @@ from selfsight.data.order import Purpose, keyed
 from selfsight.methods.base import Epoch, Method
 from selfsight.training import gradcache, optimizers, schedule
 
-NORMLESS = {"mae"}  # methods without a batch norm that training moves
+NORMLESS = {"beit", "context", "dvae", "ijepa", "mae", "vq", "vqkd"}  # methods without a batch norm that training moves
 HELD = bool | int | float | str | bytes | list | tuple | dict | set | np.ndarray | None  # what an attribute may be
 
 pytestmark = pytest.mark.parametrize("name", NAMES)
