@@ -44,7 +44,10 @@ def measured(folder: str, scratch: str, encoder: str, size: int, batch: int, ask
     import torch
 
     from selfsight import checkpoints, heap
+    from selfsight.data.loader import Loader
     from selfsight.data.manifest import scan
+    from selfsight.data.pictures import Pictures
+    from selfsight.data.ranges import format_of
     from selfsight.data.source import find
     from selfsight.training import gradcache, guard, state
     from selfsight.training.build import engine, method_of, optimizer_of
@@ -65,6 +68,9 @@ def measured(folder: str, scratch: str, encoder: str, size: int, batch: int, ask
     recipe = plan(request, manifest)[0]
     method, run = method_of(recipe), Path(scratch)
     data, watcher = TrainingData(recipe, manifest, method, run, 0), Watcher(recipe, quiet=True)
+    os.environ["SELFSIGHT_CACHE"] = f"{scratch}/unread"  # the monitor has read its pictures into the other one
+    unread = Pictures(manifest, format_of(recipe), kept=True)
+    loader = Loader(unread, data.rows, data.labels, data.loader.views, seed=recipe.seed, workers=0)
     trainer = Trainer(recipe, run, engine(recipe), method, optimizer_of(recipe, method), data, watcher, None)
     trainer.wrapped, trainer.optimizer = trainer.fabric.setup(method, trainer.optimizer)
     trainer.wrapped.mark_forward_method("project")
@@ -95,8 +101,8 @@ def measured(folder: str, scratch: str, encoder: str, size: int, batch: int, ask
         bare(data.loader.collate(np.arange(batch), 0))
         for turn in range(asked.steps + 1):
             indices = np.arange(turn * batch, (turn + 1) * batch) % len(data.rows)
-            take("reading", data.loader.collate, indices, turn * batch)
-            one = take("views", data.loader.collate, indices, turn * batch)
+            take("reading", loader.collate, indices, turn * batch)
+            one = take("views", loader.collate, indices, turn * batch)
             for name, work in (("bare", bare), ("step", partial(trainer.step, 1)))[:: 1 if turn % 2 else -1]:
                 take(name, work, one)
             take("looks", data.monitor.look, method.product, trainer.fabric.autocast)

@@ -11,8 +11,8 @@ round:
 * bare_kept: the same while freed memory stays with the process, as it does in our training (heap.py): what is
   missing to it is what we do beside the step
 * ours: `selfsight train FOLDER` as users run it, monitor looks and saves included. The time is that between the first
-  look and the last in the run's own timing.jsonl, so start-up and autotune are left out. A run of 100 steps looks more
-  often than a long one does, which counts against us
+  look and the last in the run's own timing.jsonl, so start-up and autotune are left out. A run as short as this would
+  look for longer than the 1 % of its time that a real one does, so its looks are at fewer pictures
 * lightly_equal: lightly's plain PyTorch example (lightly_simclr.py) on the same folder in our precision
 * lightly_defaults: the same as it comes, in fp32
 
@@ -53,7 +53,8 @@ SMALL = 96  # pixels: above it batch and steps are fewer
 SHOWN = 64  # pictures that decoding and views are timed on
 WARMUP = 3  # steps before the clock starts
 ASKED = {"precision": None, "threads": None, "lightly_workers": [0, 2]}  # as is usual: a row says what came of it
-CROPS, SIDE = 1024, 128  # pictures where no folder is named: a few epochs' worth, and larger than the views
+CROPS, SIDE = 4096, 128  # pictures where no folder is named: a few epochs' worth, and larger than the views
+FEWEST = 8  # pictures of a look, by which something can be told apart
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,15 @@ def plan(bench: Bench) -> tuple[str, int]:
     recipe, reasons = planning.plan(request, scan(find(request.data), use_all=True))
     (Path(bench.scratch) / "recipe.yaml").write_text(recipe.to_yaml(reasons))
     return recipe.precision, recipe.threads
+
+
+def shown(steps: int, batch: int, looks: int) -> int:
+    """At how many pictures so many looks cost the share that they have of a real run; of a few two views are drawn."""
+    from selfsight.training.length import MONITOR_SHARE
+    from selfsight.training.monitor import PAIRED
+
+    views = MONITOR_SHARE * steps * batch * 6 / looks  # a step computes two views, forward and backward
+    return max(FEWEST, int(min(2000, views / 3 if views < 3 * PAIRED else views - 2 * PAIRED)))
 
 
 def bare_kept(bench: Bench) -> float:
@@ -146,6 +156,8 @@ def ours(bench: Bench) -> float:
         command += ["--size", str(bench.size), "--batch", str(bench.batch), "--threads", str(recipe.threads)]
         command += ["--precision", recipe.precision, "--set", f"channels_last={str(recipe.channels_last).lower()}"]
         command += ["--lr", str(recipe.lr), "--set", "optimizer=sgd"]
+        looked = min(recipe.monitor_pictures, shown(bench.steps, bench.batch, recipe.monitor_points))
+        command += ["--set", f"monitor_pictures={looked}"]
         cache = {"SELFSIGHT_CACHE": f"{out}/cache"}  # of decoded pictures: each round decodes anew
         command += ["--save-every", bench.save_every]
         subprocess.run(command, check=True, capture_output=True, env={**os.environ, **cache})
@@ -303,6 +315,11 @@ def side_of(size: int) -> int:
     return SIDE if size <= SMALL else min(2 * size, 400)
 
 
+def crops_for(size: int) -> int:
+    """How many there are then, of each photograph as many."""
+    return CROPS if size <= SMALL else CROPS // 3 // 2 * 2
+
+
 def key_of(asked: argparse.Namespace, size: int) -> dict[str, Any]:
     """The options that a row is made with."""
     fewer = 1 if size <= SMALL else 3
@@ -314,17 +331,18 @@ def key_of(asked: argparse.Namespace, size: int) -> dict[str, Any]:
         "short_steps": max(1, asked.short_steps // fewer),
         "rounds": asked.rounds,
         "save_every": asked.save_every,
-        "pictures": asked.data.name if asked.data else f"{side_of(size)} px crops of photographs",
+        "looks": "as in a real run",
+        "pictures": asked.data.name if asked.data else f"{crops_for(size):,} crops of photographs, {side_of(size)} px",
         "asked": {name: value for name, usual in ASKED.items() if (value := getattr(asked, name)) != usual},
     }
 
 
 def row(asked: argparse.Namespace, size: int) -> dict[str, Any]:
     """All sides at one size."""
-    key, count = key_of(asked, size), CROPS if size <= SMALL else CROPS // 3 // 2 * 2
+    key = key_of(asked, size)
     with tempfile.TemporaryDirectory(prefix="end_to_end_") as scratch:
         made = Path(scratch, "pictures")
-        folder = asked.data or photographs.crops(made, count=count, side=side_of(size), suffix=".jpg")
+        folder = asked.data or photographs.crops(made, count=crops_for(size), side=side_of(size), suffix=".jpg")
         bench = Bench(
             str(folder.absolute()), scratch, asked.encoder, size, key["batch"], key["steps"], key["short_steps"],
             asked.precision, asked.threads, asked.save_every,

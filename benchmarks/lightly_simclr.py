@@ -62,7 +62,9 @@ class SimCLR(nn.Module):
 def loader(folder: Path, *, size: int, batch: int, workers: int, transform: object = None) -> DataLoader[object]:
     """Pairs of views of the pictures below `folder`, shuffled, full batches only."""
     dataset = LightlyDataset(str(folder), transform=transform or SimCLRTransform(input_size=size))
-    return DataLoader(dataset, batch_size=batch, shuffle=True, drop_last=True, num_workers=workers)
+    return DataLoader(
+        dataset, batch_size=batch, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0
+    )
 
 
 def endless(batches: DataLoader[object]) -> Iterator[list[Tensor]]:

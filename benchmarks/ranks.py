@@ -4,7 +4,8 @@
 
 SimCLR with a ResNet-18 in fp32 on crops of scikit-learn's photographs: `selfsight train` with one thread, with two
 threads, and as two ranks of one thread by torchrun, in turns; images/s between the first look and the last of each
-run's timing.jsonl. The share of communication is the time of an all-reduce of the network's gradient and of a gather
+run's timing.jsonl. One rank looks while the other waits: at so few pictures that it takes the 1 % that it takes of a
+real run's time. The share of communication is the time of an all-reduce of the network's gradient and of a gather
 of the projections between two such ranks that do nothing else, against the time of a step of theirs: what it would
 cost if none of it were hidden behind the backward pass.
 """
@@ -26,7 +27,7 @@ from typing import Any
 
 import machine
 import photographs
-from end_to_end import summary
+from end_to_end import shown, summary
 
 RESULTS = Path(__file__).with_name("results") / "ranks.json"
 SIDES = {"1 rank, 1 thread": (1, 1), "1 rank, 2 threads": (1, 2), "2 ranks, 1 thread each": (2, 1)}
@@ -43,7 +44,9 @@ def trained(folder: Path, scratch: str, asked: argparse.Namespace, ranks: int, t
         command = [*python, "selfsight", "train", str(folder), "--out", f"{out}/run", "--use-all", "--method", "simclr"]
         command += ["--encoder", "resnet18", "--device", "cpu", "--for", f"{asked.steps}steps", "--precision", "fp32"]
         command += ["--size", str(asked.size), "--batch", str(asked.batch), "--threads", str(threads), "--workers", "1"]
-        command += ["--set", f"monitor_points={LOOKS}", "--set", "channels_last=false", "--quiet", "--save-every", "1h"]
+        looks = [f"monitor_points={LOOKS}", f"monitor_pictures={shown(asked.steps, asked.batch, LOOKS)}"]
+        command += [word for one in (*looks, "channels_last=false") for word in ("--set", one)]
+        command += ["--quiet", "--save-every", "1h"]
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         subprocess.run(command, check=True, capture_output=True, env=environment)
         looks = [json.loads(line) for line in Path(out, "run", "timing.jsonl").read_text().splitlines()]

@@ -151,6 +151,16 @@ def test_ratios(started: Callable[..., dict[str, Any]]) -> None:
     assert names["aim"]("lightly_equal", row | {"size": 32}, found["lightly_equal"]).endswith("| | |")
 
 
+def test_looks_of_a_short_round_cost_what_those_of_a_real_run_do(started: Callable[..., dict[str, Any]]) -> None:
+    """1 % of the views that are computed, forward and backward; of up to 64 pictures two views are drawn as well."""
+    shown = started("end_to_end.py")["shown"]
+    for steps, batch, looks in ((80, 32, 4), (100, 128, 4), (78, 128, 6), (1000, 128, 23)):
+        count = shown(steps, batch, looks)
+        drawn = looks * (count + 2 * min(count, 64))
+        assert drawn == pytest.approx(0.01 * 6 * steps * batch, rel=0.1), (steps, batch, looks)
+    assert shown(5, 8, 4) == 8, "by fewer nothing is told apart"
+
+
 def test_a_row_is_taken_only_for_the_options_that_it_was_made_with(
     started: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -177,8 +187,11 @@ def test_a_row_is_taken_only_for_the_options_that_it_was_made_with(
     assert [keys["defaults"].count(key) for key in keys["defaults"]] == [1] * 4
     assert [keys["lightly"].count(key) for key in keys["lightly"]] == [3, 3, 3, 1]
     there = started("listing.py")["there"]
-    found = {"listing": {"files": 9}, "digests": {"files": 9}, "opening": {"rows": 9}, "speeds": {"1000": {}}}
+    found = {"listing": {"files": 9}, "digests": {"files": 9, "dropped": True}, "opening": {"rows": 9}}
+    found["speeds"] = {"1000": {"rounds": [1.0] * 5}}
     assert there(found, 9, 1000) == set(found)
+    older = found | {"digests": {"files": 9}, "speeds": {"1000": {"rounds": [1.0] * 3}}}
+    assert there(older, 9, 1000) == {"listing", "opening"}
     assert there(found, 8, 10_000) == set()
 
 
@@ -241,14 +254,14 @@ def test_ours_and_lightlys_are_compared_on_the_same_seeds(started: Callable[...,
 def test_a_line_for_each_experiment(started: Callable[..., dict[str, Any]]) -> None:
     """Other lengths, networks and sizes are not averaged with it, and a side alone is no line."""
     names = started("dcl.py")
-    key = {"encoder": "x", "size": 32, "batch": 32, "length": "9epochs"}
+    key = {"encoder": "x", "size": 32, "batch": 32, "length": "9epochs", "precision": "bf16"}
     rows = [knn_row(0, [1] * 9 + [0], criterion="dcl", **key), knn_row(0, [1, 0] * 5, criterion="nt-xent", **key)]
     rows += [one | {"length": "8epochs", "right": rows[0]["right"]} for one in rows]
     rows += [knn_row(0, [1] * 10, criterion="dcl", **key | {"batch": 128})]
     shown = names["table"]({"rows": rows})
     facts = "| fashion_mnist | x | 32 | 32 |"
-    assert f"{facts} 9epochs | 100 (1) | 0.900 (0.900 to 0.900) | 0.500 (0.500 to 0.500) | +0.400 (" in shown
-    assert f"{facts} 8epochs | 100 (1) | 0.900 (" in shown
+    assert f"{facts} 9epochs | bf16 | 100 (1) | 0.900 (0.900 to 0.900) | 0.500 (0.500 to 0.500) | +0.400 (" in shown
+    assert f"{facts} 8epochs | bf16 | 100 (1) | 0.900 (" in shown
     assert "| +0.000 (" in shown
     assert "| 128 |" not in shown
 
@@ -288,15 +301,17 @@ def test_intervals_hold_the_truth_in_a_few_worlds(started: Callable[..., dict[st
 def test_what_the_tables_of_large_sets_call_reached(started: Callable[..., dict[str, Any]]) -> None:
     listed = {"listing": {"files": 1000, "seconds": 0.05}, "opening": {"rows": 1000, "seconds": 0.002}}
     listed["digests"] = {"files": 5000, "megabytes_per_second": 160.0}
-    listed["speeds"] = {"1000": {"opened": 0.1, "images_per_second": 500.0}}
-    listed["speeds"]["10000"] = {"opened": 0.9, "images_per_second": 440.0}
+    listed["speeds"] = {"1000": {"opened": 0.1, "images_per_second": 500.0, "rounds": [500.0, 600.0, 400.0]}}
+    listed["speeds"]["10000"] = {"opened": 0.9, "images_per_second": 440.0, "rounds": [440.0, 540.0, 352.0]}
     lines = started("listing.py")["table"]({"listing": listed}).splitlines()
     assert [line.endswith("| yes |") for line in lines[2:5]] == [True, True, False]
     assert lines[-1] == "| 10,000 | 0.9 | 440 | 0.88 | no |"
-    speeds = {name: {"median": m, "least": m, "most": m} for name, m in (("second epoch", 97.0), ("bare step", 100.0))}
+    assert "their contents were still in it" in "".join(lines), "nobody says that they were dropped"
+    second = {"median": 97.0, "least": 90.0, "most": 97.0, "rounds": [97.0, 90.0]}
+    speeds = {"second epoch": second, "bare step": second | {"rounds": [100.0, 96.0]}}
     had = {"size": 64, "batch": 128, "precision": "fp32", "threads": 2, "pictures": 5000, "kept": 2.8e9, "rounds": 1}
     text = started("second_epoch.py")["table"]({"settings": had, "images_per_second": speeds})
-    assert "| second epoch | 97.0 (97.0 to 97.0) | 0.97 | 0.95 | yes |" in text
+    assert "| second epoch | 97.0 (90.0 to 97.0) | 0.95 (0.94 to 0.97) | 0.95 | yes |" in text
     sides = {name: {"median": m, "least": m, "most": m} for name, m in (("1 rank, 1 thread", 10.0), ("2 ranks", 18.0))}
     found = {"settings": had, "images_per_second": sides, "communication": {"share": 0.04}}
     assert "| 2 ranks | 18.0 (18.0 to 18.0) | 1.80 | 4.0 % |" in started("ranks.py")["table"](found)
@@ -362,8 +377,10 @@ def test_scores_that_rank_views_as_labels_do_and_those_that_do_not(started: Call
 
 def test_the_cookbooks_lines_are_the_figures_of_others(started: Callable[..., dict[str, Any]]) -> None:
     names = started("cookbook.py")
-    row = {"encoder": "x", "size": 64, "batch": 128, "threads": 2, "images_per_second": {"ours": {"median": 100.0}}}
-    assert "| 20,000 | 3.0 times | 18.0 times | 144.0 times |" in names["seen"]({"rows": [row]})
+    row = {"encoder": "resnet18", "size": 64, "batch": 128, "threads": 2}
+    row |= {"images_per_second": {"ours": {"median": 100.0}}}
+    others = [row | {"size": 32}, row | {"encoder": "x"}]
+    assert "| 20,000 | 3.0 times | 18.0 times | 144.0 times |" in names["seen"]({"rows": [*others, row]})
 
     def run(method: str, knn: float, helped: bool) -> dict[str, Any]:
         found = {"encoder": knn, "untrained": 0.2, "raw_pixels": 0.5, "simple_statistics": 0.4}
