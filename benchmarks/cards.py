@@ -37,6 +37,11 @@ class Refused(SystemExit):
     """A command of ours ended with exit code 2; the end of the message is its sentence."""
 
 
+def said(refusal: Refused) -> str:
+    """The sentence that a command ended with."""
+    return " ".join(str(refusal).rpartition("selfsight: ")[2].split())
+
+
 def peak(command: Sequence[str]) -> int:
     """Run a command of ours and return its peak memory in bytes; what it said is shown when it fails."""
     child = subprocess.Popen(
@@ -54,10 +59,13 @@ def peak(command: Sequence[str]) -> int:
 
 
 def row(data: Path, task: str, method: str, length: str, seed: int, size: int | None) -> dict[str, Any]:
-    """Train and evaluate once."""
+    """Train and evaluate once, or what was said against it."""
     table, folder = data / quality.TASKS[task].folder / "labels.csv", f"card-{task}-{method}-{length}-{seed}"
     more = ["--size", str(size)] if size else []
-    return made(table, data / "runs" / folder, task, method, length, seed, more)
+    try:
+        return made(table, data / "runs" / folder, task, method, length, seed, more)
+    except Refused as refusal:
+        return {"refused": said(refusal)}
 
 
 def made(
@@ -79,6 +87,7 @@ def made(
         "method": method,
         "length": length,
         "seed": seed,
+        "cores": machine.facts()["cores"],
         "recipe": {**{key: getattr(recipe, key) for key in KEPT}, **recipe.settings},
         "seconds": round(clock["seconds"], 1),
         "images_per_second": round(recipe.steps * recipe.batch / clock["seconds"], 1),
@@ -96,12 +105,19 @@ def scores(found: dict[str, Any]) -> dict[str, Any]:
     return kept | {"other view": {"accuracy": view["r_at_1"], "interval": view["interval"]}}
 
 
-def groups(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """Rows of one task and length together."""
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+def groups(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str, int], list[dict[str, Any]]]:
+    """Rows of one task, length and number of cores together, without what was refused."""
+    found: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
     for one in rows:
-        found.setdefault((one["task"], one["length"]), []).append(one)
+        if "refused" not in one:
+            found.setdefault((one["task"], one["length"], one["cores"]), []).append(one)
     return found
+
+
+def refusals(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What was said against a method on a set, a line each; lengths and seeds are refused alike."""
+    told = [f"* `{one['method']}`, {one['task']}: {one['refused']}" for one in rows if "refused" in one]
+    return [*dict.fromkeys(told), ""] if told else []
 
 
 def spread(values: Sequence[float]) -> str:
@@ -113,21 +129,22 @@ def line(title: str, rows: Sequence[dict[str, Any]], kind: str = "encoder") -> s
     """One line of a table."""
     cells = [spread([one["scores"][kind][measure]["accuracy"] for one in rows]) for measure in MEASURES]
     if kind != "encoder":
-        return f"| {title} | {' | '.join(cells)} | | | |"
+        return f"| {title} | {' | '.join(cells)} | | | | |"
     speed, memory = (mean(one[key] for one in rows) for key in ("images_per_second", "memory"))
-    helped = [one["verdict"]["helped"] for one in rows]
-    told = f"{sum(map(bool, helped))} of {len(helped)}"
-    return f"| {title} | {' | '.join(cells)} | {speed:.0f} | {memory / 1e9:.1f} | {told} |"
+    verdicts = [one["verdict"] for one in rows]
+    both = verdicts, [one["linear"] for one in verdicts]
+    told = [f"{sum(bool(one['helped']) for one in kind)} of {len(rows)}" for kind in both]
+    return f"| {title} | {' | '.join(cells)} | {speed:.0f} | {memory / 1e9:.1f} | {' | '.join(told)} |"
 
 
 MEASURES = ("kNN", "linear", "other view")
 HEAD = [
-    f"| | {' | '.join(MEASURES)} | images/s | peak memory, GB | training helped |",
-    "|---|" + "---|" * (len(MEASURES) + 3),
+    f"| | {' | '.join(MEASURES)} | images/s | peak memory, GB | helped, kNN | helped, linear |",
+    "|---|" + "---|" * (len(MEASURES) + 4),
 ]
 
 
-def block(task: str, length: str, rows: Sequence[dict[str, Any]]) -> list[str]:
+def block(task: str, length: str, cores: int, rows: Sequence[dict[str, Any]]) -> list[str]:
     """One task and length: every method, best kNN first, and what needed no training."""
     by_method: dict[str, list[dict[str, Any]]] = {}
     for one in rows:
@@ -139,7 +156,9 @@ def block(task: str, length: str, rows: Sequence[dict[str, Any]]) -> list[str]:
     lines += [line(f"untrained {name}", alike, "untrained") for name, alike in by_encoder(rows).items()]
     lines += [line(kind.replace("_", " "), rows[:1], kind) for kind in BESIDE[1:]]
     seeds = len({one["seed"] for one in rows})
-    return [f"**{quality.TASKS[task].told}; {length} each, {seeds} seed{'s' * (seeds > 1)}**", "", *HEAD, *lines, ""]
+    plural = {"core": "s" * (cores > 1), "seed": "s" * (seeds > 1)}
+    each = f"{length} of {cores} core{plural['core']} each, {seeds} seed{plural['seed']}"
+    return [f"**{quality.TASKS[task].told}; {each}**", "", *HEAD, *lines, ""]
 
 
 def by_encoder(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -152,19 +171,21 @@ def by_encoder(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]
 
 def table(results: dict[str, Any]) -> str:
     """All rows as Markdown."""
-    return "\n".join(text for key, rows in groups(results["rows"]).items() for text in block(*key, rows)).rstrip()
+    lines = [text for key, rows in groups(results["rows"]).items() for text in block(*key, rows)]
+    return "\n".join([*lines, *refusals(results["rows"])]).rstrip()
 
 
 def card(results: dict[str, Any], method: str) -> str:
     """What is known of one method: a table for each task and length, beside the baselines of the same runs."""
     rows = [one for one in results["rows"] if one["method"] == method]
-    return "\n".join(text for key, alike in groups(rows).items() for text in block(*key, alike)).rstrip()
+    lines = [text for key, alike in groups(rows).items() for text in block(*key, alike)]
+    return "\n".join([*lines, *refusals(rows)]).rstrip()
 
 
 def check(rows: Sequence[dict[str, Any]]) -> None:
     """What needs no training must be the same in all rows of a task; SystemExit names the first two that differ."""
     first: dict[tuple[str, str], dict[str, Any]] = {}
-    for one, kind in product(rows, BESIDE[1:]):
+    for one, kind in product([one for one in rows if "refused" not in one], BESIDE[1:]):
         other = first.setdefault((one["task"], kind), one)
         if any(one["scores"][kind][measure] != other["scores"][kind][measure] for measure in ("kNN", "linear")):
             told = ["{method} {length} seed {seed}".format(**row) for row in (other, one)]

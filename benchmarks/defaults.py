@@ -24,16 +24,20 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cards
 import machine
 import quality
 import vdvs
 
+if TYPE_CHECKING:
+    from selfsight.methods.base import Method
+
 RESULTS = Path(__file__).with_name("results") / "defaults.json"
 LENGTHS = ("3m", "10m")
 TASKS = ("emoji_free", "fashion_mnist", "terrain", "terrain_textures", "elpv")
+MEASURES = ("kNN", "linear")
 OWN = "own"
 VARIANTS: dict[str, list[str]] = {
     OWN: [],
@@ -42,7 +46,9 @@ VARIANTS: dict[str, list[str]] = {
     "temperature 0.1": ["--set", "temperature=0.1"],
     "temperature 0.2": ["--set", "temperature=0.2"],
     "colour kept": ["--views", "{}-keep-colour"],
+    "hue kept": ["--views", "{}-keep-hue"],
     "gentle": ["--views", "{}-gentle"],
+    "searched": ["--views", "search"],
     "batch 64": ["--batch", "64"],
     "resnet10t": ["--encoder", "resnet10t"],
     "resnet34": ["--encoder", "resnet34"],
@@ -50,9 +56,8 @@ VARIANTS: dict[str, list[str]] = {
     "32 px": ["--size", "32"],
     "96 px": ["--size", "96"],
 }
-PUBLISHED = "published"  # for SimCLR, whose own defaults on a CPU are others
-VARIANTS[PUBLISHED] = ["--encoder", "resnet18", "--batch", "128", "--lr", "0.06", "--set", "optimizer=sgd"]
-VARIANTS[PUBLISHED] += ["--set", "weight_decay=5e-4", "--set", "temperature=0.5"]
+PUBLISHED = "published"  # of methods whose own defaults on a CPU are others
+VARIANTS[PUBLISHED] = []
 FACTS = {"size": 64, "batch": 128, "channels": 3, "classes": 2, "count": 5000}  # what usual views are asked by
 
 
@@ -65,8 +70,8 @@ def asks(method: str, variant: str) -> list[str] | None:
     known = methods.settings(kind)
     if variant.startswith("temperature") and "temperature" not in known:
         return None
-    if variant == PUBLISHED and not kind.quick:
-        return None
+    if variant == PUBLISHED:
+        return published(kind)
     if "--views" not in VARIANTS[variant]:
         return VARIANTS[variant]
     if "augmentation" not in known:
@@ -77,6 +82,19 @@ def asks(method: str, variant: str) -> list[str] | None:
         facts = Facts(**FACTS, per_class=(FACTS["count"] // 2,) * 2)
         views = kind.resolve(settings, facts)["augmentation"][0]
     return [word.format(views) for word in VARIANTS[variant]]
+
+
+def published(kind: type[Method]) -> list[str] | None:
+    """What makes the published recipe, in batches of 128 at most, of a method whose own on a CPU is another."""
+    from selfsight.methods.base import OPTIMIZATION
+
+    training = kind.defaults(FACTS["size"])
+    if training == kind.usual(FACTS["size"], "cpu"):
+        return None
+    batch = min(training.batch, FACTS["batch"])
+    known = [f"{name}={value}" for name in OPTIMIZATION if (value := getattr(training, name)) is not None]
+    flags = ["--encoder", training.encoder, "--batch", str(batch), "--lr", str(training.rate(batch)[0])]
+    return [*flags, *(word for setting in known for word in ("--set", setting))]
 
 
 def wanted(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -103,7 +121,7 @@ def row(data: Path, key: dict[str, Any]) -> dict[str, Any]:
     try:
         return cards.made(table, folder, *named, asks(key["method"], key["variant"]) or [])
     except cards.Refused as refusal:
-        return {"refused": " ".join(str(refusal).rpartition("selfsight: ")[2].split())}
+        return {"refused": cards.said(refusal)}
 
 
 def table(results: dict[str, Any]) -> str:
@@ -167,21 +185,29 @@ def shown(value: float | None) -> str:
 
 def added(rows: Sequence[dict[str, Any]]) -> list[str]:
     """A line for each method and variant: what it adds to the method's own defaults on the same sets and seeds."""
-    lines = [["method", "variant", "adds to kNN", "least and most of the sets", "sets", "seeds"], ["---"] * 6]
+    head = [f"{what} {measure}" for measure in MEASURES for what in ("adds to", "least and most of the sets,")]
+    lines = [["method", "variant", *head, "sets", "seeds"], ["---"] * (4 + len(head))]
     named = {(one["method"], one["variant"], one["task"], one["seed"]): one for one in rows}
     for method, variant in dict.fromkeys((one["method"], one["variant"]) for one in rows if one["variant"] != OWN):
-        gains: dict[str, list[float]] = {}
+        gains: dict[str, list[list[float]]] = {}
         for (name, changed, task, seed), one in named.items():
             usual = named.get((method, OWN, task, seed))
             if (name, changed) == (method, variant) and usual:
-                scores = (one["scores"]["encoder"]["kNN"]["accuracy"] for one in (one, usual))
-                gains.setdefault(task, []).append(next(scores) - next(scores))
+                scores = [[two["scores"]["encoder"][m]["accuracy"] for m in MEASURES] for two in (one, usual)]
+                gains.setdefault(task, []).append([mine - its for mine, its in zip(*scores, strict=True)])
         if gains:
-            each = [mean(values) for values in gains.values()]
+            each = [[mean(values) for values in zip(*seeds, strict=True)] for seeds in gains.values()]
+            cells = [told(values) for values in zip(*each, strict=True)]
             seeds = max(map(len, gains.values()))
-            spread = f"{min(each):+.3f} to {max(each):+.3f}"
-            lines.append([f"`{method}`", variant, f"{mean(each):+.3f}", spread, str(len(each)), str(seeds)])
+            lines.append(
+                [f"`{method}`", variant, *(text for pair in cells for text in pair), str(len(each)), str(seeds)]
+            )
     return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
+def told(values: Sequence[float]) -> tuple[str, str]:
+    """The mean over sets, and the least and the most of them."""
+    return f"{mean(values):+.3f}", f"{min(values):+.3f} to {max(values):+.3f}"
 
 
 def options() -> argparse.Namespace:

@@ -49,8 +49,7 @@ length yet. What none of it can show is a power cut, which loses what the system
 are synced before they are renamed, and more is not known."""
 LIMITS = f"""On a CPU a batch has at most {CPU_BATCH} pictures, a view (without `--size`) at most {CPU_SIZE} px,
 and a run takes 10 minutes (without `--for`). A small set has smaller batches: an epoch has {LEAST_BATCHES} at least."""
-LOOK = "A first look: one core, by the published recipe, its vectors compared plain, not whitened."
-BEFORE = "What the recipe of the first column gives beside it is on the [cookbook page](../cookbook.md)."
+LOOK = "A first look, by the recipe for a CPU."
 SMALL, LARGE = 64, 224  # sizes whose recipes are shown
 MANY = 50_000  # pictures, without labels, for which automatic settings are shown
 PICTURES, SIDE = 4, 64  # in a drawn sheet
@@ -147,8 +146,8 @@ def recipes(name: str) -> str:
     """The recipes for small and for large views; of documents there is one."""
     kind = methods.get(name)
     shown = {f"views of {size} px": kind.defaults(size) for size in (SMALL, LARGE)}
-    if kind.quick:
-        shown = {f"views up to {QUICK_VIEW} px, on a CPU": kind.quick} | shown
+    if (quick := kind.usual(SMALL, "cpu")) != kind.defaults(SMALL):
+        shown = {f"views up to {QUICK_VIEW} px, on a CPU": quick} | shown
     if kind.kind != "pictures":
         shown = {kind.kind: kind.defaults(LARGE)}
     lines = [f"| | {' | '.join(shown)} |", f"|---|{'---|' * len(shown)}"]
@@ -205,7 +204,7 @@ def card(name: str) -> list[str]:
     results = json.loads(CARDS.read_text(encoding="utf-8")) if CARDS.exists() else {"rows": []}
     if not (told := str(cards.card(results, name))):
         return ["Not measured yet: run `benchmarks/cards.py`."]
-    return [f"{LOOK} {BEFORE}" if methods.get(name).quick else LOOK, told]
+    return [LOOK, told]
 
 
 def draw(name: str) -> None:

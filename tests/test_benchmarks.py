@@ -324,16 +324,36 @@ def test_defaults_in_the_order_of_their_ranks_and_what_variants_add(started: Cal
         scores = {kind: {"kNN": {"accuracy": 0.5}} for kind in ("untrained", "raw_pixels", "simple_statistics")}
         key = {"method": method, "variant": variant, "task": task, "seed": 0, "pictures": 0, "length": "3m"}
         verdict = {"helped": knn > 0.7} | ({"linear": {"helped": True}} if method == "moco" else {})
-        return {**key, "scores": {**scores, "encoder": {"kNN": {"accuracy": knn}}}, "verdict": verdict}
+        both = {"kNN": {"accuracy": knn}, "linear": {"accuracy": knn / 2}}
+        return {**key, "scores": {**scores, "encoder": both}, "verdict": verdict}
 
     rows = [row("moco", "own", "elpv", 0.6), row("simclr", "own", "elpv", 0.8), row("moco", "gentle", "elpv", 0.7)]
     rows += [row("moco", "own", "terrain", 0.5), row("simclr", "own", "terrain", 0.6)]
     lines = names["table"]({"rows": rows}).splitlines()
     assert lines[4] == "| `simclr` | 0.800 | 0.600 | 1.0 | 1 of 2 |  |"
     assert lines[5] == "| `moco` | 0.600 | 0.500 | 2.0 | 0 of 2 | 2 of 2 |"
-    assert "| `moco` | gentle | +0.100 | +0.100 to +0.100 | 1 | 1 |" in lines
+    assert "| `moco` | gentle | +0.100 | +0.100 to +0.100 | +0.050 | +0.050 to +0.050 | 1 | 1 |" in lines
     assert names["asks"]("moco", "gentle") == ["--views", "moco-gentle"]
     assert names["asks"]("rotation", "gentle") is names["asks"]("byol", "temperature 0.1") is None
+    assert names["asks"]("beit", "published") is None, "its own are the published ones"
+    published = names["asks"]("rotation", "published")
+    assert published[:6] == ["--encoder", "resnet18", "--batch", "128", "--lr", "0.1"]
+    assert "optimizer=sgd" in published
+
+
+def test_a_card_tells_what_was_refused(started: Callable[..., dict[str, Any]]) -> None:
+    names = started("cards.py")
+    scores = {kind: {one: {"accuracy": 0.5} for one in names["MEASURES"]} for kind in ("encoder", *names["BESIDE"])}
+    row = {"task": "elpv", "method": "moco", "length": "2m", "seed": 0, "cores": 1, "scores": scores}
+    row |= {"recipe": {"encoder": "resnet10t"}, "images_per_second": 9.0, "memory": 1e9}
+    row["verdict"] = {"helped": False, "linear": {"helped": True}}
+    refused = {"task": "elpv", "method": "colorization", "length": "2m", "seed": 0, "refused": "it is grey"}
+    names["check"]([row, refused])
+    text = names["table"]({"rows": [row, refused, refused | {"seed": 1}]})
+    assert "2m of 1 core each, 1 seed**" in text
+    assert "| `moco` | 0.500 | 0.500 | 0.500 | 9 | 1.0 | 0 of 1 | 1 of 1 |" in text
+    assert text.endswith("* `colorization`, elpv: it is grey")
+    assert names["card"]({"rows": [row, refused]}, "colorization") == "* `colorization`, elpv: it is grey"
 
 
 def test_what_a_method_refuses_costs_its_own_row(started: Callable[..., dict[str, Any]], tmp_path: Path) -> None:

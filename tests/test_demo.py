@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from importlib.resources import files
 from pathlib import Path
 
@@ -24,9 +25,12 @@ def test_the_pictures_ship_with_their_licences(tmp_path: Path) -> None:
 
 
 def test_the_tour(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = demo.demo(tmp_path / "demo", length="2steps")
+    run = demo.demo(tmp_path / "my demo", length="2steps")
     shown = capsys.readouterr().out
+    typed = [shlex.split(line)[2:] for line in shown.splitlines() if line.startswith("$ selfsight ")]
+    pictures = tmp_path / "my demo" / "pictures"
+    assert typed[1][:6] == ["train", str(pictures), "--out", str(run.folder), "--for", "2steps"]
     assert "4. Turn pictures into vectors" in shown
     assert "simple statistics" in shown
-    assert {"inspection", "run", "vectors", "pictures"} <= {path.name for path in (tmp_path / "demo").iterdir()}
+    assert {"inspection", "run", "vectors", "pictures"} <= {path.name for path in (tmp_path / "my demo").iterdir()}
     assert (run.folder / "report.html").exists()

@@ -95,8 +95,8 @@ def test_a_run_that_is_to_go_on_differently_names_the_difference(trained: Path, 
 
 
 def test_evaluate_writes_the_numbers_with_all_baselines(trained: Path) -> None:
-    shown = command("evaluate", "run", "--json", "numbers.json", cwd=trained.parent).stdout
-    found = json.loads((trained.parent / "numbers.json").read_text())
+    shown = command("evaluate", "run", "--json", "new/numbers.json", cwd=trained.parent).stdout
+    found = json.loads((trained.parent / "new" / "numbers.json").read_text())
     assert found.keys() >= SCORES | {"baselines", "verdict"}
     assert set(found["baselines"]) == {"untrained", "raw_pixels", "simple_statistics"}
     for row in (found, *found["baselines"].values()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import warnings
 from pathlib import Path
 
@@ -36,6 +37,28 @@ def test_a_number_that_no_column_holds_is_named(folder: Path) -> None:
         assert RunFolder(folder).metrics
 
 
+def test_what_to_type_next_can_be_typed(folder: Path) -> None:
+    mine = folder / "my run"
+    mine.mkdir()
+    (folder / "recipe.yaml").rename(mine / "recipe.yaml")
+    (hint,) = RunFolder(mine).check().to_dict()["suggestions"]
+    with pytest.raises(RunError) as raised:
+        RunFolder(mine).encoder_folder()
+    for said in (hint, str(raised.value)):
+        assert shlex.split(said.split("with: ")[1]) == ["selfsight", "train", "--resume", str(mine)]
+
+
+def test_a_run_has_ended_when_its_encoder_is_there(folder: Path) -> None:
+    for step in (19, 20):
+        checkpoints.write(folder / "checkpoints", step, {"weights": b"abc"}, {})
+    told = RunFolder(folder).check().to_dict()
+    assert not told["finished"]
+    assert told["suggestions"][0].startswith("Go on with: selfsight train --resume")
+    (folder / "encoder").mkdir()
+    (folder / "encoder" / "config.json").touch()
+    assert RunFolder(folder).check().to_dict()["finished"]
+
+
 def test_a_damaged_newest_checkpoint_is_told(folder: Path) -> None:
     assert "damaged_checkpoints" not in RunFolder(folder).check().to_dict()
     (folder / "checkpoints" / "step-00000002" / "weights").write_bytes(b"abd")
@@ -46,5 +69,5 @@ def test_a_damaged_newest_checkpoint_is_told(folder: Path) -> None:
     assert "does not match its digest" in found.damaged[2]
     assert found.to_dict()["damaged_checkpoints"][0].startswith("step 2: ")
     (folder / "checkpoints" / "step-00000001" / "weights").write_bytes(b"abd")
-    with pytest.raises(CheckpointError, match="no older one is whole"):
+    with pytest.raises(CheckpointError, match="no older one is whole; train anew with another --out"):
         RunFolder(folder).check()

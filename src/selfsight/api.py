@@ -12,9 +12,9 @@ from selfsight.browsing import browse
 from selfsight.comparison import compare
 from selfsight.errors import RunError
 from selfsight.packing import pack
-from selfsight.recipe import Columns, Data, given
+from selfsight.recipe import Columns, Data, Named, given
 from selfsight.runs import RunCheck, RunFolder
-from selfsight.searching import embed, search
+from selfsight.searching import Query, embed, search
 
 if TYPE_CHECKING:
     from selfsight.data.inspect import Inspection
@@ -51,11 +51,11 @@ class Run(RunFolder):
         """See `selfsight.classify`."""
         return classify(self.folder, data, out=Path(out), **options)
 
-    def embed(self, data: Data, *, out: str | Path, **options: Any) -> Path | str:
+    def embed(self, data: Data | None = None, **options: Any) -> Path | str:
         """See `selfsight.embed`."""
-        return embed(self.folder, data, out=Path(out), **options)
+        return embed(self.folder, data, **options)
 
-    def search(self, query: str | Path | Sequence[str | Path] | None = None, **options: Any) -> dict[str, Any]:
+    def search(self, query: Query | Sequence[Query] | None = None, **options: Any) -> dict[str, Any]:
         """See `selfsight.search`."""
         return search(self.folder, query, **options)
 
@@ -195,19 +195,21 @@ def evaluate(
     `drop_leaks`. Retrieval looks for `identity_column` in place of the label, across values of `across_column`.
     """
     from selfsight import report
+    from selfsight.report import files
     from selfsight.training import evaluate as evaluating
 
     its = Run(run)
-    columns = changed(its.recipe.columns, label_column, group_column, split_column, shared_labels)
+    files.must_fit(json)
+    named = Named(label_column, group_column, split_column, shared_labels)
     wanted = evaluating.Wanted(pretrained, finetune, finetune_for, dense, drop_leaks, identity_column, across_column)
-    found, shown = evaluating.evaluate(its, its.embedder(), given(data) if data is not None else None, columns, wanted)
+    found, shown = evaluating.evaluate(its, its.embedder(), given(data) if data is not None else None, named, wanted)
     content = json_format.dumps(found, indent=1).encode()
     checkpoints.replace_file(its.folder / "evaluation.json", content)
     for name, pictures in shown.items():
         checkpoints.replace_file(its.folder / f"{name}.json", json_format.dumps(pictures).encode())
-    if json is not None:
-        checkpoints.replace_file(Path(json), content)
     report.write(its.folder)
+    if json is not None:
+        files.write(json, content)
     return found
 
 
@@ -231,10 +233,9 @@ def classify(
     from selfsight.training import classify as classifying
 
     its = Run(run)
-    columns = its.recipe.columns if labels is None else Columns()
-    columns = changed(columns, label_column, group_column, split_column, shared_labels)
+    named = Named(label_column, group_column, split_column, shared_labels)
     known = None if labels is None else given(labels)
-    return classifying.classify(its, its.encoder(), given(data), known, columns, Path(out))
+    return classifying.classify(its, its.encoder(), given(data), known, named, Path(out))
 
 
 def export(
@@ -257,7 +258,8 @@ def export(
 
     its, asked = Run(run), wanted.asked(format, outputs, preprocess, int8)
     encoder, facts = its.encoder(), build.facts_of(its.recipe)
-    manifest = session.manifest_for(its.folder, its.recipe, None if data is None else given(data), its.recipe.columns)
+    columns = Named().over(its.recipe.columns)
+    manifest = session.manifest_for(its.folder, its.recipe, None if data is None else given(data), *columns)
     return folder.write(its, encoder, manifest, facts, Path(out or its.folder / "export"), asked)
 
 
@@ -266,9 +268,3 @@ def methods(name: str | None = None) -> list[dict[str, Any]]:
     from selfsight import methods as registry
 
     return [registry.describe(one) for one in ([name] if name else registry.names())]
-
-
-def changed(columns: Columns, label: str | None, group: str | None, split: str | None, shared: bool) -> Columns:
-    """The columns, with those that were asked for in place of theirs."""
-    named = (label or columns.label, group or columns.group, split or columns.split)
-    return Columns(*named, shared or columns.shared_labels)

@@ -152,7 +152,8 @@ def survey(folder: Path) -> tuple[Path | None, dict[int, str]]:
             continue
         return path, damaged
     if damaged:
-        raise CheckpointError(f"{next(iter(damaged.values()))}, and no older one is whole")
+        first = next(iter(damaged.values()))
+        raise CheckpointError(f"{first}, and no older one is whole; train anew with another --out")
     return None, {}
 
 

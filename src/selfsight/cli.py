@@ -53,6 +53,7 @@ FLAGS = {"length": "--for", "settings": "--set", "layout": "--map", "k": "-k"}  
 HELP = {  # one meaning per flag in every command; "command.parameter" where a command needs its own words
     "data": DATA,
     "inspect.data": f"{DATA} Or a run's folder.",
+    "pack.data": "Pictures, or documents (.txt): a folder, a .txt list, a CSV or Parquet table; from Python several.",
     "train.data": f"{DATA} Or documents (.txt), for the methods that learn from them. Not needed with --resume.",
     "evaluate.data": f"{DATA} Without it, the pictures the run was trained on (its test part is used for scores).",
     "labels": "Pictures whose labels to learn from, given as DATA is; by default those the run was trained on.",
@@ -84,14 +85,16 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "embed.batch": "Pictures encoded at a time.",
     "micro_batch": "Pictures in memory at a time: a smaller value needs less memory and gives the gradient of the "
     "whole batch (only batch norm sees no more than these).",
-    "length": "How long: 10m, 2000steps, 30epochs or 500kimages.",
+    "length": "How long: 10m, 2000steps, 30epochs or 500kimages; by default 10m on a CPU, else as long as published.",
+    "demo.length": "How long to train, as for `train`; by default 5m.",
     "lr": "Learning rate at the peak, for this batch; by default the method's own rule.",
     "seed": "The seed of every random choice.",
     "workers": "Threads that prepare pictures; the result does not depend on it.",
     "threads": "Threads of the computation; the last bits of the result depend on it.",
     "precision": "fp32 or bf16; by default the faster one, measured.",
     "device": "cpu, cuda, cuda:1, mps; by default cuda where there is such a GPU, else cpu.",
-    "out": "The folder to write.",
+    "train.out": "The folder to write; by default runs/ and the name of DATA.",
+    "demo.out": "The folder to write; by default selfsight-demo/.",
     "pack.out": "The folder to write: new, empty, or one that an earlier start did not complete.",
     "classify.out": "The CSV file to write: path, prediction, confidence, the next two classes, or why there is none.",
     "export.data": "Pictures to check the export with, given as elsewhere; by default those of the run.",
@@ -117,11 +120,13 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "path": "Only pictures whose name fits this pattern of * and ?, such as 'china/*'.",
     "approximate": "Look at a part of very many rows only (with faiss, once it has an index), and say what that finds.",
     "search.encoder": "The run whose encoder made the vectors, where it is not where it was.",
-    "csv": "Also write the pictures into this table: path, label, row, similarity, and the run's group and split.",
+    "csv": "Also write the pictures into this table: path, label, row, similarity, the number of their group of "
+    "duplicates, and the run's group and split.",
     "sheet": "Also draw the pictures into this PNG.",
     "resume": "Go on with this run, from the very next picture.",
     "config": "Take settings from this recipe.yaml; flags and --set win over it.",
-    "settings": "A setting of the method, as key=value; give it again for more (`selfsight methods NAME` lists them).",
+    "settings": "A setting of the method, as key=value; give it again for more (`selfsight methods NAME` lists them; "
+    "docs/train.md those that every method has).",
     "save_every": "How often to save: a length of time, such as 90s or 5m (by default every 10 s to 2 minutes, so that "
     "it takes about 1 % of the time).",
     "keep": "Which encoder is the result: the last one, or (best-rankme, no labels needed) that of the look with the "
@@ -129,6 +134,7 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "on_collapse": "What to do when the guard finds that nothing is learned any more: warn and go on, or stop.",
     "use_all": "Train on the test part too. Every later number of this run then says so.",
     "quiet": "Print only errors, and where the result is.",
+    "compare.quiet": "Say nothing while it works; print the result only.",
     "tensorboard": "Also write the metrics as event files into RUN/tensorboard.",
     "finetune": "Also train the whole network with 1, 10 and 100 % of the labels, from this run's encoder and from "
     "scratch (it says how many minutes that takes).",
@@ -145,6 +151,11 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "group_column": "The table's column of groups: pictures that must not be split between train and test.",
     "split_column": "The table's column that says train or test.",
     "shared_labels": "The same label in two sources is the same class (by default it is not).",
+}
+HELP |= {  # where there is a run, which knows its columns
+    f"{command}.{name}_column": f"{HELP[f'{name}_column']} By default the run's, where the table has it, else {name}."
+    for command in ("evaluate", "classify", "embed")
+    for name in ("label", "group", "split")
 }
 
 

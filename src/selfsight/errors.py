@@ -17,6 +17,7 @@ SelfsightError                 one sentence: what, where, and the remedy (exit c
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -91,6 +92,11 @@ def brief(said: object) -> str:
     """What a library says, or a name, on one line and not too long."""
     line = " ".join(str(said).split())
     return line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."
+
+
+def typed(*words: object) -> str:
+    """A command of ours as people can type it, whatever signs are in its words."""
+    return shlex.join(["selfsight", *map(str, words)])
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ It is resolved once, before the first step, and kept as `recipe.yaml` with the r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -15,7 +15,7 @@ import yaml
 
 from selfsight.errors import RecipeError, RunError, brief, unknown
 
-__all__ = ["Columns", "Data", "Recipe", "Within", "given", "kinds_of", "spelled"]
+__all__ = ["Columns", "Data", "Named", "Recipe", "Within", "given", "kinds_of", "spelled"]
 __all__ += ["Amount", "Count", "Decay", "Part", "Portion", "Positive", "Several", "Whole"]
 
 
@@ -78,6 +78,21 @@ class Columns:
         """In the words of `data.source.find` and of the command line."""
         names = {"label_column": self.label, "group_column": self.group, "split_column": self.split}
         return {**names, "shared_labels": self.shared_labels}
+
+
+@dataclass(frozen=True)
+class Named:
+    """Which columns a command on a run names; None: as the run has it."""
+
+    label: str | None = None
+    group: str | None = None
+    split: str | None = None
+    shared_labels: bool = False
+
+    def over(self, columns: Columns) -> tuple[Columns, tuple[str, ...]]:
+        """The run's, with those that are named in their place; and which ones are the run's still."""
+        named = {name: one for name, one in vars(self).items() if one}
+        return replace(columns, **named), tuple(name for name in ("label", "group", "split") if name not in named)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfsight import checkpoints
-from selfsight.errors import RunError, brief
+from selfsight.errors import RunError, brief, typed
 from selfsight.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -28,13 +28,14 @@ class RunCheck:
     steps: int
     newest: int | None
     damaged: Mapping[int, str] = field(default_factory=dict)  # step: what is wrong
+    written: bool = False  # the encoder, which comes after the last step
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        done = self.newest == self.steps
+        done = self.written and self.newest == self.steps
         found = "none yet" if self.newest is None else f"step {self.newest}, whole: every digest matches"
-        evaluate = f"Evaluate it: selfsight evaluate {self.folder}"
-        hint = evaluate if done else f"Go on with: selfsight train --resume {self.folder}"
+        evaluate, resume = typed("evaluate", self.folder), typed("train", "--resume", self.folder)
+        hint = f"Evaluate it: {evaluate}" if done else f"Go on with: {resume}"
         what = {"run": self.folder, "method": self.method, "encoder": self.encoder, "steps": self.steps}
         bad = [f"step {step}: {reason}" for step, reason in self.damaged.items()]
         damaged = {"damaged_checkpoints": bad} if bad else {}
@@ -68,10 +69,9 @@ class RunFolder:
     def encoder_folder(self) -> Path:
         """Where the trained encoder lies; RunError while training has not ended."""
         folder = self.folder / "encoder"
-        if not (folder / "config.json").exists():
-            raise RunError(
-                f"{str(self.folder)!r} is not trained to its end; go on with: selfsight train --resume {self.folder}"
-            )
+        if not self._written():
+            resume = typed("train", "--resume", self.folder)
+            raise RunError(f"{str(self.folder)!r} is not trained to its end; go on with: {resume}")
         return folder
 
     def check(self) -> RunCheck:
@@ -79,4 +79,7 @@ class RunFolder:
         newest, damaged = checkpoints.survey(self.folder / "checkpoints")
         step = int(checkpoints.verify(newest)["step"]) if newest else None
         recipe = self.recipe
-        return RunCheck(str(self.folder), recipe.method, recipe.encoder, recipe.steps, step, damaged)
+        return RunCheck(str(self.folder), recipe.method, recipe.encoder, recipe.steps, step, damaged, self._written())
+
+    def _written(self) -> bool:
+        return (self.folder / "encoder" / "config.json").exists()

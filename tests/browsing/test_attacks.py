@@ -114,6 +114,9 @@ def test_another_site_changes_nothing(collection: Collection, tmp_path: Path, he
     assert client.post("/api/labels", content='{"ids":[0],"label":"x"}').status_code == 415  # as a form could send
     own = {"origin": "http://127.0.0.1:8000", "sec-fetch-site": "same-origin"}
     assert client.post("/api/labels", json={"ids": [0], "label": "x"}, headers=own).status_code == 200
+    own["content-type"] = "application/json"
+    answer = client.post("/api/labels", content=bytes((8 << 20) + 1), headers=own)
+    assert (answer.status_code, answer.json()["error"]) == (413, "That is too large: at most 8 MiB are taken.")
 
 
 def test_the_page_may_load_its_own_parts_only(running: Running) -> None:

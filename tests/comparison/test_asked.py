@@ -59,8 +59,8 @@ def test_what_cannot_be_asked(changed: dict[str, object], says: str) -> None:
 
 def test_the_shared_encoder_is_what_most_use() -> None:
     assert GOOD.shared == "resnet10t", "that of the first named, at a tie"
-    assert replace(GOOD, methods=["rotation", "simclr"]).shared == "resnet18"
-    assert replace(GOOD, methods=["simclr", "rotation", "moco"]).shared == "resnet18", "what most use"
+    assert replace(GOOD, methods=["byol", "simclr"]).shared == "resnet18"
+    assert replace(GOOD, methods=["simclr", "byol", "vicreg"]).shared == "resnet18", "what most use"
     assert replace(GOOD, device="cuda").shared == replace(GOOD, size=128).shared == "resnet18"
     assert replace(GOOD, encoder="test_resnet").shared == "test_resnet"
 
@@ -99,6 +99,7 @@ def test_what_changed_is_named(tmp_path: Path, manifest: Manifest) -> None:
         ("--methods simclr,rotatoin --for 10m", "Did you mean 'rotation'?"),
         ("--methods simclr,rotation --for soon", "--for 'soon' is not a length"),
         ("--methods simclr,rotation --for 10m --seeds 0", "--seeds 0 is not between"),
+        ("--methods simclr,rotation --for 10m --json .", "'.' cannot be written (Is a directory); choose another"),
         ("--methods simclr,rotation --for 10m --encoder resnet81", "there is no encoder 'resnet81'"),
     ],
 )

@@ -185,8 +185,15 @@ def test_a_wrong_address_is_one_sentence(server: Server, capsys: pytest.CaptureF
 
 def test_a_missing_package_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "adlfs", None)
-    with pytest.raises(MissingError, match=r"pip install 'selfsight\[cloud\]'"):
+    with pytest.raises(MissingError, match=r"cannot be opened: Install adlfs[^;]*$"):
         source.find("abfs://container/set")
+
+    def missing(address: str) -> None:
+        raise ImportError("Install s3fs")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
+    with pytest.raises(MissingError, match=r"Install s3fs; pip install 'selfsight\[cloud\]'"):
+        source.find("s3://bucket/set")
 
 
 def test_a_server_without_ranges_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,16 @@ def test_a_table_says_label_group_and_split(tmp_path: Path) -> None:
     assert find(tmp_path / "table.csv", label_column="kind").labels == ("y", "x")
 
 
+def test_columns_of_a_run_may_be_lacking_in_other_pictures(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text(TABLE)
+    asked = {"label_column": "kind", "group_column": "patient", "inherited": ("label", "group", "split")}
+    (first, second) = find(tmp_path / "table.csv", **asked).rows
+    assert (first.label, second.label, second.group) == ("y", "x", "g1")
+    assert find(folder(tmp_path / "in", "a.png"), **asked).labels == (None,)
+    with pytest.raises(DataError, match="no column 'patient'"):
+        find(tmp_path / "table.csv", **asked | {"inherited": ("label", "split")})
+
+
 @pytest.mark.parametrize("text", [TABLE.replace(",", ";"), TABLE.replace(",", "\t"), "\ufeff" + TABLE])
 def test_tables_of_other_programs_are_read(tmp_path: Path, text: str) -> None:
     (tmp_path / "table.csv").write_text(text)
@@ -191,7 +201,7 @@ def test_nothing_there_is_one_sentence(tmp_path: Path) -> None:
         find(tmp_path / "photo")
     with pytest.raises(DataError, match=r"holds no packed\.parquet"):
         find("memory://photos")
-    with pytest.raises(DataError, match="neither a folder"):
+    with pytest.raises(DataError, match=r"neither a folder.*; put single pictures into a folder or a list"):
         find(picture(tmp_path / "one.png"))
     with pytest.raises(DataError, match=r"no labels\.csv"):
         find(folder(tmp_path / "plain", "a.png"), label_column="kind")

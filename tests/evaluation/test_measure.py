@@ -66,6 +66,7 @@ def test_what_the_run_trained_on_is_no_test_picture(run: selfsight.Run, tmp_path
         "data": [str(new)],
         "listing": about["listing"],
         "own": False,
+        "unseen": True,
         "encoder": store.digest(run.encoder_folder()),
     }
     (told,) = (note for note in found["notes"] if "another listing than the run's own: 'new', digest" in note)
@@ -151,4 +152,9 @@ def test_use_all_is_told(photos: Path, tmp_path: Path) -> None:
     assert "--use-all" in found["notes"][0]
     assert "16 of 16 test pictures" in found["notes"][0]
     assert "--use-all" in found["verdict"]["sentence"]
+    assert found["about"]["unseen"] is False
+    assert "Accuracy on pictures that are not all held out" in (run.folder / "report.html").read_text()
+    run.export()
+    card = (run.folder / "export" / "README.md").read_text()
+    assert "Shares of pictures, not all of them held out (see the notes), of the data above" in card
     assert found["task"] | {"test": 16, "train": 48} == found["task"]

@@ -9,7 +9,7 @@ import pytest
 
 from selfsight.data.manifest import Manifest
 from selfsight.errors import DataError
-from selfsight.evaluation.unseen import unseen
+from selfsight.evaluation.unseen import held_out, unseen
 
 
 def manifest(contents: str, test: list[int]) -> Manifest:
@@ -30,6 +30,7 @@ def test_pictures_that_the_run_trained_on_are_left_out_and_named() -> None:
     assert left.test.tolist() == [True, False, True, True, False]
     assert left.names == ("1.png", "2.png", "3.png", "4.png", "5.png")
     assert notes == ["1 of 4 test pictures were trained on by this run and are left out."]
+    assert held_out(left, manifest("abcd", [1]))
 
 
 def test_other_pictures_need_no_word() -> None:
@@ -55,3 +56,5 @@ def test_use_all_keeps_them_and_says_so() -> None:
 def test_no_test_part_is_told() -> None:
     own = manifest("abc", [])
     assert unseen(own, own)[1] == ["There is no test part: 3 of the 3 pictures measured were trained on."]
+    assert not held_out(own, own)
+    assert held_out(manifest("xyz", []), own)

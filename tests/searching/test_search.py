@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from selfsight import cli
 from selfsight.data import source
 from selfsight.data.manifest import Manifest, scan
 from selfsight.data.tables import read_columns
+from selfsight.errors import RecipeError
 from selfsight.neighbours import unit
 from selfsight.searching import story
 from selfsight.searching.index import Index
@@ -33,14 +35,15 @@ def home(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     them in another place, with copies, odd names and a picture like no other."""
     folder = tmp_path_factory.mktemp("search")
     shutil.copytree(photos, folder / "photos")
-    lines = ["path,label,group,split"]
+    lines = ["path,species,group,split"]
     for picture in sorted(photos.rglob("*.png")):
         group, label = int(picture.stem) // 4, picture.parent.name
         part = "test" if group % 4 == 3 else "train"
         lines.append(f"{picture},{label if int(picture.stem) % 4 < 2 else ''},{group},{part}")
     table = folder / "photos.csv"
     table.write_text("\n".join(lines))
-    assert cli.main(["train", str(table), *TINY, "--for", "2steps", "--out", str(folder / "run"), "--quiet"]) == 0
+    asked = [*TINY, "--for", "2steps", "--label-column", "species", "--quiet"]
+    assert cli.main(["train", str(table), *asked, "--out", str(folder / "run")]) == 0
     for name in ODD:
         shutil.copy(photos / "china" / "003.png", folder / "photos" / "china" / name)
     with Image.open(photos / "flower" / "005.png") as one:
@@ -65,20 +68,52 @@ def search(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     return said
 
 
-def found(home: Path, *query: str, **options: Any) -> list[str]:
+def found(home: Path, *query: str | int, **options: Any) -> list[str]:
     return [hit["path"] for hit in selfsight.search(home / "vectors", query, **options)["hits"]]
+
+
+def test_a_run_knows_its_columns_and_other_pictures_need_not(home: Path, tmp_path: Path) -> None:
+    out = tmp_path / "vectors"
+    assert cli.main(["embed", str(home / "run"), str(home / "photos.csv"), "--out", str(out)]) == 0
+    assert sorted(map(str, Index.open(out).labels)) == ["None"] * 32 + ["china"] * 16 + ["flower"] * 16
+    assert set(Index.open(home / "vectors").labels) == {"china", "flower"}  # of the folders
+    assert cli.main(["export", str(home / "run"), str(home / "photos"), "--out", str(tmp_path / "made")]) == 0
+
+
+def test_a_column_that_is_named_must_be_there(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "other.csv").write_text(f"path,specie\n{home}/photos/china/000.png,china\n")
+    for data, says in ((home / "photos", "so it has no columns to choose"), (tmp_path / "other.csv", "'specie'?")):
+        for command in (["evaluate"], ["embed", "--out", str(tmp_path / "vectors")]):
+            assert cli.main([command[0], str(home / "run"), str(data), *command[1:], "--label-column", "species"]) == 2
+            assert says in capsys.readouterr().err
 
 
 def test_a_file_a_row_and_a_name_ask_the_same(home: Path, search: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     index = Index.open(home / "vectors")
     row = index.names.index("flower/010.png")
     by_row, by_name = found(home, str(row), k=5), found(home, "flower/010.png", k=5)
+    assert found(home, row, k=5) == by_row
     by_file = found(home, str(home / "photos" / "flower" / "010.png"), k=6)
     assert by_row == by_name == by_file[1:]
     assert by_file[0] == "flower/010.png"  # a file may be in the index; a row is not its own neighbour
     lines = search("vectors", row, "-k", 5).splitlines()
     assert lines[0] == f"pictures like {row}, of 71 in vectors:"
     assert [line.split("\t")[3] for line in lines[2:]] == by_row
+
+
+def test_one_is_asked_for_as_several_are(home: Path) -> None:
+    run = selfsight.Run(home / "run")
+    for one, several in (({"unlike": 9}, {"unlike": [9]}), ({"label": "china"}, {"label": ["china"]})):
+        assert run.search(0, **one) == run.search([0], **several)
+    assert {hit["label"] for hit in run.search(0, label="china")["hits"]} == {"china"}
+    assert run.search(0)["asked"] == "pictures like 0"
+
+
+def test_a_run_embeds_what_the_command_does(home: Path, tmp_path: Path) -> None:
+    mine, run = Path(shutil.copytree(home / "vectors", tmp_path / "vectors")), selfsight.Run(home / "run")
+    assert run.embed(prune=True, out=mine) == mine
+    with pytest.raises(RecipeError, match="say where the vectors go"):
+        run.embed(home / "photos")
 
 
 def test_several_are_their_mean_and_unlike_counts_half(home: Path) -> None:
@@ -182,11 +217,13 @@ def test_gone_pictures_are_answers_that_say_so(home: Path, search: Said, tmp_pat
     picture = home / "photos" / "china" / "020.png"
     kept = picture.read_bytes()
     picture.unlink()
+    mine = Path(shutil.copytree(home / "vectors", tmp_path / "my vectors"))
     try:
-        assert "1 of these files are gone" in search(
-            "vectors", "0", "--path", "china/020.png", "--sheet", tmp_path / "a.png"
-        )
+        said = search(mine, "0", "--path", "china/020.png", "--sheet", tmp_path / "a.png")
+        assert "1 of these files are gone" in said
         assert "china/0" in search("vectors", picture)  # its vector is in the index
+        assert cli.main(shlex.split(said.split("`")[1])[1:]) == 0
+        assert len(Index.open(mine)) == 70
     finally:
         picture.write_bytes(kept)
 
@@ -208,6 +245,7 @@ def test_gone_pictures_are_answers_that_say_so(home: Path, search: Said, tmp_pat
         ("nowhere 3", "does not exist"),
         ("photos 3", "holds no embeddings"),
         ("vectors 3 --sheet photos", "cannot be written"),
+        ("vectors 3 --json photos.csv/found.json", "found.json' cannot be written (Not a directory)"),
         ("postgresql://127.0.0.1:1/none 3", "cannot be reached"),
     ],
 )
@@ -215,6 +253,15 @@ def test_what_cannot_be_is_one_sentence(line: str, says: str, search: Said) -> N
     said = search(*line.split(), code=2)
     assert says in said
     assert said.count("\n") == 1
+
+
+def test_numbers_that_could_not_be_written_are_not_measured(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(home)
+    assert cli.main(["evaluate", "run", "--json", "photos.csv/numbers.json"]) == 2
+    assert "numbers.json' cannot be written (Not a directory); choose another place" in capsys.readouterr().err
+    assert not (home / "run" / "evaluation.json").exists()
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])

@@ -128,6 +128,8 @@ def test_another_encoder_or_shape_adds_nothing(embed: Said, home: Path) -> None:
         (["run", "photos", "--prune", "--out", "a"], "needs --append as well"),
         (["run", "photos", "--patches", "--to", "postgresql://x/y"], "leave --patches out"),
         (["run", "--prune", "--out", "photos"], "holds no embeddings"),
+        (["run", "photos", "--out", "a", "--batch=-1"], "--batch -1 cannot be: it counts pictures, from 1 on"),
+        (["run", "photos", "--out", "a", "--append", "--batch=0"], "--batch 0 cannot be"),
     ],
 )
 def test_what_does_not_go_together(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 
 from selfsight.errors import MissingError, RecipeError
@@ -47,3 +48,15 @@ def test_an_encoder_from_elsewhere_sees_the_pixels_of_the_run(tmp_path: Path) ->
     torch.testing.assert_close(found.normalised(deep), own.normalised(plain))
     with pytest.raises(RecipeError, match="takes pictures of 3 channels; this run learned from 5"):
         from_elsewhere(str(tmp_path), 32, {"channels": 5, "low": 0.0, "high": 255.0})
+
+
+def test_weights_that_are_not_here_are_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*args: object, **options: object) -> None:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    scale = {"channels": 3, "low": 0.0, "high": 255.0}
+    with pytest.raises(MissingError, match=r"ConnectionError.*`evaluate` and `compare` --pretrained FOLDER"):
+        from_elsewhere("resnet18.a1_in1k", 32, scale)
+    with pytest.raises(RecipeError, match=r"no encoder 'resnet18\.a1_in2k'.*Did you mean resnet18\.a1_in1k"):
+        from_elsewhere("resnet18.a1_in2k", 32, scale)

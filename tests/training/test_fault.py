@@ -156,7 +156,10 @@ def test_a_checkpoint_that_is_not_finite_is_refused_by_name(photos: Path, manife
     checkpoints.drop_after(tmp_path / "checkpoints", 1)
     files = {**files, "method.safetensors": save(kept)}
     checkpoints.write(tmp_path / "checkpoints", 2, files, {"listing": facts["listing"]})
-    with pytest.raises(CheckpointError, match=r"'projector\.0\.weight' is not finite; remove the checkpoint"):
+    with pytest.raises(CheckpointError, match=r"step-00000002': 'projector\.0\.weight' is not finite; remove"):
+        trainer_of(replace(recipe, steps=4), manifest, tmp_path).fit()
+    checkpoints.write(tmp_path / "checkpoints", 3, {}, {})
+    with pytest.raises(CheckpointError, match=r"step-00000003' does not fit .*; train anew with another --out"):
         trainer_of(replace(recipe, steps=4), manifest, tmp_path).fit()
 
 

@@ -236,6 +236,7 @@ def test_a_restart_says_the_same(often: None, photos: Path, manifest: Manifest, 
     texts = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("straight", "cut")]
     assert texts[0] == texts[1]
     assert b'"alarm": "frozen_teacher"' in texts[0]
+    assert b"give it a teacher_momentum below 1" in texts[0]
     assert state.pack(cut.method, cut.raw_optimizer) == state.pack(straight.method, straight.raw_optimizer)
 
 

@@ -22,7 +22,7 @@ from selfsight.recipe import Recipe
 from selfsight.training import autotune, told
 from selfsight.training.build import encoder_of, method_of, views_of
 from selfsight.training.plan import plan
-from selfsight.training.request import Request
+from selfsight.training.request import Request, contradiction
 
 QUICK: dict[str, Any] = {
     "encoder": "test_resnet",
@@ -233,6 +233,7 @@ def test_the_stage_has_what_the_method_hands_it(manifest: Manifest) -> None:
         ({"settings": {"head": "big"}}, "head"),
         ({"settings": {"optimizer": "adam"}}, "optimizer cannot be 'adam': it must be sgd or lars or adamw"),
         ({"views": "strong"}, "view recipe"),
+        ({"method": "rotation", "views": "weak"}, "rotation has views of its own; leave --views weak out"),
         ({"micro_batch": 0, "batch": 8}, "use --micro-batch 1"),
         ({"micro_batch": 5, "batch": 8}, "micro-batches of 5 do not make up the 8 .*; use --micro-batch 4"),
         ({"micro_batch": 9, "batch": 8}, "use --micro-batch 8"),
@@ -256,6 +257,19 @@ def test_the_stage_has_what_the_method_hands_it(manifest: Manifest) -> None:
 def test_what_cannot_be_is_refused_in_one_sentence(manifest: Manifest, asked: dict[str, Any], sentence: str) -> None:
     with pytest.raises(RecipeError, match=sentence):
         planned(manifest, **asked)
+
+
+def test_an_architecture_is_meant_where_a_folder_has_its_name(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "test_resnet").mkdir()
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    recipe = planned(manifest, encoder="test_resnet")[0]
+    assert recipe.encoder == "test_resnet"
+    assert "encoder was" in str(contradiction(Request(encoder="test_resnet"), replace(recipe, encoder="resnet18")))
+    with pytest.raises(RecipeError, match="'mine' is neither a finished run nor"):
+        planned(manifest, encoder="mine")
 
 
 @pytest.mark.parametrize(("text", "name"), [("batch: many", "batch"), ("lr: [1]", "lr"), ("data: 1\nseed: x", "seed")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 import torch
@@ -159,7 +160,8 @@ def test_what_lies_in_memory_as_channels_last_goes_on_bit_for_bit(name: str) -> 
 
     (network, optimizer), (other, others) = made(), made()
     step(network, optimizer, 1)
-    state.unpack({key: bytes(value) for key, value in state.pack(network, optimizer).items()}, other, others)
+    files = {key: bytes(value) for key, value in state.pack(network, optimizer).items()}
+    state.unpack(files, other, others, Path())
     for seed in (2, 3):
         step(network, optimizer, seed)
         step(other, others, seed)

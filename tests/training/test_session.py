@@ -203,8 +203,9 @@ def test_save_every() -> None:
     assert session.seconds(None) is None
     assert session.seconds("90s") == 90
     assert session.seconds("5m") == 300
-    with pytest.raises(RecipeError, match="is not a time; write 90s or 5m"):
-        session.seconds("20steps")
+    for wrong in ("20steps", "90", "soon"):
+        with pytest.raises(RecipeError, match=f"--save-every '{wrong}' is not a time; write 90s or 5m"):
+            session.seconds(wrong)
 
 
 def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:

@@ -68,12 +68,12 @@ def test_each_ends_after_a_save_and_together_they_change_nothing(straight: Path,
 
 
 def test_stopped_in_a_stage_it_is_the_run_that_goes_on(photos: Path, tmp_path: Path) -> None:
-    training = Training(photos, tmp_path / "run", "beit", "test_vit")
+    training = Training(photos, tmp_path / "my run", "beit", "test_vit")
     training.beyond(0, "stages/vq")
     os.kill(training.process.pid or 0, signal.SIGINT)
     assert training.ended() == 128 + signal.SIGINT, training.said.read_text()
     said = training.said.read_text()
-    assert f"stopped while vq was trained; go on with: selfsight train --resume {training.out}\n" in said
+    assert f"stopped while vq was trained; go on with: selfsight train --resume '{training.out}'\n" in said
 
 
 def test_a_second_process_is_refused_and_the_first_goes_on(straight: Path, photos: Path, tmp_path: Path) -> None:

@@ -34,19 +34,19 @@ LOCAL = {"localhost", "127.0.0.1", "::1"}
 
 
 class TooLarge(Exception):  # noqa: N818 - it is an answer
-    """More came than is taken."""
+    """More came than is taken: the one argument, bytes."""
 
 
 async def body(request: Request, limit: int) -> bytes:
     """What was sent, read as it comes; TooLarge as soon as it is more than `limit` bytes, or says it will be."""
     said = request.headers.get("content-length", "0")
     if not said.isdecimal() or int(said) > limit:
-        raise TooLarge
+        raise TooLarge(limit)
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
         if size > limit:
-            raise TooLarge
+            raise TooLarge(limit)
         parts.append(part)
     return b"".join(parts)
 

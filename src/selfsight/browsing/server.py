@@ -187,7 +187,7 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 
 async def _too_large(request: Request, error: Exception) -> Response:
-    return refused(413, f"That is too large: at most {UPLOAD >> 20} MiB are taken.", {"connection": "close"})
+    return refused(413, f"That is too large: at most {error.args[0] >> 20} MiB are taken.", {"connection": "close"})
 
 
 async def _gone(request: Request, error: Exception) -> Response:

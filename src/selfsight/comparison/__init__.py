@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from selfsight import checkpoints
 from selfsight.errors import RecipeError
 from selfsight.recipe import Columns, Data, given
 
@@ -46,16 +45,18 @@ def compare(
     """
     from selfsight.comparison import story
     from selfsight.comparison.asked import Asked, named
+    from selfsight.report import files
     from selfsight.training import session
 
     if length is None:
         raise RecipeError(
             "each method needs the same budget; say how long with --for, such as 10m, 2000steps, 500kimages"
         )
+    files.must_fit(json)
     columns = Columns(label_column, group_column, split_column, shared_labels)
     asked = Asked(given(data), named(methods), length, seeds, encoder, size, pretrained, threads, device, columns)
     workers = session.usual_workers(device) if workers is None else workers
     found = story.compare(asked, out, workers=workers, quiet=quiet)
     if json is not None:
-        checkpoints.replace_file(Path(json), json_format.dumps(found, indent=1).encode())
+        files.write(json, json_format.dumps(found, indent=1).encode())
     return found

@@ -17,6 +17,7 @@ WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before it is made again
 STATUS = ("status", "code", "errno")  # what exceptions of aiohttp, gcsfs and the system call their number
 REFUSALS = (401, 403)  # of HTTP: asking again would not help
 NO_SUCH_RANGE = (416, errno.EINVAL)  # what HTTP calls it, and s3fs
+CLOUDS = ("s3://", "s3a://", "gs://", "gcs://")  # that the extra is for
 PART = 1 << 23  # bytes of one request for a whole file
 Answer = TypeVar("Answer")
 
@@ -50,7 +51,8 @@ def _system(address: str) -> tuple[Any, str]:
     try:
         system, path = fsspec.core.url_to_fs(address)
     except ImportError as error:
-        raise MissingError(f"{address!r} cannot be opened: {brief(error)}; pip install 'selfsight[cloud]'") from error
+        extra = "; pip install 'selfsight[cloud]'" if address.startswith(CLOUDS) else ""
+        raise MissingError(f"{address!r} cannot be opened: {brief(error)}{extra}") from error
     except ValueError as error:
         raise DataError(f"{address!r} is no address that can be read: {brief(error)}") from error
     return system, path

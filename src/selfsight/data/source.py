@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, count
@@ -48,6 +48,12 @@ class Columns:
     label: str = "label"
     group: str = "group"
     split: str = "split"
+    inherited: Collection[str] = ()  # which of these nobody named: where they are not there, the usual ones may be
+
+    def there(self, names: Collection[str]) -> Columns:
+        """Those to look for in a table that has columns of these names."""
+        lacking = [one for one in self.inherited if getattr(self, one) not in names]
+        return replace(self, inherited=(), **{one: getattr(Columns, one) for one in lacking})
 
 
 @dataclass(frozen=True)
@@ -93,17 +99,19 @@ def find(
     group_column: str = "group",
     split_column: str = "split",
     shared_labels: bool = False,
+    inherited: Collection[str] = (),
     kind: str = "pictures",
 ) -> Listing:
     """List the samples of DATA: a folder, a list file (.txt), a table (.csv, .tsv, .parquet), shards that were packed
     (a folder or an address), or several of them.
 
-    Labels of two sources are different labels unless `shared_labels`. Raises DataError when there is nothing to list.
+    Labels of two sources are different labels unless `shared_labels`. A source may lack columns that are `inherited`:
+    then the usual one is looked for. Raises DataError when there is nothing to list.
     """
     items = [data] if isinstance(data, str | Path) else list(data)
     if not items:
         raise DataError("no DATA was given; name a folder, a list file or a table.")
-    columns = Columns(label_column, group_column, split_column)
+    columns = Columns(label_column, group_column, split_column, inherited)
     listings = [replace(_one(str(item), columns, KINDS[kind]), kind=kind) for item in items]
     return listings[0] if len(listings) == 1 else _join(listings, shared_labels)
 
@@ -113,9 +121,10 @@ def values(
 ) -> dict[str, str | None]:
     """What a column of DATA's table says of each sample, by the sample's name; an empty cell is None.
 
-    `group` and `split` are the columns of these. Raises DataError when there is no table, or no such column.
+    `group` and `split` are the columns of these, if there. Raises DataError when there is no table, or no such column.
     """
-    listing = find(data, label_column=column, group_column=group, split_column=split, shared_labels=True, kind=kind)
+    named = {"label_column": column, "group_column": group, "split_column": split}
+    listing = find(data, **named, inherited=("group", "split"), shared_labels=True, kind=kind)
     return dict(zip(listing.names, listing.labels, strict=True))
 
 
@@ -153,14 +162,17 @@ def _one(item: str, columns: Columns, kind: Kind) -> Listing:
         return _table(data, columns)
     if data.suffix.lower() in tables.LISTS:
         return _sorted(data, [_row(data, name) for name in tables.read_list(data)], f"the list {data.name!r}")
-    raise DataError(f"{str(data)!r} is neither a folder, a list (.txt) nor a table (.csv, .tsv, .parquet).")
+    raise DataError(
+        f"{str(data)!r} is neither a folder, a list (.txt) nor a table (.csv, .tsv, .parquet); put single pictures "
+        "into a folder or a list."
+    )
 
 
 def _folder(folder: Path, columns: Columns, kind: Kind) -> Listing:
     for name in INSIDE:
         if (folder / name).is_file() and tables.PATH in tables.read_columns(folder / name):
             return _table(folder / name, columns)
-    if columns != Columns():
+    if columns.there(()) != Columns():
         raise DataError(f"{str(folder)!r} holds no labels.csv, so it has no columns to choose; give a table as DATA.")
     found = walk(str(folder), kind.endings)
     if not found.names:
@@ -189,6 +201,7 @@ def _others(folder: Path, kind: Kind) -> str:
 
 def _table(file: Path, columns: Columns) -> Listing:
     table = tables.read_columns(file)
+    columns = columns.there(table)
     paths = tables.column(table, tables.PATH, file, default=tables.PATH) or []
     blank: list[str | None] = [None] * len(paths)
     label, group, split = (
@@ -208,6 +221,7 @@ def _packed(found: packed.Packed, columns: Columns, kind: Kind) -> Listing:
     if found.kind != kind.name:
         raise DataError(f"{found.place!r} holds {found.kind}, which other methods learn from: see `selfsight methods`.")
     names = found.table.column_names
+    columns = columns.there(names)
     for own in (columns.label, columns.group, columns.split):
         if own in packed.OWN or own not in names:
             raise DataError(f"{found.place!r}: {unknown('column', own, set(names) - set(packed.OWN))}")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from selfsight import api
 from selfsight.api import Run
+from selfsight.errors import typed
 
 __all__ = ["demo", "unpack"]
 
 LENGTH = "5m"
 VIEWS, SIZE = "simclr-keep-colour", 48  # colour stays, since it tells emoji apart
-FLAGS = f"--for {LENGTH} --size {SIZE} --views {VIEWS}"
 
 
 def demo(out: Path | None = None, length: str | None = None) -> Run:
@@ -25,21 +25,23 @@ def demo(out: Path | None = None, length: str | None = None) -> Run:
 
     folder = Path(out or "selfsight-demo")
     pictures = unpack(folder / "pictures")
+    run, vectors, length = folder / "run", folder / "vectors", length or LENGTH
+    flags = ("--out", run, "--for", length, "--size", SIZE, "--views", VIEWS)
     steps = [
-        ("1. Look at the pictures", f"selfsight inspect {pictures}"),
-        ("2. Train an encoder without using a label", f"selfsight train {pictures} --out {folder / 'run'} {FLAGS}"),
-        ("3. Measure it beside plain baselines, on held-out pictures", f"selfsight evaluate {folder / 'run'}"),
-        ("4. Turn pictures into vectors", f"selfsight embed {folder / 'run'} {pictures} --out {folder / 'vectors'}"),
+        ("1. Look at the pictures", typed("inspect", pictures)),
+        ("2. Train an encoder without using a label", typed("train", pictures, *flags)),
+        ("3. Measure it beside plain baselines, on held-out pictures", typed("evaluate", run)),
+        ("4. Turn pictures into vectors", typed("embed", run, pictures, "--out", vectors)),
     ]
     tables.heading(*steps[0])
     tables.show("inspect", api.inspect(pictures, out=folder / "inspection"))
     tables.heading(*steps[1])
-    run = api.train(pictures, out=folder / "run", length=length or LENGTH, views=VIEWS, size=SIZE)
+    trained = api.train(pictures, out=run, length=length, views=VIEWS, size=SIZE)
     tables.heading(*steps[2])
-    tables.show("evaluate", run.evaluate())
+    tables.show("evaluate", trained.evaluate())
     tables.heading(*steps[3])
-    tables.show("embed", run.embed(pictures, out=folder / "vectors"))
-    return run
+    tables.show("embed", trained.embed(pictures, out=vectors))
+    return trained
 
 
 def unpack(folder: Path) -> Path:

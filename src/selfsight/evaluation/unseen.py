@@ -35,6 +35,12 @@ def unseen(manifest: Manifest, trained: Manifest) -> tuple[Manifest, list[str]]:
     return manifest, notes
 
 
+def held_out(manifest: Manifest, trained: Manifest) -> bool:
+    """Whether the run of `trained` was trained on none of the pictures that scores are of."""
+    scored = manifest.test if manifest.test.any() else ~manifest.test
+    return not bool((trained_on(manifest, trained) & scored).any())
+
+
 def trained_on(manifest: Manifest, trained: Manifest) -> Bool[np.ndarray, "N"]:
     """Which pictures of `manifest` have the contents of one that the run of `trained` was trained on."""
     known = {trained.digests[row] for row in trained.train_rows()}

@@ -112,7 +112,8 @@ def _quality(run: RunFolder) -> Iterator[str]:
     lines = [["", *(named(task) for task in tasks)], ["---"] * (len(tasks) + 1)]
     lines += [[NAMES.get(name, name), *(_score(scores.get(task)) for task in tasks)] for name, scores in rows.items()]
     of = "of the data above" if about["own"] else f"of other data (digest of the listing: {about['listing']})"
-    yield f"Shares of held-out pictures {of} with 95 % intervals, beside what was not trained on these pictures:"
+    which = "held-out pictures" if about.get("unseen", True) else "pictures, not all of them held out (see the notes),"
+    yield f"Shares of {which} {of} with 95 % intervals, beside what was not trained on these pictures:"
     yield "\n".join(f"| {' | '.join(line)} |" for line in lines)
     yield "\n".join(f"* {NAMES[name]}: {MEANINGS[name]}" for name in rows if name in MEANINGS and name != "trained")
     yield from (sentence for sentence, _ in conclusions(numbers.get("verdict")))

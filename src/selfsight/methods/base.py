@@ -27,7 +27,7 @@ from selfsight.views.draw import Views
 
 __all__ = ["OPTIMIZATION", "QUICK_VIEW", "Batch", "Epoch", "Facts", "Group", "Method", "Prepared", "Projections"]
 __all__ += ["Amount", "Count", "Decay", "Part", "Portion", "Positive", "Several", "Terms", "Training", "Whole"]
-__all__ += ["Within", "waiting"]
+__all__ += ["QUICK", "Within", "waiting"]
 
 Batch = dict[str, Tensor]
 """Named tensors (B, ...): pictures as the views made them, and the integer facts index, label, position."""
@@ -37,7 +37,7 @@ Terms = dict[str, Tensor]
 """Named scalars; `loss` is minimised, the others are logged."""
 
 
-QUICK_VIEW = 64  # pixels: the largest view that a `quick` recipe was measured with
+QUICK_VIEW = 64  # pixels: the largest view that `QUICK` was measured with
 # What a recipe has of a `Training` as it stands.
 OPTIMIZATION = ("optimizer", "momentum", "beta2", "weight_decay", "decay_growth", "clip", "clip_each")
 
@@ -62,6 +62,7 @@ class Training:
     clip: float | None = None  # largest gradient norm
     clip_each: bool = False  # the norm of each tensor, not of all together
     source: str = "published"  # or "measured"
+    quick: bool = False  # whether `QUICK` was measured to give more within minutes on a CPU
 
     def rate(self, batch: int) -> tuple[float, str]:
         """The rate for a global batch, and how it came about: lr times batch / lr_batch, its root, or nothing."""
@@ -74,6 +75,10 @@ class Training:
         if self.lr * times < self.least:
             return self.least, f"{told}, but at least {self.least:g}"
         return self.lr * times, told
+
+
+# More and smaller steps of a smaller network; beside `published` in benchmarks/defaults.py.
+QUICK = Training("adamw", 0.001, 64, weight_decay=1e-4, batch=64, encoder="resnet10t", source="measured")
 
 
 @dataclass(frozen=True)
@@ -149,7 +154,6 @@ class Method(nn.Module, ABC):
     """Teach an encoder from images. One final subclass per file in this folder."""
 
     kind: ClassVar[str] = "pictures"  # of sample that it learns from, see `data.kinds`
-    quick: ClassVar[Training | None] = None  # what gives more within minutes on a CPU than the published recipe
     progress: float = 0.0  # share of training done, [0, 1]; written by the loop only
     reassign: int = 0  # epochs from one pass over all pictures to the next; 0: it makes none
 
@@ -165,7 +169,8 @@ class Method(nn.Module, ABC):
     @classmethod
     def usual(cls, size: int, device: str) -> Training:
         """The recipe for a device such as `cpu` or `cuda:1`."""
-        return cls.quick if cls.quick and device == "cpu" and size <= QUICK_VIEW else cls.defaults(size)
+        published = cls.defaults(size)
+        return QUICK if published.quick and device == "cpu" and size <= QUICK_VIEW else published
 
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:

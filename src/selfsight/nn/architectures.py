@@ -21,13 +21,17 @@ DECIDED = (*TIMMS_OWN, "in_chans", "img_size", "num_classes")  # by the new run,
 
 
 def known(name: str) -> bool:
-    """Whether timm has an architecture of this name."""
+    """Whether timm has an architecture of this name and, where the name ends in a tag, weights of that tag."""
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError:  # the tag
+        return False
     return bool(timm.is_model(name))
 
 
 def unknown_encoder(name: str) -> str:
     """One sentence for an architecture that timm does not have."""
-    near = get_close_matches(name, timm.list_models(), n=3)
+    near = get_close_matches(name, timm.list_models(pretrained="." in name), n=3)
     guess = f" Did you mean {', '.join(near)}?" if near else ""
     return (
         f"there is no encoder {brief(name)!r}; any timm architecture will do, such as resnet18 or "

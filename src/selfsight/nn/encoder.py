@@ -237,6 +237,7 @@ def _create(
                 raise RecipeError(unfit(name, size, error)) from error
             raise MissingError(
                 f"there are no pretrained weights for {name!r} on this machine and they cannot be fetched "
-                f"({type(error).__name__}); connect to the network once, or give a file with --weights FILE"
+                f"({type(error).__name__}); connect to the network once, or name what is here: `train` takes --weights "
+                "FILE, `evaluate` and `compare` --pretrained FOLDER (config.json and model.safetensors)"
             ) from error
     raise AssertionError("one of the tries returns or raises")

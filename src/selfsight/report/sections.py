@@ -75,7 +75,9 @@ def numbers(run: Contents) -> str:
     heads = ["", *(named(task) for task in tasks)]
     figure = legend([named(task) for task in drawn]) + whiskers(scored, drawn)
     table = grid(heads, rows)
-    words = "Accuracy on the test part, with 95 % intervals, beside what was not trained here."
+    unseen = (run.evaluation.get("about") or {}).get("unseen", True)
+    part = "the test part" if unseen else "pictures that are not all held out (see the notes)"
+    words = f"Accuracy on {part}, with 95 % intervals, beside what was not trained here."
     leaked = (run.evaluation.get("leaks") or {}).get("sentence")
     told = [*([leaked] if leaked else []), *(run.evaluation.get("notes") or [])]
     notes = "".join(element("p", safe(note), names="note") for note in told)

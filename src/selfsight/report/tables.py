@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from selfsight.errors import typed
 from selfsight.report import closeness, compared, downstream
 from selfsight.report.scores import agreements, contenders, named, trusted, unlabelled
 from selfsight.report.words import NAMES, conclusions, interval, percent, plain, said
@@ -193,7 +194,7 @@ def _facts(result: Any) -> dict[str, Any]:
 def _run(run: Any) -> None:
     """Where a finished run is and what to do with it."""
     folder = getattr(run, "folder", run)
-    _line(f"The run is in {folder}: open {folder}/report.html, or go on with `selfsight evaluate {folder}`.")
+    _line(f"The run is in {folder}: open {folder}/report.html, or go on with `{typed('evaluate', folder)}`.")
 
 
 def _brief(value: object) -> str:

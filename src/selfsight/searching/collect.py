@@ -18,7 +18,7 @@ from selfsight.embedding import progress, store, upkeep
 from selfsight.embedding.embed import batches
 from selfsight.errors import RecipeError
 from selfsight.nn import families
-from selfsight.recipe import Columns
+from selfsight.recipe import Named
 from selfsight.runs import RunFolder
 from selfsight.searching.database import Database
 from selfsight.searching.fill import fill
@@ -47,16 +47,19 @@ class Wanted:
             raise RecipeError("--prune with DATA needs --append as well; without DATA it only leaves out what is gone")
         if self.to is not None and self.patches:
             raise RecipeError("--to takes one vector for each picture; leave --patches out")
+        if self.batch < 1:
+            raise RecipeError(f"--batch {self.batch} cannot be: it counts pictures, from 1 on")
 
 
-def collect(run: RunFolder, data: list[str] | None, columns: Columns, wanted: Wanted) -> str:
+def collect(run: RunFolder, data: list[str] | None, named: Named, wanted: Wanted) -> str:
     """Write, add to or clean up an index; returns where it is. What changed is told on stderr."""
     wanted.check(data)
     encoder = families.load(run.encoder_folder()).eval()
     database = Database(wanted.to) if wanted.to is not None else None  # refuses before anything takes long
     manifest = None
     if data is not None:
-        manifest = scan(source.find(data, **columns.spelled(), kind=encoder.kind))
+        columns, inherited = named.over(run.recipe.columns)
+        manifest = scan(source.find(data, **columns.spelled(), inherited=inherited, kind=encoder.kind))
     pictures = None if manifest is None else pictures_of(run.recipe, manifest)
     facts = store.facts_for(run, encoder.kind, wanted.patches)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from selfsight import checkpoints
 from selfsight.embedding.upkeep import is_there
-from selfsight.errors import DiskError, RecipeError
+from selfsight.errors import RecipeError, typed
+from selfsight.report import files
 from selfsight.searching.database import Database, is_address
 from selfsight.searching.diverse import diverse
 from selfsight.searching.duplicates import duplicates
@@ -127,7 +126,9 @@ def _notes(index: Index | Database, wanted: Wanted, hits: list[dict[str, Any]], 
         notes.append("--approximate looks at a part of the rows only, and says how much that finds.")
     gone = sum(not is_there(hit["file"]) for hit in hits)
     if gone:
-        notes.append(f"{gone} of these files are gone; `selfsight embed RUN --prune` takes them out of the index.")
+        place = ("--out", index.folder) if isinstance(index, Index) else ("--to", "ADDRESS")
+        prune = typed("embed", index.eye.folder, "--prune", *place)
+        notes.append(f"{gone} of these files are gone; `{prune}` takes them out of the index.")
     return notes
 
 
@@ -136,14 +137,11 @@ def keep(found: dict[str, Any], json_file: Path | None, csv_file: Path | None, s
     table = _table(found) if csv_file is not None else ""
     for file, content in ((json_file, json.dumps(found, indent=1)), (csv_file, table)):
         if file is not None:
-            with _room(file):
-                file.parent.mkdir(parents=True, exist_ok=True)
-                checkpoints.replace_file(file, content.encode("utf-8", "backslashreplace"))
+            files.write(file, content.encode("utf-8", "backslashreplace"))
     if sheet is not None:
         hits = found["hits"][:DRAWN]
         captions = [f"{hit['row']}: {hit['similarity']:.3f}" for hit in hits]  # more would not fit
-        with _room(sheet):
-            sheet.parent.mkdir(parents=True, exist_ok=True)
+        with files.room(sheet):
             contact_sheet_of([hit["file"] for hit in hits], captions, sheet, DRAWN)
 
 
@@ -159,11 +157,3 @@ def _table(found: Mapping[str, Any]) -> str:
     text = io.StringIO(newline="")
     csv.writer(text).writerows(row[:width] for row in (HEADS, *rows))
     return text.getvalue()
-
-
-@contextmanager
-def _room(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DiskError(f"{str(file)!r} cannot be written ({error.strerror}); choose another place") from error

@@ -22,8 +22,7 @@ from selfsight.data.pictures import pictures_of
 from selfsight.embedding.embed import embed
 from selfsight.errors import MissingError, RecipeError, SelfsightError, unknown
 from selfsight.methods.base import OPTIMIZATION, Method, Training
-from selfsight.nn import families
-from selfsight.nn.architectures import arguments_for
+from selfsight.nn import architectures, families
 from selfsight.nn.embedder import Embedder
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.weights import weights_from
@@ -107,7 +106,7 @@ def started(
         return begun(name, seed, given=pretrained or bool(weights)), ""
     file = Path(weights) if weights else None
     scale = {key: pixels[key] for key in ("channels", "low", "high", "mean", "std")}
-    arguments = arguments_for(name, size, pretrained=pretrained, weights=file, untrained=untrained)
+    arguments = architectures.arguments_for(name, size, pretrained=pretrained, weights=file, untrained=untrained)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder = Encoder(name, size=size, pretrained=pretrained and not untrained, arguments=arguments, **scale)
@@ -214,5 +213,7 @@ def from_elsewhere(name: str, size: int, scale: dict[str, float]) -> Encoder:
                 f"{scale['channels']:g}"
             )
         return encoder
+    if not architectures.known(name):
+        raise RecipeError(architectures.unknown_encoder(name))
     mean, std = families.usual_scale(name, int(scale["channels"]), trained=True)
     return Encoder(name, size=size, pretrained=True, mean=mean, std=std, **scale)  # type: ignore[arg-type]

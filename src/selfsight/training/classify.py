@@ -13,7 +13,7 @@ from selfsight.evaluation import classifier, labelled, predictions
 from selfsight.evaluation.classifier import Classifier
 from selfsight.evaluation.unseen import trained_on
 from selfsight.nn.encoder import Encoder
-from selfsight.recipe import Columns
+from selfsight.recipe import Named
 from selfsight.runs import RunFolder
 from selfsight.training import session
 from selfsight.training.build import rivals
@@ -22,13 +22,13 @@ __all__ = ["classify"]
 
 
 def classify(
-    run: RunFolder, encoder: Encoder, data: list[str], labels: list[str] | None, columns: Columns, out: Path
+    run: RunFolder, encoder: Encoder, data: list[str], labels: list[str] | None, named: Named, out: Path
 ) -> dict[str, Any]:
     """Write the CSV, and the classifier beside the encoder if it is new; what there is to say of both."""
     file, folder, recipe = predictions.target(out), run.folder / "classifier", run.recipe
     owner = store.digest(run.encoder_folder())
     saved = classifier.kept(folder, owner)
-    known = session.manifest_for(run.folder, recipe, labels, columns)
+    known = session.manifest_for(run.folder, recipe, labels, *named.over(recipe.columns))
     listing = source.find(data)
     manifest = scan(listing)
 

@@ -15,9 +15,9 @@ from selfsight.errors import brief
 from selfsight.evaluation import together, trust
 from selfsight.evaluation.measure import measured
 from selfsight.evaluation.protocol import ENCODER, RIVALS, START
-from selfsight.evaluation.unseen import unseen
+from selfsight.evaluation.unseen import held_out, unseen
 from selfsight.nn.embedder import Embedder
-from selfsight.recipe import Columns
+from selfsight.recipe import Named
 from selfsight.runs import RunFolder
 from selfsight.training import further, session
 from selfsight.training.build import rivals
@@ -44,14 +44,16 @@ class Wanted:
 
 
 def evaluate(
-    run: RunFolder, encoder: Embedder, data: list[str] | None, columns: Columns, wanted: Wanted
+    run: RunFolder, encoder: Embedder, data: list[str] | None, named: Named, wanted: Wanted
 ) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
     """The numbers, and by name what there is to look at. What cannot be done is refused before it takes long."""
     recipe = run.recipe
-    manifest = session.manifest_for(run.folder, recipe, data, columns)
+    columns, inherited = named.over(recipe.columns)
+    manifest = session.manifest_for(run.folder, recipe, data, columns, inherited)
     trained = Manifest.load(run.folder / "manifest.parquet")
     about = origin(run, manifest, trained, data)
     manifest, notes = unseen(manifest, trained)
+    about["unseen"] = held_out(manifest, trained)
     encoders = {ENCODER: encoder, **rivals(recipe, run.folder, wanted.pretrained)}
     more = further.asked(
         run, manifest, encoders, finetune=wanted.finetune, length=wanted.finetune_for, dense=wanted.dense

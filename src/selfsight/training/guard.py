@@ -94,7 +94,7 @@ class Guard:
     @property
     def slower(self) -> str:
         """The remedy of most."""
-        return f"train anew with a lower rate, such as --lr {self.lr / 10:.2g}"
+        return f"train anew with another --out and a lower rate, such as --lr {self.lr / 10:.2g}"
 
 
 def not_finite(guard: Guard, signs: Signs) -> str | None:
@@ -131,8 +131,8 @@ def dimensional_collapse(guard: Guard, signs: Signs) -> str | None:
         return None
     return (
         f"dimensional collapse: the embedding uses {signs['directions']:.1f} directions, and at best it was "
-        f"{max(guard.directions, signs['directions']):.1f}; train anew with --keep best-rankme, to have the "
-        "encoder from before"
+        f"{max(guard.directions, signs['directions']):.1f}; train anew with another --out and --keep "
+        "best-rankme, to have the encoder from before"
     )
 
 
@@ -157,8 +157,8 @@ def frozen_teacher(guard: Guard, signs: Signs) -> str | None:
     if not still:
         return None
     return (
-        f"frozen teacher: the weights of {still} do not move, while the network's do; give it a momentum below 1 "
-        "(`selfsight methods NAME` lists the settings)"
+        f"frozen teacher: the weights of {still} do not move, while the network's do; give it a "
+        "teacher_momentum below 1 (`selfsight methods NAME` lists the settings)"
     )
 
 
@@ -188,7 +188,7 @@ def empty_clusters(guard: Guard, signs: Signs) -> str | None:
     fewer = max(2, round(used / 2))
     return (
         f"empty clusters: {used:.0f} of {count:.0f} clusters have pictures, and the largest has {signs['largest']:.0%} "
-        f"of them; train anew with fewer, such as --set clusters={fewer}"
+        f"of them; train anew with another --out and fewer, such as --set clusters={fewer}"
     )
 
 

@@ -19,7 +19,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from selfsight import checkpoints, distributed, heap
-from selfsight.errors import DiskError, DivergedError, Interrupted, TrainingError
+from selfsight.errors import DiskError, DivergedError, Interrupted, TrainingError, typed
 from selfsight.methods.base import Batch, Epoch, Method, Projections, Terms
 from selfsight.nn.embedder import Embedder
 from selfsight.recipe import Recipe
@@ -98,7 +98,7 @@ class Trainer:
         facts, files = checkpoints.read(newest)
         if distributed.rank() == 0:
             checkpoints.drop_after(self.folder / "checkpoints", int(facts["step"]))
-        state.unpack(files, self.method, self.raw_optimizer)
+        state.unpack(files, self.method, self.raw_optimizer, newest)
         self.best.unpack(files)
         return int(facts["step"])
 
@@ -205,7 +205,8 @@ class Trainer:
         if self.failures >= PATIENCE:
             raise DivergedError(
                 f"training stopped at step {step + 1}: {PATIENCE} steps in a row were not finite, the last one in "
-                f"{tensor}; the last checkpoint is from before. Try a lower --lr, or --precision fp32"
+                f"{tensor}; the last checkpoint is from before. Train anew with another --out and a lower --lr, or "
+                "--precision fp32"
             )
 
     def note(self, step: int, **values: Any) -> None:
@@ -244,7 +245,7 @@ class Trainer:
         self.saver.look(wait=True)
         saved = checkpoints.steps(self.folder / "checkpoints")[-1] if distributed.rank() == 0 else step
         told = f"stopped after step {step} of {self.recipe.steps}" + f", of which {saved} are saved" * (saved < step)
-        return Interrupted(f"{told}; go on with: selfsight train --resume {self.folder}", signal)
+        return Interrupted(f"{told}; go on with: {typed('train', '--resume', self.folder)}", signal)
 
     def shown(self, step: int) -> Embedder:
         """The encoder that is measured: batch norms of one that nobody trained have seen no pictures yet."""

@@ -135,7 +135,7 @@ def start(made: Plan, request: Request, training: Training) -> None:
     name, weights = request.encoder, request.weights
     if name and (found := weights_of_run(name)):
         name, weights = families.load(Path(found).parent).name, found
-    elif name and (Path(name).exists() or "/" in name):
+    elif name and not families.known(name) and (Path(name).exists() or "/" in name):
         raise RecipeError(f"--encoder {name!r} is neither a finished run nor the name of a timm architecture")
     encoder = made.settle("encoder", name, training.encoder, f"the usual for {made.values['method']}")
     if not families.known(encoder):
@@ -216,6 +216,8 @@ def method_settings(
     """The method's settings: its own defaults, and what it resolves from the facts."""
     settings = {name: p.default for name, p in methods.settings(kind).items()} | dict(told) | own
     if request.named_views is not None:
+        if "augmentation" not in methods.settings(kind):
+            raise RecipeError(f"{made.values['method']} has views of its own; leave --views {request.views} out")
         settings["augmentation"] = request.named_views
     check_settings(kind, made.values["method"], settings)
     kinds = kinds_of_settings(kind)

@@ -11,6 +11,7 @@ from typing import Any
 from selfsight import methods
 from selfsight.errors import RecipeError, unknown
 from selfsight.methods.base import Method
+from selfsight.nn import families
 from selfsight.recipe import Columns, Recipe, read_config
 from selfsight.training.values import RECIPE, as_value, checked, kinds_of_settings
 
@@ -129,7 +130,7 @@ def contradiction(request: Request, recipe: Recipe) -> str | None:
     asked["columns"] = request.columns if request.columns != Columns() else None
     if request.encoder and (weights := weights_of_run(request.encoder)):
         asked["weights"] = weights
-    elif request.encoder and not Path(request.encoder).exists():
+    elif request.encoder and (families.known(request.encoder) or not Path(request.encoder).exists()):
         asked["encoder"] = request.encoder
     wanted = {name: as_value(name, text) for name, text in request.settings.items()}
     if request.views == SEARCH and recipe.searched is None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
@@ -18,7 +18,7 @@ from selfsight.data.manifest import Manifest, scan
 from selfsight.data.order import Purpose, keyed
 from selfsight.data.pictures import Pictures, write_bad_files
 from selfsight.data.ranges import format_of
-from selfsight.errors import DataError, DiskError, Interrupted, RecipeError, RunError, must_have
+from selfsight.errors import DataError, DiskError, Interrupted, RecipeError, RunError, must_have, typed
 from selfsight.methods.base import Method
 from selfsight.recipe import Columns, Recipe, Whole
 from selfsight.training import ranks, view_search
@@ -115,17 +115,21 @@ def seconds(save_every: str | None) -> float | None:
     """How often to save: 90s, 5m, None as often as costs little; RecipeError otherwise."""
     if save_every is None:
         return None
-    number, unit = parse_length(save_every)
-    if unit != "minutes":
-        raise RecipeError(f"--save-every {save_every!r} is not a time; write 90s or 5m")
-    return number * 60
+    with suppress(RecipeError):
+        number, unit = parse_length(save_every)
+        if unit == "minutes":
+            return number * 60
+    raise RecipeError(f"--save-every {save_every!r} is not a time; write 90s or 5m")
 
 
-def manifest_for(folder: Path, recipe: Recipe, data: list[str] | None, columns: Columns) -> Manifest:
+def manifest_for(
+    folder: Path, recipe: Recipe, data: list[str] | None, columns: Columns, inherited: Collection[str] = ()
+) -> Manifest:
     """The run's own listing, or that of other pictures or other columns of the same ones."""
     if data is None and columns == recipe.columns:
         return Manifest.load(folder / "manifest.parquet")
-    return scan(source.find(data or recipe.data, **columns.spelled(), kind=methods.get(recipe.method).kind))
+    kind = methods.get(recipe.method).kind
+    return scan(source.find(data or recipe.data, **columns.spelled(), inherited=inherited, kind=kind))
 
 
 def column_of(recipe: Recipe, data: list[str], columns: Columns) -> Callable[[str], dict[str, str | None]]:
@@ -210,7 +214,7 @@ def stages(
         try:
             first = stages(shared, manifest, inside, workers=workers, save_every=save_every, quiet=quiet, events=events)
         except Interrupted as error:
-            said = f"stopped while {shared.method} was trained; go on with: selfsight train --resume {folder}"
+            said = f"stopped while {shared.method} was trained; go on with: {typed('train', '--resume', folder)}"
             raise Interrupted(said, error.signal) from error
     method = method_of(recipe, first)
     optimizer = optimizer_of(recipe, method)

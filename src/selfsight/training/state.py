@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from selfsight.errors import CheckpointError
+from selfsight.errors import CheckpointError, brief
 
 __all__ = ["forget", "not_finite", "pack", "serialised", "unpack"]
 
@@ -60,14 +61,14 @@ def serialised(tensors: Mapping[str, Tensor], room: bytearray | None = None) -> 
     return file
 
 
-def unpack(files: Mapping[str, bytes], method: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put everything back, bit for bit; CheckpointError when it belongs to another network or is not finite."""
+def unpack(files: Mapping[str, bytes], method: nn.Module, optimizer: torch.optim.Optimizer, where: Path) -> None:
+    """Put a checkpoint's content back, bit for bit; CheckpointError when it is another network's or not finite."""
     try:
         kept = load(files["method.safetensors"])
         if (spoiled := not_finite(kept)) is not None:
             raise CheckpointError(
-                f"the checkpoint's {spoiled!r} is not finite; remove the checkpoint, and the same command goes on from "
-                "the one before"
+                f"checkpoint {str(where)!r}: {spoiled!r} is not finite; remove this checkpoint, and the same command "
+                "goes on from the one before"
             )
         method.load_state_dict(kept)
         state: dict[int, dict[str, Any]] = {}
@@ -77,7 +78,10 @@ def unpack(files: Mapping[str, bytes], method: nn.Module, optimizer: torch.optim
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         _lay_down(optimizer)
     except (KeyError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"the checkpoint does not fit this method and encoder: {str(error)[:300]}") from error
+        raise CheckpointError(
+            f"checkpoint {str(where)!r} does not fit this method and encoder ({brief(error)}); train anew with another "
+            "--out"
+        ) from error
 
 
 def _lay_down(optimizer: torch.optim.Optimizer) -> None:

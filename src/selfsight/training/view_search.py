@@ -23,7 +23,7 @@ from selfsight.data.order import Purpose, keyed
 from selfsight.data.pictures import Pictures
 from selfsight.data.splits import units
 from selfsight.embedding.embed import embed
-from selfsight.errors import DivergedError, Interrupted, RecipeError
+from selfsight.errors import DivergedError, Interrupted, RecipeError, typed
 from selfsight.evaluation import holdout, intervals, quality
 from selfsight.nn.embedder import Embedder
 from selfsight.recipe import Recipe
@@ -174,7 +174,7 @@ def best(
         found, last = halved(candidates(own, recipe.pixels["channels"]), budget, tried)
     except Interrupted as error:
         raise Interrupted(
-            f"stopped while views were tried; go on with: selfsight train --resume {folder}", error.signal
+            f"stopped while views were tried; go on with: {typed('train', '--resume', folder)}", error.signal
         ) from error
     chosen, why = decided(own, last)
     searched = {name: round(score, 4) if name not in lost else None for name, score in found.items()}
