@@ -25,7 +25,8 @@ import numpy as np
 from machine import answered, asks, keep
 
 RESULTS = Path(__file__).with_name("results") / "collapse.json"
-METHODS = ("simclr", "moco", "supcon", "vdvs", "rotation", "deepcluster")
+METHODS = ("simclr", "moco", "supcon", "vdvs", "rotation", "deepcluster", "byol", "simsiam", "barlow_twins", "vicreg")
+METHODS += ("nnclr", "swav", "dino", "mae", "ijepa", "lejepa")
 SIZE, BATCH, COUNT = 32, 16, 600
 HEALTHY, PLANTED = 300, 200  # steps
 
@@ -126,12 +127,37 @@ def white() -> Iterator[None]:
         Pictures.read = honest  # type: ignore[method-assign]
 
 
-def faster(recipe: Any) -> Any:
-    """A hundred times the published rate, as it stands: that of this small batch is itself a tenth of it."""
-    from selfsight import methods
+def unpredicted(trainer: Any) -> None:
+    """The predictor passes on what it is given."""
+    trainer.method.predictor.forward = lambda rows: rows
 
-    published = methods.get(recipe.method).defaults(SIZE)
-    return replace(recipe, lr=100 * published.lr, optimizer=published.optimizer)
+
+def uncentred(trainer: Any) -> None:
+    """The centre stays where it is."""
+    honest = trainer.method.on_step_end
+
+    def on_step_end(method: Any, projections: Any, batch: Any) -> None:
+        honest(projections, batch)
+        method.centre.zero_()
+
+    trainer.method.on_step_end = MethodType(on_step_end, trainer.method)
+
+
+def at_rate(times: int) -> Callable[[Any], Any]:
+    """So many times the published rate, as it stands: that of this small batch is itself a tenth of it."""
+
+    def changed(recipe: Any) -> Any:
+        from selfsight import methods
+
+        published = methods.get(recipe.method).defaults(SIZE)
+        return replace(recipe, lr=times * published.lr, optimizer=published.optimizer)
+
+    return changed
+
+
+def with_setting(name: str, value: Any) -> Callable[[Any], Any]:
+    """A setting of the method as it should not be."""
+    return lambda recipe: replace(recipe, settings={**recipe.settings, name: value})
 
 
 def some(table: Path, count: int, target: Path) -> Path:
@@ -155,7 +181,9 @@ COLLAPSED = (
     "not_finite",
 )
 FAULTS = {
-    "lr x 100": Fault(("simclr", "moco", "rotation", "vdvs"), COLLAPSED, recipe=faster),
+    "lr x 100": Fault(("simclr", "moco", "rotation", "vdvs"), COLLAPSED, recipe=at_rate(100)),
+    "no predictor": Fault(("byol", "simsiam"), COLLAPSED, unpredicted, at_rate(1)),
+    "no centre, nothing sharpened": Fault(("dino",), COLLAPSED, uncentred, with_setting("teacher_temperature", 0.1)),
     "constant pictures": Fault(("simclr", "vdvs", "rotation"), ("alike_pictures",), pictures=white),
     "encoder x 1e-6": Fault(("simclr", "vdvs", "rotation"), ("complete_collapse",), on_output(tiny)),
     "encoder constant": Fault(("simclr", "moco", "vdvs"), ("complete_collapse",), on_output(constant)),
@@ -164,9 +192,7 @@ FAULTS = {
     "half of the dimensions at 0": Fault(("simclr", "moco", "vdvs"), ("dead_dimensions",), on_output(half_still)),
     "head x 1e-6": Fault(("simclr", "moco", "rotation"), ("stuck_at_chance", "constant_head"), on_head(tiny)),
     "head constant": Fault(("simclr", "moco", "rotation"), ("constant_head",), on_head(constant)),
-    "frozen teacher": Fault(
-        ("moco",), ("frozen_teacher",), recipe=lambda r: replace(r, settings={**r.settings, "teacher_momentum": 1.0})
-    ),
+    "frozen teacher": Fault(("moco",), ("frozen_teacher",), recipe=with_setting("teacher_momentum", 1.0)),
     "stale queue": Fault(("moco",), ("stale_queue",), stale),
     "empty clusters": Fault(
         ("deepcluster", "deepcluster_v2"), ("empty_clusters",), clusters(lambda found, count: found % (count // 4))

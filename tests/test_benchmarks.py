@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from contract_parts import batch_of, everything_scanned, made, recipe_of
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from selfsight.nn.encoder import Encoder
@@ -371,6 +372,22 @@ def test_what_a_method_refuses_costs_its_own_row(started: Callable[..., dict[str
     filled(asked, results, ({"seed": seed} for seed in range(3)), lambda key: made.append(key["seed"]) or [{"kNN": 1}])
     assert made == [0, 2]
     assert results["rows"] == [{"seed": 1, "kNN": 0.5}, {"seed": 0, "kNN": 1}, {"seed": 2, "kNN": 1}]
+
+
+def test_what_is_planted_in_modern_methods_is_what_its_name_says(
+    started: Callable[..., dict[str, Any]], photos: Path
+) -> None:
+    faults = started("collapse.py")["FAULTS"]
+    siamese, dino = made("simsiam"), made("dino")
+    faults["no predictor"].plant(Namespace(method=siamese))
+    rows = siamese.project(batch_of(siamese, everything_scanned(photos), 4))
+    assert torch.equal(rows["projection"], rows["prediction"])
+    faults["no centre, nothing sharpened"].plant(Namespace(method=dino))
+    batch = batch_of(dino, everything_scanned(photos), 4)
+    dino.on_step_end({**dino.project(batch), **dino.targets(batch)}, batch)
+    assert not dino.centre.any()
+    recipe = recipe_of("dino", photos, everything_scanned(photos))
+    assert faults["no centre, nothing sharpened"].recipe(recipe).settings["teacher_temperature"] == 0.1
 
 
 def test_scores_that_rank_views_as_labels_do_and_those_that_do_not(started: Callable[..., dict[str, Any]]) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from selfsight.data.manifest import Manifest
 from selfsight.errors import DiskError, DivergedError, Interrupted, TrainingError
 from selfsight.recipe import Recipe
 from selfsight.training import autotune, loop, state
+from selfsight.training.bare import Bare
 from selfsight.training.build import method_of
 from selfsight.training.loop import Trainer
 
@@ -252,7 +254,7 @@ def test_measuring_speed_leaves_no_trace(recipe: Recipe, manifest: Manifest) -> 
     stage = autotune.stand_in(recipe.before) if recipe.before else None
     before = snapshot(method_of(recipe, stage))
     generator = torch.get_rng_state()
-    speed = autotune.measure(recipe, manifest, fixed="fp32")
+    speed = autotune.measure(replace(recipe, micro_batch=recipe.batch // 2), manifest, fixed="fp32")
     assert speed.seconds > 0
     assert torch.equal(generator, torch.get_rng_state())
     assert not same(before, snapshot(method_of(recipe, stage)))
@@ -265,5 +267,5 @@ def test_dropout_in_a_measured_step_leaves_the_generator_alone(photos: Path) -> 
     method.encoder.backbone.drop_rate = 0.5
     method.projector.append(torch.nn.Dropout(0.5))
     batch = {"views": torch.zeros(4, 2, 32, 32, 3, dtype=torch.uint8)}
-    autotune.bare_step(recipe, method, batch)
+    Bare(recipe, method, batch)
     assert torch.equal(generator, torch.get_rng_state())

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from selfsight.losses import tiles
 from selfsight.losses.info_nce import info_nce
+from selfsight.losses.matching import matching
 from selfsight.losses.nt_xent import nt_xent
 from selfsight.losses.precision import unit
 from selfsight.losses.pull_push import PENALTIES, pull, push
@@ -54,6 +55,10 @@ def dense_info_nce(rows: Tensor, temperature: float) -> Tensor:
     return cross_entropy(logits, torch.zeros(IMAGES, dtype=torch.long))
 
 
+def dense_matching(rows: Tensor, temperature: float) -> Tensor:
+    return cross_entropy(rows[:, 0] @ rows[:, 1].T / temperature, torch.arange(IMAGES))
+
+
 def dense_pull_push(rows: Tensor, penalty: str) -> Tensor:
     scores = unit(rows[:, 0]) @ unit(rows[:, 0]).T
     near = 1 - scores[SAME & ~torch.eye(IMAGES, dtype=torch.bool)]
@@ -79,6 +84,12 @@ def cases() -> Iterator[tuple[str, Loss, Loss, int]]:
             lambda v, t=t: info_nce(*v.unbind(1), temperature=t),
             lambda v, t=t: dense_info_nce(v, t),
             3,
+        )
+        yield (
+            f"matching {t}",
+            lambda v, t=t: matching(*v.unbind(1), temperature=t),
+            lambda v, t=t: dense_matching(v, t),
+            2,
         )
         for f in FORMS:
             ours, dense = (lambda v, t=t, f=f, loss=loss: loss(v, t, f) for loss in (ours_sup_con, dense_sup_con))
@@ -137,9 +148,11 @@ GROWTH = """
 import torch
 from selfsight.losses import tiles
 from selfsight.losses.info_nce import info_nce
+from selfsight.losses.matching import matching
 from selfsight.losses.nt_xent import nt_xent
 from selfsight.losses.precision import unit
 from selfsight.losses.pull_push import pull, push
+from selfsight.losses.sigreg import sigreg
 from selfsight.losses.supcon import sup_con
 from selfsight.training.memory import growth
 
@@ -147,8 +160,10 @@ losses = {
     "nt_xent": lambda rows, labels: nt_xent(*rows.chunk(2), temperature=0.1),
     "sup_con": lambda rows, labels: sup_con(rows[:, None], labels, temperature=0.1)[0],
     "info_nce": lambda rows, labels: info_nce(rows, rows, rows.detach(), temperature=0.1),
+    "matching": lambda rows, labels: matching(rows, rows, temperature=0.1),
     "pull": pull,
     "push": push,
+    "sigreg": lambda rows, labels: sigreg(rows, rows[:64].detach().T),
 }
 tiles.TILE = 2**16
 rows, labels = unit(torch.randn(4096, 32)).requires_grad_(), torch.arange(4096) // 4
@@ -159,8 +174,9 @@ for name, loss in losses.items():
 
 
 def test_memory() -> None:
-    """4,096 rows by tiles of 256 KiB: one matrix of their scores is 64 MiB, and the whole form has four and more."""
+    """4,096 rows by tiles of 256 KiB: one matrix of their scores is 64 MiB, and the whole form has four and more; by
+    knots: the rows along 64 directions are 1 MiB, and all knots have 32."""
     told = subprocess.run([sys.executable, "-c", GROWTH], capture_output=True, text=True, check=True)
     found = {name: float(grown) for name, grown in map(str.split, told.stdout.splitlines())}
-    assert len(found) == 5
+    assert len(found) == 7
     assert max(found.values()) < 12, found

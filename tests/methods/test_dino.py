@@ -43,8 +43,9 @@ def test_is_in_the_registry_with_its_settings() -> None:
 
 
 def test_the_size_decides_the_recipe() -> None:
-    large = {"prototypes": 65536, "norm": False, "teacher_momentum": 0.996, "local_views": 8, "augmentation": "dino"}
+    large = {"prototypes": 65536, "norm": False, "teacher_momentum": 0.9995, "local_views": 8, "augmentation": "dino"}
     assert resolved(224) == large
+    assert DINO.resolve({}, Facts(9999, 1024, 224, 3, 0))["teacher_momentum"][0] == 0.996, "code, for its own batch"
     assert resolved(224, local_views=0)["augmentation"] == "dino-alone"
     small = {"prototypes": 2048, "norm": True, "teacher_momentum": 0.99, "local_views": 0, "augmentation": "simclr"}
     assert resolved(96) == small

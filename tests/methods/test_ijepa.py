@@ -36,6 +36,7 @@ def test_the_size_decides_the_predictor(size: int, predictor: tuple[int, int, in
     assert IJEPA.defaults(224).rate(2048)[0] == IJEPA.defaults(64).rate(512)[0] == 1e-3
     assert IJEPA.defaults(224).weight_decay * IJEPA.defaults(224).decay_growth == 0.4
     assert IJEPA.defaults(64).decay_growth == 1
+    assert (IJEPA.defaults(224).epochs, IJEPA.defaults(224).warmup) == (300, 40), "code"
 
 
 @pytest.mark.parametrize(("side", "told", "known"), [(8, 8, 16), (14, 24, 49)])

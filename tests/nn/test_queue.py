@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from selfsight.errors import RecipeError
+from selfsight.nn import queue as store
 from selfsight.nn.queue import Queue, affordable
 
 CHECK = json.loads((Path(__file__).parents[1] / "check_values.json").read_text())["moco_infonce"]
@@ -58,28 +59,42 @@ def test_a_batch_larger_than_the_queue_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("published", "count", "batch", "expected"),
-    [(4096, 50_000, 128, 4096), (4096, 2000, 128, 896), (65536, 10_000, 256, 4864), (4096, 1024, 128, 512)],
+    [
+        (4096, 50_000, 128, 4096),
+        (4096, 2000, 128, 896),
+        (65536, 10_000, 256, 4864),
+        (4096, 1024, 128, 512),
+        (4096, 10**6, 4096, 32_768),
+        (4096, 32_768, 4096, 16_384),
+    ],
 )
 def test_as_long_as_half_of_the_pictures(published: int, count: int, batch: int, expected: int) -> None:
-    negatives, reason = affordable(published, count, batch)
+    negatives, reason = affordable(published, count, batch, "negatives")
     assert negatives == expected
     assert reason
     assert (negatives < 8 * batch) == reason.endswith("; 8 batches would be better, with a smaller --batch")
 
 
-@pytest.mark.parametrize(("published", "count", "batch"), [(4096, 1000, 128), (4096, 10**6, 2048), (65536, 100, 64)])
+@pytest.mark.parametrize(("published", "count", "batch"), [(4096, 1000, 128), (65536, 100, 64)])
 def test_too_short_a_queue_is_refused_with_a_batch_that_works(published: int, count: int, batch: int) -> None:
     with pytest.raises(RecipeError, match="use a batch of at most") as caught:
-        affordable(published, count, batch)
-    assert affordable(published, count, int(str(caught.value).rsplit(" ", 1)[1]))[0] > 0
+        affordable(published, count, batch, "negatives")
+    assert affordable(published, count, int(str(caught.value).rsplit(" ", 1)[1]), "negatives")[0] > 0
 
 
 def test_too_few_pictures_for_any_queue() -> None:
     with pytest.raises(RecipeError, match="choose a method without a queue"):
-        affordable(4096, 8, 4)
+        affordable(4096, 8, 4, "negatives")
 
 
 def test_a_wish_is_kept_or_refused() -> None:
-    assert affordable(4096, 100, 8, wanted=64)[0] == 64
-    with pytest.raises(RecipeError, match="use a batch of at most 5"):
-        affordable(4096, 100, 8, wanted=20)
+    assert affordable(4096, 100, 8, "support", wanted=64)[0] == 64
+    with pytest.raises(RecipeError, match="use a batch of at most 5, or --set support=32"):
+        affordable(4096, 100, 8, "support", wanted=20)
+
+
+def test_the_nearest_keys_are_found_strip_by_strip(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue, rows = Queue(16, 8), torch.randn(21, 8)
+    whole = queue.nearest(rows)
+    monkeypatch.setattr(store, "SCORES", 70)
+    assert queue.nearest(rows).tolist() == whole.tolist()

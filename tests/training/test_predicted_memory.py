@@ -5,12 +5,19 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from contract_parts import everything_scanned
 
-from selfsight.training import memory
+from selfsight.training import autotune, bare, memory
+from selfsight.training.autotune import stand_in
+from selfsight.training.bare import Bare, line
+from selfsight.training.plan import plan
+from selfsight.training.request import Request
 
 SIZE = ["--encoder", "test_resnet", "--size", "96", "--batch", "64", "--micro-batch", "32", "--for", "1steps"]
 MACHINE = ["--precision", "fp32", "--set", "channels_last=false", "--threads", "1", "--use-all"]
@@ -32,6 +39,39 @@ def test_the_plan_predicts_the_memory_of_the_run(photos: Path, tmp_path: Path) -
     predicted = float(re.search(r"memory\W+([\d.]+) GB", told)[1]) * 1e9
     peak = float(re.search(r"^peak (\S+)", told, re.MULTILINE)[1])
     assert predicted == pytest.approx(peak, rel=EXACT)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "batch", "micro"),
+    [
+        ("dino", {"prototypes": "8192"}, 256, 32),  # scores, and the loss of them, grow with the batch
+        ("barlow_twins", {"hidden": "64", "width": "3000"}, 256, 256),  # its largest matrix does not
+    ],
+)
+def test_a_large_step_takes_what_smaller_ones_say(
+    method: str, settings: dict[str, str], batch: int, micro: int, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside what the process has anyway, as the plan tells it."""
+    monkeypatch.setattr(bare, "ROUNDS", 1)
+    manifest = everything_scanned(photos)
+    asked = Request(
+        [str(photos)], method=method, encoder="test_resnet", size=16, batch=64, length="1steps", precision="fp32",
+        device="cpu", threads=1, use_all=True, settings=settings,
+    )  # fmt: skip
+    recipe, _ = plan(asked, manifest)
+    few, _ = autotune.loaded(recipe, manifest, manifest.train_rows())
+    whole = {name: rows[torch.arange(batch) % len(rows)] for name, rows in few.items()}
+    small, large = (replace(recipe, batch=size, micro_batch=min(size, micro)) for size in (64, batch))
+    own = memory.resident()
+    told = own + Bare(small, stand_in(small), few).working(batch, micro)
+    assert told == pytest.approx(own + Bare(large, stand_in(large), whole).most, rel=EXACT)
+
+
+def test_what_is_there_is_not_extrapolated() -> None:
+    asked: list[int] = []
+    assert line(lambda count: asked.append(count) or 10.0 + count, 8, 6) == 18.0
+    assert line(lambda count: asked.append(count) or 10.0 + count, 8, 100) == 110.0
+    assert asked == [8, 8, 4]
 
 
 def test_growth_is_what_comes_and_goes() -> None:

@@ -33,6 +33,14 @@ def test_small_crops_have_the_row_of_the_large_views() -> None:
     assert views.small.recipes == (get("simclr", 224),) * 3
 
 
+def test_small_crops_follow_the_changes_of_the_large_views() -> None:
+    """What two views keep, eight small ones must not throw away; only their area is their own."""
+    views = multi_crop(("dino-gentle-keep-colour-turns", "dino-local"), (128, 55), (2, 8))
+    assert views.small.recipes == (get("dino-local-keep-colour-turns", 128),) * 8
+    assert not views.small.recipes[0].jitter_chance
+    assert views.small.recipes[0].area == get("dino-local", 128).area
+
+
 def test_without_small_crops_it_is_views_alone() -> None:
     assert multi_crop(("simclr", "lejepa-local"), (32, 14), (4, 0)) == multi_view("simclr", 32, 4)
     with pytest.raises(RecipeError, match="Did you mean 'lejepa-local'"):

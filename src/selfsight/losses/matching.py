@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
+from selfsight.losses import tiles
 from selfsight.losses.precision import full, no_autocast
 
 __all__ = ["matching"]
@@ -20,5 +20,14 @@ def matching(
     `candidates` may be those of all ranks; then the mean of the ranks' losses is that of the whole batch on one rank.
     """
     with no_autocast(rows):
-        logits = full(rows) @ full(candidates).T / temperature  # (B, N)
-        return cross_entropy(logits, offset + torch.arange(len(rows), device=rows.device))
+        own = offset + torch.arange(len(rows), device=rows.device)
+
+        def cost(logits: Tensor, strip: slice) -> tuple[Tensor, Tensor]:
+            at = torch.arange(len(logits), device=logits.device)
+            logs = logits.log_softmax(dim=1)  # (R, N)
+            loss = -logs[at, own[strip]].sum()
+            slope = logs.exp_()
+            slope[at, own[strip]] -= 1
+            return loss, slope
+
+        return tiles.total(cost, full(rows) / temperature, full(candidates)) / len(rows)

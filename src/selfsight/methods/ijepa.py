@@ -62,8 +62,8 @@ class IJEPA(Method):
         """Above 96 px the code's for ViT-H/14, whose batch is 2048; below ours."""
         small = size <= SMALL
         return Training(
-            "adamw", lr=1e-3, lr_batch=512 if small else 2048, least=5e-4 if small else 0.0, batch=256, epochs=400,
-            weight_decay=0.05 if small else 0.04, decay_growth=1.0 if small else 10.0,
+            "adamw", lr=1e-3, lr_batch=512 if small else 2048, least=5e-4 if small else 0.0, batch=256,
+            epochs=400 if small else 300, weight_decay=0.05 if small else 0.04, decay_growth=1.0 if small else 10.0,
             encoder="vit_tiny_patch16_224", warmup=20.0 if small else 40.0,
         )  # fmt: skip
 

@@ -56,7 +56,8 @@ class MAE(Method):
 
     @classmethod
     def defaults(cls, size: int) -> Training:
-        """The released recipe; for small views solo-learn's for CIFAR, whose rate here does not fall below 5e-4."""
+        """The released recipe; for small views solo-learn's for CIFAR (there 1000 epochs, 10 of them to warm up), whose
+        rate here does not fall below 5e-4."""
         small = size <= SMALL  # batch: paper 4096
         return Training(
             "adamw", lr=1.6e-3 if small else 1.2e-3, lr_batch=2048, least=5e-4 if small else 0.0, momentum=0.9,

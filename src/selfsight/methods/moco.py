@@ -56,8 +56,7 @@ class MoCo(Method):
         self.symmetric, self.width, self.temperature, self.augmentation = symmetric, width, temperature, augmentation
         self.version, self.negatives, self.splits, self.teacher_momentum = version, negatives, splits, teacher_momentum
         split_batch_norm(encoder, splits)
-        hidden = [encoder.width] if version == 2 else []
-        self.projector = mlp([encoder.width, *hidden, width], norm=False)
+        self.projector = mlp([*[encoder.width] * version, width], norm=False)  # the second has one more layer
         self.teacher = frozen_copy(nn.Sequential(encoder, self.projector))
         self.queue = Queue(negatives, width)
 
@@ -73,13 +72,13 @@ class MoCo(Method):
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
         """Sizes and rates by view size, batch and number of pictures. RecipeError when the queue would be too short."""
         small, first = facts.size <= SMALL, settings.get("version") == 1
-        source = "MoCo CIFAR-10 notebook" if small else "MoCo papers"
+        source, published = ("MoCo CIFAR-10 notebook", 4096) if small else ("MoCo papers", 65536)
         automatic: dict[str, tuple[Any, str]] = {
             "teacher_momentum": (0.99 if small else 0.999, source),
             "temperature": (0.1 if small else 0.07 if first else 0.2, source),
             "augmentation": ("moco1" if first and not small else "moco", source),
             "splits": splits_for(facts.micro_batch or facts.batch),
-            "negatives": affordable(4096 if small else 65536, facts.count, facts.batch, settings.get("negatives")),
+            "negatives": affordable(published, facts.count, facts.batch, "negatives", settings.get("negatives")),
         }
         return {name: value for name, value in automatic.items() if settings.get(name) is None}
 

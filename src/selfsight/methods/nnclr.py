@@ -61,7 +61,7 @@ class NNCLR(Method):
 
     @classmethod
     def defaults(cls, size: int) -> Training:
-        """Up to 96 px lightly's CIFAR-10 benchmark (200 epochs: kNN 83.4 %), above the paper's."""
+        """Up to 96 px after lightly's CIFAR-10 benchmark (there denominator=ntxent), above the paper's."""
         if size <= SMALL:
             return Training("sgd", lr=0.06, lr_batch=128, weight_decay=5e-4, batch=128, epochs=200)
         # batch: paper 4096, here one device
@@ -72,7 +72,7 @@ class NNCLR(Method):
         """Length of the queue by the size of the views. RecipeError where pictures or micro-batch are too few."""
         check_rows("nnclr", facts.batch, facts.micro_batch)
         published = 4096 if facts.size <= SMALL else 98304
-        support = affordable(published, facts.count, facts.batch, settings.get("support"))
+        support = affordable(published, facts.count, facts.batch, "support", settings.get("support"))
         return {"support": support} if settings.get("support") is None else {}
 
     def views(self, size: int) -> Views:

@@ -52,7 +52,8 @@ class VICReg(Method):
 
     @classmethod
     def defaults(cls, size: int) -> Training:
-        """Up to 96 px ours (solo-learn's is tied to a clipped LARS), above the code's."""
+        """Up to 96 px ours (solo-learn's is tied to a clipped LARS), above the code's; it falls to a thousandth of the
+        rate, here to 0."""
         if size <= SMALL:
             return Training("adamw", lr=1e-3, lr_batch=128, weight_decay=1e-4, batch=128, epochs=200)
         # batch: code 2048, here one device

@@ -11,6 +11,8 @@ from selfsight.errors import RecipeError
 
 __all__ = ["Queue", "affordable", "check_room"]
 
+SCORES = 2**21  # of rows with keys that are held at once: 8 MiB
+
 
 class Queue(nn.Module):
     """`keys` (K, P) float32 unit rows, oldest at `pointer`. All of it is buffers, so a checkpoint holds it.
@@ -41,8 +43,9 @@ class Queue(nn.Module):
         self.pointer.fill_((start + count) % size)
 
     def nearest(self, rows: Float[Tensor, "B P"]) -> Int[Tensor, "B"]:
-        """Which key is most alike each unit row, without gradient."""
-        return (rows.detach().to(self.keys.dtype) @ self.keys.T).argmax(dim=1)
+        """Which key is most alike each unit row, without gradient: a strip of rows at a time."""
+        strips = torch.split(rows.detach().to(self.keys.dtype), max(1, SCORES // len(self.keys)))
+        return torch.cat([(strip @ self.keys.T).argmax(dim=1) for strip in strips])
 
 
 def check_room(size: int | None, batch: int) -> None:
@@ -51,21 +54,25 @@ def check_room(size: int | None, batch: int) -> None:
         raise RecipeError(f"{batch} keys do not fit into a queue of {size}: use a smaller batch or a longer queue")
 
 
-def affordable(published: int, count: int, batch: int, wanted: int | None = None) -> tuple[int, str]:
-    """How many keys to keep, with the reason: the published number, or the batches that fit into half of the pictures.
+def affordable(published: int, count: int, batch: int, name: str, wanted: int | None = None) -> tuple[int, str]:
+    """How many keys to keep (the setting `name`), with the reason: the published number, or 8 batches where that is
+    more, or the batches that fit into half of the pictures.
 
     A longer queue would hold too many pictures' own old keys as negatives. Below 4 batches it turns over too fast:
     RecipeError, for a `wanted` number too; below 8, which are better, the reason says so.
     """
-    negatives = min(published, count // 2 // batch * batch) if wanted is None else wanted
+    usual = max(published, 8 * batch)
+    negatives = min(usual, count // 2 // batch * batch) if wanted is None else wanted
     if negatives < 4 * batch:
-        most = min(published // 4, count // 8) if wanted is None else wanted // 4
+        most = (count // 2 if wanted is None else wanted) // 4
         remedy = f"use a batch of at most {most}" if most > 1 else "add pictures or choose a method without a queue"
+        remedy += f", or --set {name}={4 * batch}" if wanted is not None else ""
         raise RecipeError(
             f"{negatives} keys for a batch of {batch} are fewer than the 4 batches that a queue needs "
             f"(it may hold half of the {count} training pictures); {remedy}"
         )
     if wanted is not None:
         return wanted, "as asked"
-    why = f"published: {published}" if negatives == published else f"at most half of {count} pictures"
+    why = f"published: {published}" if usual == published else f"8 batches; published: {published}"
+    why = why if negatives == usual else f"at most half of {count} pictures"
     return negatives, why + ("; 8 batches would be better, with a smaller --batch" if negatives < 8 * batch else "")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from selfsight import distributed
 from selfsight.data.loader import AHEAD, Loader
@@ -18,12 +16,11 @@ from selfsight.data.ranges import format_of
 from selfsight.embedding.embed import embed
 from selfsight.methods.base import Batch, Method
 from selfsight.recipe import Recipe
-from selfsight.training import gradcache
+from selfsight.training.bare import Bare
 from selfsight.training.build import method_of, optimizer_of
-from selfsight.training.memory import growth, on_card, resident, size_of
+from selfsight.training.memory import on_card, resident, size_of
 
 TRIED = 64  # pictures in a measured step on a processor, at most
-ROUNDS = 2  # after one that warms up
 GAIN = 1.05  # bf16 must be this much faster to be worth its rounding
 
 
@@ -53,22 +50,28 @@ def measure(
     share = part / len(rows)
     batch, loading = loaded(recipe, manifest, rows)
     micro = min(recipe.micro_batch, len(rows) if recipe.micro_batch == part else len(rows) // 2)
-    steps = {}
-    for precision, last in choices:
-        tried = replace(recipe, precision=precision, channels_last=last, batch=len(rows), micro_batch=micro)
-        with on_card(recipe):
-            steps[precision, last] = bare_step(tried, stand_in(tried), batch)
-    seconds = {choice: step.seconds * share for choice, step in steps.items()}
-    best = min(seconds, key=lambda choice: seconds[choice] * (1 if choice[0] == "bf16" else 1 / GAIN))
+    seconds, best = dict[tuple[str, bool], float](), choices[0]
+    with on_card(recipe):
+        for choice in choices:
+            tried = replace(recipe, precision=choice[0], channels_last=choice[1], batch=len(rows), micro_batch=micro)
+            step = Bare(tried, stand_in(tried), batch)
+            seconds[choice] = step.seconds * share
+            if len(seconds) == 1 or weighed(choice, seconds) < weighed(best, seconds):
+                best, chosen = choice, step  # of the others nothing is kept
+        working = chosen.working(part, recipe.micro_batch)
     told = ", ".join(f"{p}{' channels last' if c else ''} {recipe.batch / s:.0f}" for (p, c), s in seconds.items())
     told += f"; reading and views {recipe.batch / paced(0.0, loading * share, workers):.0f}"
-    chosen = steps[best]
-    memory = own + chosen.kept + chosen.working * recipe.micro_batch / micro
+    memory = own + chosen.kept + working
     if own:
         memory += chosen.kept  # once more, from which it is saved
         memory += size_of(batch.values()) * share * (workers + AHEAD + 2)
     pace = paced(seconds[best], loading * share, workers) + passing(recipe, manifest)
     return Speed(*best, pace, memory, f"measured, images/s: {told}")
+
+
+def weighed(choice: tuple[str, bool], seconds: dict[tuple[str, bool], float]) -> float:
+    """By which choices are compared: bf16 must be worth its rounding."""
+    return seconds[choice] * (1 if choice[0] == "bf16" else 1 / GAIN)
 
 
 def paced(step: float, loading: float, workers: int) -> float:
@@ -112,41 +115,3 @@ def prove(recipe: Recipe) -> None:
     method = stand_in(recipe)
     optimizer_of(recipe, method)
     method.views(recipe.size)
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a step takes: seconds, bytes that come and go, and bytes that stay (weights, state, optimizer)."""
-
-    seconds: float
-    working: float
-    kept: float
-
-
-def bare_step(recipe: Recipe, method: Method, batch: Batch) -> Step:
-    """The least of a few of forward, backward and optimizer on tensors that are in memory."""
-    device = torch.device(recipe.device)
-    method = method.to(device)
-    optimizer = optimizer_of(replace(recipe, lr=0.0), method)
-    batch = {name: tensor.to(device) for name, tensor in batch.items()}
-    precision = partial(torch.autocast, device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
-    times: list[float] = []
-
-    def step() -> None:
-        started = time.perf_counter()
-        optimizer.zero_grad(set_to_none=True)
-        with torch.random.fork_rng(devices=[]):  # which dropout is seeded by
-            gradcache.gradient(
-                method, method.project, batch, recipe.micro_batch, key=0, backward=Tensor.backward, autocast=precision
-            )
-        optimizer.step()
-        if device.type != "cpu":
-            torch.accelerator.synchronize()
-        times.append(time.perf_counter() - started)
-
-    for _ in range(ROUNDS):
-        step()
-    optimizer.zero_grad(set_to_none=True)
-    working = growth(step, recipe.device)
-    slots = [slot for state in optimizer.state.values() for slot in state.values() if isinstance(slot, Tensor)]
-    return Step(min(times[1:]), working, size_of([*method.state_dict(keep_vars=True).values(), *slots]))

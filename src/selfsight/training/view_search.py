@@ -39,10 +39,11 @@ from selfsight.views import recipes
 __all__ = ["begun", "best", "check", "drafted"]
 
 CHANGED = ["keep-colour", "keep-hue", "gentle", "gentle-keep-colour", "turns", "keep-colour-turns"]
-CHANGED += ["gentle-keep-colour-turns"]
+CHANGED += ["gentle-keep-colour-turns", "upright", "blurred", "never-grey"]
+COLOURED = {"keep-hue", "never-grey"}  # of these nothing is left where there is one channel
 ENCODER, SIZE, BATCH = "test_resnet", 32, 64  # timm's smallest: a twentieth of a ResNet-18's work at 64 px
 SHARE = 0.15  # of the run's time, or of the pictures that it sees
-LEAST, MOST = 200, 4000  # steps of all together: below, chance would choose; beyond, the choice is made
+LEAST, MOST = 300, 4000  # steps of all together: below, chance would choose; beyond, the choice is made
 LABELLED = 100  # training pictures with a label, at least
 SHOWN = 3000  # of them that a choice is made by, at most
 ALONE = f"--views {SEARCH} runs on one process; let it choose in a short run, and name here what it chose"
@@ -97,7 +98,7 @@ def candidates(name: str, channels: int) -> list[str]:
     """The method's own views first, then changes of them; what comes to the same as an earlier one is left out."""
     found = {recipes.rows(name, SIZE): name}
     for change in CHANGED:
-        if channels > 1 or "keep-hue" not in change:
+        if channels > 1 or change not in COLOURED:
             found.setdefault(recipes.rows(f"{name}-{change}", SIZE), f"{name}-{change}")
     return list(found.values())
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selfsight.views.recipes import MultiView, multi_view
+from selfsight.views.recipes import MultiView, changed, multi_view
 
 __all__ = ["MultiCrop", "multi_crop"]
 
@@ -26,9 +26,11 @@ class MultiCrop:
 def multi_crop(names: tuple[str, str], sizes: tuple[int, int], counts: tuple[int, int]) -> MultiView | MultiCrop:
     """Views by the two recipes of those names, large and small; without small ones `views` alone.
 
-    Which row of the small recipe it is, the large size decides: both belong to one published list. RecipeError on an
-    unknown name.
+    Which row of the small recipe it is, the large size decides: both belong to one published list. Changes behind the
+    large recipe's name are made to the small one too, but for `gentle`, which is about how much is cropped. RecipeError
+    on an unknown name.
     """
     large = multi_view(names[0], sizes[0], counts[0])
-    small = MultiView(multi_view(names[1], sizes[0], counts[1]).recipes, sizes[1])
+    changes = [change for change in changed(names[0])[1] if change != "gentle"]
+    small = MultiView(multi_view("-".join([names[1], *changes]), sizes[0], counts[1]).recipes, sizes[1])
     return MultiCrop(large, small) if counts[1] else large

@@ -153,6 +153,7 @@ CHANGES: dict[str, Callable[[Recipe], Recipe]] = {  # what may be said of any of
     "blurred": lambda one: replace(one, blur=0.5),
     "turns": lambda one: replace(one, turns=True),  # for pictures that have no upright
     "upright": lambda one: replace(one, flip=0.0),  # left and right are not the same
+    "never-grey": lambda one: replace(one, grey=0.0),
 }
 
 
