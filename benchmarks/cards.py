@@ -34,7 +34,7 @@ KEPT = ("size", "batch", "steps", "precision", "lr", "optimizer", "encoder", "pi
 
 
 class Refused(SystemExit):
-    """A command of ours ended with exit code 2; the end of the message is its sentence."""
+    """A command of ours ended with exit code 2, or 3 (training itself); the end of the message is its sentence."""
 
 
 def said(refusal: Refused) -> str:
@@ -53,7 +53,7 @@ def peak(command: Sequence[str]) -> int:
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)  # which nobody else can ask for now
     if child.returncode:
-        ended = Refused if child.returncode == 2 else SystemExit
+        ended = Refused if child.returncode in (2, 3) else SystemExit
         raise ended(f"{' '.join(command)} failed:\n{said[-2000:]}")
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 

@@ -77,5 +77,16 @@ def selfsight(words: list[object], beneath: Path, said: Path, *, at: int = 0, er
     count = FORKED.Value("i", 0, lock=False)
     child = FORKED.Process(target=live, args=([str(word) for word in words], beneath, at, error, count, said))
     child.start()
-    child.join(PATIENCE)
-    return child.exitcode, count.value
+    return joined(child)[0], count.value
+
+
+def joined(*children: Any) -> list[int | None]:
+    """Exit codes, once all have ended. One that hangs is killed, out of later tests' way, and fails this one."""
+    for child in children:
+        child.join(PATIENCE)
+    hung = [child for child in children if child.exitcode is None]
+    for child in hung:
+        child.kill()
+        child.join()
+    assert not hung, f"{len(hung)} of {len(children)} processes had not ended after {PATIENCE:.0f} s"
+    return [child.exitcode for child in children]

@@ -18,6 +18,7 @@ from pathlib import Path
 import contract_driver
 import pytest
 from contract_parts import NAMES, short, taught, tiny
+from mortal import joined
 
 from selfsight import checkpoints
 
@@ -39,8 +40,7 @@ def arguments(photos: Path, name: str, out: Path, workers: int) -> list[str]:
 def forked(given: list[str], kill_at: str | None) -> int | None:
     child = FORKED.Process(target=contract_driver.run, args=(given, kill_at))
     child.start()
-    child.join(120)
-    return child.exitcode
+    return joined(child)[0]
 
 
 def digest(folder: Path) -> dict[str, bytes]:

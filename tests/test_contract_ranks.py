@@ -17,6 +17,7 @@ import contract_ranks
 import pytest
 import torch
 from contract_parts import BATCH, NAMES, everything_scanned, recipe_of, taught
+from mortal import joined
 from safetensors.torch import load_file
 
 from selfsight import checkpoints
@@ -39,9 +40,7 @@ def trained(
     ranks = [FORKED.Process(target=contract_ranks.run, args=(rank, *given)) for rank in range(world)]
     for rank in ranks:
         rank.start()
-    for rank in ranks:
-        rank.join(120)
-    assert [rank.exitcode for rank in ranks] == [0] * world
+    assert joined(*ranks) == [0] * world
     return folder
 
 
@@ -112,8 +111,7 @@ def test_torchrun_trains_as_one_process_does(photos: Path, tmp_path: Path) -> No
     subprocess.run(command, check=True, timeout=200, env=environment, capture_output=True)
     alone = FORKED.Process(target=contract_driver.run, args=([*given.split(), str(one)], None))
     alone.start()
-    alone.join(120)
-    assert alone.exitcode == 0
+    assert joined(alone) == [0]
     assert Recipe.from_yaml(two / "recipe.yaml").difference(Recipe.from_yaml(one / "recipe.yaml")) == (
         "micro_batch was 4 and is now 8; world was 2 and is now 1; "
         + before_differs(Recipe.from_yaml(two / "recipe.yaml"), Recipe.from_yaml(one / "recipe.yaml"))

@@ -8,6 +8,7 @@ from pathlib import Path
 import distributed_ranks
 import pytest
 import torch
+from mortal import joined
 
 from selfsight import distributed
 from selfsight.errors import TrainingError
@@ -35,9 +36,7 @@ def test_two_ranks(backend: str, tmp_path: Path) -> None:
     ranks = [forked.Process(target=distributed_ranks.check, args=(rank, place, backend)) for rank in (0, 1)]
     for rank in ranks:
         rank.start()
-    for rank in ranks:
-        rank.join(60)
-    if [rank.exitcode for rank in ranks] != [0, 0]:
+    if joined(*ranks) != [0, 0]:
         pytest.fail("a rank found a difference; its traceback is above")
 
 

@@ -51,6 +51,18 @@ def test_command_lines_parse(page: Path) -> None:
             assert (HOME / words[0]).is_file(), line
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "text")], ids=lambda page: page.name)
+def test_command_lines_that_are_text_parse_too(page: Path) -> None:
+    """They stand behind a launcher, or take long; a benchmark's flags may be those of another that it imports."""
+    benchmarks = "".join(file.read_text(encoding="utf-8") for file in (HOME / "benchmarks").glob("*.py"))
+    for line in "".join(blocks(page, "text")).splitlines():
+        if ours := re.search(r"(^|-m )selfsight ([^#']+)", line):
+            cli.application().parse_args(shlex.split(ours[2]), exit_on_error=False, print_error=False)
+        if script := re.search(r"^\S+python (\S+\.py)([^#]*)", line):
+            assert (HOME / script[1]).is_file(), line
+            assert all(f'"{flag}"' in benchmarks for flag in re.findall(r"--[a-z-]+", script[2])), line
+
+
 @pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):

@@ -109,6 +109,7 @@ def test_inspect_counts_documents(documents: Path, tmp_path: Path, capsys: pytes
         ("evaluate {run} --pretrained resnet18", "compares encoders of pictures"),
         ("embed {run} {photos} --out {new}", "holds no document"),
         ("embed {run} {documents} --patches --out {new}", "has no patches"),
+        ("browse {run} --export {new}", "is of documents, and browse shows pictures"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_sentence(

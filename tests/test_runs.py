@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import warnings
 from pathlib import Path
 
 import pytest
 from contract_parts import everything_scanned, recipe_of
 
-from selfsight import checkpoints
+from selfsight import checkpoints, cli
 from selfsight.errors import CheckpointError, RunError
 from selfsight.runs import RunFolder
 
@@ -71,3 +72,28 @@ def test_a_damaged_newest_checkpoint_is_told(folder: Path) -> None:
     (folder / "checkpoints" / "step-00000001" / "weights").write_bytes(b"abd")
     with pytest.raises(CheckpointError, match="no older one is whole; train anew with another --out"):
         RunFolder(folder).check()
+
+
+def test_a_run_that_ended_before_its_plan_is_not_taken_for_pictures(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """views.png is there by then. A folder of pictures with a listing of the same name is one of pictures."""
+    run, honest = tmp_path / "run", checkpoints.replace_file
+
+    def killed(path: Path, content: bytes) -> None:
+        if path.name == "recipe.yaml":
+            raise KeyboardInterrupt
+        honest(path, content)
+
+    line = f"train {photos} --encoder test_resnet --size 32 --batch 8 --for 1steps --precision fp32 --threads 1 --quiet"
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints, "replace_file", killed)
+        assert cli.main([*line.split(), "--out", str(run)]) == 130
+    assert (run / "views.png").is_file()
+    for command in (["inspect", str(run)], ["train", "--resume", str(run)]):
+        capsys.readouterr()
+        assert cli.main(command) == 2
+        assert "has no checkpoint yet" in capsys.readouterr().err
+    mine = Path(shutil.copytree(photos, tmp_path / "mine"))
+    shutil.copy(run / "manifest.parquet", mine)
+    assert cli.main(["inspect", str(mine)]) == 0

@@ -12,8 +12,8 @@ from selfsight.browsing import browse
 from selfsight.comparison import compare
 from selfsight.errors import RunError
 from selfsight.packing import pack
-from selfsight.recipe import Columns, Data, Named, given
-from selfsight.runs import RunCheck, RunFolder
+from selfsight.recipe import Columns, Data, Named, Recipe, given
+from selfsight.runs import RunCheck, RunFolder, checked, recipe_in
 from selfsight.searching import Query, embed, search
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ def inspect(
     Pictures: counts, files that cannot be read and why, duplicates, sizes, channels, bit depth in use, labels, groups
     and split. Nothing is written unless `out` is given: then a contact sheet and `inspection.json`.
     """
-    if isinstance(data, str | Path) and (Path(data) / "recipe.yaml").is_file():
-        return Run(data).check()
+    if isinstance(data, str | Path) and (recipe := recipe_in(Path(data))):
+        return checked(Path(data), Recipe.from_yaml(recipe))
     from selfsight.data import inspect as inspecting
     from selfsight.data import source
     from selfsight.data.manifest import scan
@@ -138,10 +138,9 @@ def train(
     """
     from selfsight.report import tables
     from selfsight.training import session
-    from selfsight.training.request import SEARCH, Request
+    from selfsight.training.request import Request
 
-    begun = ("recipe.yaml", f"{SEARCH}/recipe.yaml")  # the second while views are tried
-    if resume is not None and not any((Path(resume) / file).is_file() for file in begun):
+    if resume is not None and not recipe_in(Path(resume)):
         raise RunError(
             f"--resume {str(resume)!r} is not a run: it has no recipe.yaml; give the folder that `train` wrote"
         )

@@ -13,7 +13,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from selfsight import api
 from selfsight.demo import demo
-from selfsight.errors import Interrupted, RecipeError, SelfsightError
+from selfsight.errors import RecipeError, SelfsightError
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "inspect": api.inspect,
@@ -180,9 +180,9 @@ def application() -> App:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command. Exit codes: 0, 2 for an error of use or data, 128 + the number of the signal that ended it.
+    """Run one command. Exit codes: 0, 2 for an error of use or data, 3 when training went wrong and stopped itself.
 
-    1 is a fault of Selfsight itself.
+    128 + the number of the signal that ended it; 1 is a fault of Selfsight itself.
     """
     debug = "--debug" in arguments
     try:
@@ -194,7 +194,7 @@ def main(arguments: Sequence[str]) -> int:
         if debug:
             raise
         print(f"selfsight: {_sentence(error)}", file=sys.stderr)
-        return 128 + error.signal if isinstance(error, Interrupted) else 2
+        return error.code if isinstance(error, SelfsightError) else 2
     except Exception as error:
         if debug:
             raise

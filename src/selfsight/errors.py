@@ -10,8 +10,9 @@ SelfsightError                 one sentence: what, where, and the remedy (exit c
 ├── DiskError                  no room, or the place cannot be written
 ├── ExportError                what was exported does not answer as the run's encoder does
 ├── TrainingError              training stopped itself (too many bad files, a rank that is gone)
-│   ├── DivergedError          steps in a row that were not finite
-│   └── Interrupted            a signal ended it after a save; `signal` is its number
+│   ├── DivergedError          steps in a row that were not finite (exit code 3)
+│   ├── CollapsedError         nothing is learned any more, and --on-collapse stop was asked for (exit code 3)
+│   └── Interrupted            a signal ended it after a save; `signal` is its number (exit code 128 + that)
 └── MissingError               an optional part or file that is not installed
 """
 
@@ -26,7 +27,9 @@ LONGEST = 300  # letters of what a library says
 
 
 class SelfsightError(Exception):
-    """Everything that Selfsight raises on purpose."""
+    """Everything that Selfsight raises on purpose. `code` is what the command line then ends with."""
+
+    code = 2
 
 
 class DataError(SelfsightError):
@@ -75,12 +78,20 @@ class TrainingError(SelfsightError):
 class DivergedError(TrainingError):
     """Steps in a row were not finite."""
 
+    code = 3
+
+
+class CollapsedError(TrainingError):
+    """The guard found that nothing is learned any more, and was asked to stop then."""
+
+    code = 3
+
 
 class Interrupted(TrainingError):  # noqa: N818 - it is no fault
     """A signal asked training to end; the step was finished and saved. `signal` is its number."""
 
     def __init__(self, message: str, signal: int) -> None:
-        self.signal = signal
+        self.signal, self.code = signal, 128 + signal
         super().__init__(message)
 
 

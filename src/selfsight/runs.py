@@ -15,7 +15,10 @@ from selfsight.recipe import Recipe
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["RunCheck", "RunFolder"]
+__all__ = ["SEARCH", "RunCheck", "RunFolder", "checked", "only_begun", "recipe_in"]
+
+SEARCH = "search"  # what --views is given to have them chosen; also the folder in the run while they are tried
+BEGUN = {".lock", "manifest.parquet", "bad_files.csv", "views.png", "untrained", "recipe.yaml", SEARCH}
 
 
 @dataclass(frozen=True)
@@ -69,17 +72,44 @@ class RunFolder:
     def encoder_folder(self) -> Path:
         """Where the trained encoder lies; RunError while training has not ended."""
         folder = self.folder / "encoder"
-        if not self._written():
+        if not is_written(self.folder):
             resume = typed("train", "--resume", self.folder)
             raise RunError(f"{str(self.folder)!r} is not trained to its end; go on with: {resume}")
         return folder
 
     def check(self) -> RunCheck:
         """Open the newest checkpoint and compare every digest. CheckpointError when none is whole."""
-        newest, damaged = checkpoints.survey(self.folder / "checkpoints")
-        step = int(checkpoints.verify(newest)["step"]) if newest else None
-        recipe = self.recipe
-        return RunCheck(str(self.folder), recipe.method, recipe.encoder, recipe.steps, step, damaged, self._written())
+        return checked(self.folder, self.recipe)
 
-    def _written(self) -> bool:
-        return (self.folder / "encoder" / "config.json").exists()
+
+def recipe_in(folder: Path) -> Path | None:
+    """The recipe by which a run goes on there, the plan's while its views are tried; None where there is no run.
+
+    RunError where a kill came before either.
+    """
+    for file in (folder / "recipe.yaml", folder / SEARCH / "recipe.yaml"):
+        if file.is_file():
+            return file
+    if (folder / "manifest.parquet").is_file() and only_begun(folder):
+        raise RunError(
+            f"{str(folder)!r} has no checkpoint yet: what was begun there ended before its plan was written; give the "
+            "same command again, with DATA"
+        )
+    return None
+
+
+def only_begun(folder: Path) -> bool:
+    """Whether there is nothing but what a kill before the recipe leaves; so in an empty folder."""
+    return {path.name.split(".tmp-")[0] for path in folder.iterdir()} <= BEGUN
+
+
+def is_written(folder: Path) -> bool:
+    """Whether the trained encoder is there."""
+    return (folder / "encoder" / "config.json").exists()
+
+
+def checked(folder: Path, recipe: Recipe) -> RunCheck:
+    """See `RunFolder.check`."""
+    newest, damaged = checkpoints.survey(folder / "checkpoints")
+    step = int(checkpoints.verify(newest)["step"]) if newest else None
+    return RunCheck(str(folder), recipe.method, recipe.encoder, recipe.steps, step, damaged, is_written(folder))

@@ -19,6 +19,7 @@ from selfsight.browsing.payloads import Payloads
 
 CHROMIUM = next((one for one in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if Path(one).exists()), "")
 PATIENCE = 60_000  # milliseconds: the machine may be busy
+expect.set_options(timeout=PATIENCE)
 Open = Callable[..., Page]
 
 

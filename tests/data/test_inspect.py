@@ -28,13 +28,13 @@ def test_findings(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("\n".join(lines))
     listing = find(tmp_path)
     found = inspect_data(scan(listing), listing)
-    assert (found.pictures, found.train, found.test) == (9, 8, 2)
+    assert (found.pictures, found.train, found.test) == (9, 7, 2)
     assert [(Path(bad.path).name, bad.reason) for bad in found.bad] == [("half.jpg", "empty"), ("cut.jpg", "truncated")]
     assert found.duplicates == (("0.png", "copy.png"),)
     assert (found.across_split, found.conflicting) == (1, 1)
     assert found.constant == ("black.png",)
     assert found.bits == 8
-    assert found.classes == {"a": 4, "b": 4, "rare": 1}
+    assert found.classes == {"a": 3, "b": 4, "rare": 1}
     assert (found.unlabelled, found.widths) == (1, (8, 8, 30))
     said = " ".join(found.suggestions)
     for words in ("lie in train and in test", "carry two labels", "'rare'", "of one colour", "More than a tenth"):
@@ -42,3 +42,13 @@ def test_findings(tmp_path: Path) -> None:
     plain = json.loads(json.dumps(found.to_dict()))
     assert plain["bad_reasons"] == {"empty": 1, "truncated": 1}
     assert plain["duplicates_count"] == 1
+
+
+def test_a_folder_of_which_nothing_can_be_decoded_is_told(tmp_path: Path) -> None:
+    Image.effect_noise((30, 30), 50).save(tmp_path / "big.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "big.jpg").read_bytes()[:-300])
+    (tmp_path / "big.jpg").unlink()
+    listing = find(tmp_path)
+    found = inspect_data(scan(listing), listing)
+    assert (found.pictures, found.groups, found.widths) == (0, 0, (0, 0, 0))
+    assert [bad.reason for bad in found.bad] == ["truncated"]

@@ -41,13 +41,18 @@ def test_by_views() -> None:
     assert quality.by_views(rows, rows * 2) == 1
 
 
-def test_two_thousand_pictures_take_a_fifth_of_a_second() -> None:
+def test_two_thousand_pictures_take_little_more_than_to_compare_each_with_each() -> None:
+    """Which is a tenth of a second of a core."""
     rows = np.random.default_rng(0).normal(size=(2000, 512)).astype(np.float32)
     labels, groups = np.arange(2000) % 10, np.arange(2000)
-    took = []
+    stamps = []
     for _ in range(3):  # the best of three: the first may be cold
-        start = time.process_time()
-        quality.by_labels(rows, labels, groups)
-        quality.by_views(rows, rows)
-        took.append(time.process_time() - start)
-    assert min(took) < 0.2  # both together
+        stamps.append([time.process_time()])
+        for work in (
+            lambda: rows @ rows.T,
+            lambda: (quality.by_labels(rows, labels, groups), quality.by_views(rows, rows)),
+        ):
+            work()
+            stamps[-1].append(time.process_time())
+    compared, both = np.diff(stamps).min(axis=0)
+    assert both < 4 * compared

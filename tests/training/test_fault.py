@@ -14,6 +14,7 @@ import fault_ranks
 import pytest
 import torch
 from contract_parts import everything_scanned, recipe_of, trainer_of
+from mortal import joined
 from safetensors.torch import load, save, save_file
 
 from selfsight import checkpoints
@@ -181,9 +182,7 @@ def test_one_rank_of_two(photos: Path, tmp_path: Path) -> None:
     ranks = [FORKED.Process(target=fault_ranks.run, args=(rank, port, photos, tmp_path)) for rank in (0, 1)]
     for rank in ranks:
         rank.start()
-    for rank in ranks:
-        rank.join(120)
-    assert [rank.exitcode for rank in ranks] == [0, 0]
+    assert joined(*ranks) == [0, 0]
     (line,) = skipped(tmp_path)
     assert line["step"] == 2
     assert line["tensor"] == f"the views 'views' of sample {line['samples'][4 + 2]} on rank 1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from contract_parts import everything_scanned, recipe_of, same, snapshot, trainer_of
+from rich.console import Console
 
 from selfsight.data.bad import BadFile
 from selfsight.data.manifest import Manifest
@@ -108,6 +110,31 @@ def test_the_first_few_bad_files_are_named_once(recipe: Recipe) -> None:
         watcher.bad_files(bad[:count])
     assert [line.split(" ")[0] for line in said] == ["'0.png'", "'1.png'", "'2.png'"]
     assert "further ones are only listed" in said[-1]
+
+
+@pytest.mark.parametrize("kind", ["terminal", "notebook", "pipe"])
+def test_one_live_line_on_a_terminal_and_plain_ones_elsewhere(
+    recipe: Recipe, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    file, jupyter = io.StringIO(), kind == "notebook"
+    watcher = Watcher(recipe)
+    watcher.console = Console(file=file, force_terminal=kind == "terminal", force_jupyter=jupyter, width=100)
+    with watcher:
+        for step in (1, 2, 3):
+            watcher.terms({"loss": 1 / step})
+            watcher.step(step, 0.1)
+        watcher.quality(3, {"quality": 0.5, "rankme": 7.0})
+    plain, live = capsys.readouterr().err.splitlines(), file.getvalue()
+    last = "step 3/3 · "
+    if kind == "terminal":
+        assert not plain
+        assert last in live
+        assert "images/s · 0:00 left · loss 0.333 · quality 0.500 · rank 7" in live
+        assert live.count("\n") == 1, "it is one line, written anew"
+    else:
+        assert not live
+        assert [line[: len(last)] for line in plain] == ["step 1/3 · ", last, last], "at first, at a look, at the end"
+        assert plain[-1].endswith("loss 0.333 · quality 0.500 · rank 7")
 
 
 def test_a_damaged_checkpoint_is_a_sentence(recipe: Recipe, manifest: Manifest, tmp_path: Path) -> None:

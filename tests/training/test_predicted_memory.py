@@ -26,7 +26,14 @@ EXACT = 0.2 if memory.RESET.exists() else 0.5  # only Linux counts anew after th
 RUN = """
 import sys
 from selfsight import cli
+from selfsight.training import autotune
 from selfsight.training.memory import peak
+measure = autotune.measure
+def measured(*given, **options):
+    found = measure(*given, **options)
+    print("predicted", found.memory)
+    return found
+autotune.measure = measured
 code = cli.main(sys.argv[1:])
 print("peak", peak())
 sys.exit(code)
@@ -36,8 +43,8 @@ sys.exit(code)
 def test_the_plan_predicts_the_memory_of_the_run(photos: Path, tmp_path: Path) -> None:
     words = [sys.executable, "-c", RUN, "train", str(photos), *SIZE, *MACHINE, *LOOKS, "--out", str(tmp_path / "run")]
     told = subprocess.run(words, capture_output=True, text=True, check=True, timeout=240).stdout
-    predicted = float(re.search(r"memory\W+([\d.]+) GB", told)[1]) * 1e9
-    peak = float(re.search(r"^peak (\S+)", told, re.MULTILINE)[1])
+    predicted, peak = (float(re.search(rf"^{name} (\S+)", told, re.MULTILINE)[1]) for name in ("predicted", "peak"))
+    assert re.search(r"memory\W+([\d.]+) GB", told)[1] == f"{predicted / 1e9:.1f}"
     assert predicted == pytest.approx(peak, rel=EXACT)
 
 

@@ -14,6 +14,7 @@ import contract_driver
 import pytest
 import rank_processes
 from contract_parts import everything_scanned, recipe_of
+from mortal import PATIENCE, joined
 
 from selfsight import checkpoints, distributed
 from selfsight.training.ranks import agreed
@@ -21,6 +22,7 @@ from selfsight.training.ranks import agreed
 FORKED = multiprocessing.get_context("forkserver")
 TINY = ["--encoder", "test_resnet", "--size", "32", "--batch", "8", "--threads", "1"]  # rank 0 measures the precision
 TINY += ["--method", "simclr", "--for", "12steps", "--device", "cpu", "--quiet"]
+SOON = 30.0  # seconds in which the others end on a busy machine; benchmarks/stops.py holds them to 10
 
 
 def free_port() -> int:
@@ -54,11 +56,10 @@ def ranks(
     while one.is_alive() and "T" not in state(one.pid):
         time.sleep(0.02)
     ended = time.monotonic()
-    other.join(120)
+    other.join(PATIENCE)
     took = time.monotonic() - ended
-    one.kill() if "T" in state(one.pid) else None
-    one.join(120)
-    return [process.exitcode for process in processes], [file.read_text() for file in said], took
+    one.kill() if "T" in state(one.pid) or other.is_alive() else None
+    return joined(*processes), [file.read_text() for file in said], took
 
 
 def state(process: int | None) -> str:
@@ -90,7 +91,7 @@ def test_a_rank_that_dies_is_named_and_the_run_goes_on(uneven: Path, tmp_path: P
     fixed = ["--precision", "fp32", "--save-every"]
     codes, said, took = ranks(tmp_path, [uneven, uneven], None, "5", more=[*fixed, "0.001s"])
     assert codes == [2, -9]
-    assert took < 10
+    assert took < SOON
     assert "rank 1 of 2 ended" in said[0]
     assert "give the same command again" in said[0]
     assert "Traceback" not in said[0]
@@ -111,7 +112,7 @@ def test_a_run_goes_on_with_another_number_of_ranks(uneven: Path, tmp_path: Path
     for kill_at in ("3", None):
         alone = FORKED.Process(target=contract_driver.run, args=(command, kill_at))
         alone.start()
-        alone.join(120)
+        joined(alone)
         if kill_at:
             assert alone.exitcode == -9
             recipe = (run / "recipe.yaml").read_bytes()
@@ -126,24 +127,24 @@ def test_a_run_goes_on_with_another_number_of_ranks(uneven: Path, tmp_path: Path
 def test_a_rank_that_stands_still_is_named(lost: int, uneven: Path, tmp_path: Path) -> None:
     """Rank 0 keeps the store by which ranks tell that they live, so then nobody answers there."""
     faults = ["still 5" if rank == lost else None for rank in (0, 1)]
-    codes, said, took = ranks(tmp_path, [uneven, uneven], *faults, patience=3, lost=lost)
+    codes, said, took = ranks(tmp_path, [uneven, uneven], *faults, patience=4, lost=lost)
     assert (codes[1 - lost], codes[lost]) == (2, -9)
-    assert took < 3 + 10
+    assert took < SOON
     assert f"rank {lost} of 2 ended or stands still" in said[1 - lost]
     saved(tmp_path / "run", 4 + lost)
 
 
 def test_a_rank_that_is_late_is_no_fault_of_selfsight(uneven: Path, tmp_path: Path) -> None:
-    codes, said, _ = ranks(tmp_path, [uneven, uneven], None, "late 5", patience=2)
+    codes, said, _ = ranks(tmp_path, [uneven, uneven], None, "late 5", patience=4)
     assert codes == [2, 2]
-    assert "no rank has ended, but one kept the others waiting for over 2 s" in said[0]
+    assert "no rank has ended, but one kept the others waiting for over 4 s" in said[0]
     assert "give the same command again" in said[0]
     saved(tmp_path / "run", 5)
 
 
 def test_a_slow_last_save_is_waited_for_and_every_ranks_bad_files_are_told(uneven: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(uneven, tmp_path / "other"))
-    codes, said, _ = ranks(tmp_path, [uneven, other], "slow 12", "harmed 5", patience=3)
+    codes, said, _ = ranks(tmp_path, [uneven, other], "slow 12", "harmed 5", patience=4)
     assert codes == [0, 0], said
     saved(tmp_path / "run", 12)
     told = (tmp_path / "run" / "bad_files.csv").read_text().splitlines()[1:]

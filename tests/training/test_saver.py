@@ -15,7 +15,7 @@ from torch import nn
 from selfsight.errors import DiskError
 from selfsight.methods.base import Group, Training
 from selfsight.training import memory, state
-from selfsight.training.optimizers import build
+from selfsight.training.optimizers import OPTIMIZERS, build
 from selfsight.training.saver import LATEST, SHARE, SOONEST, Saver
 
 Written = Mapping[str, bytearray]
@@ -166,6 +166,16 @@ def test_what_lies_in_memory_as_channels_last_goes_on_bit_for_bit(name: str) -> 
         step(network, optimizer, seed)
         step(other, others, seed)
     assert state.pack(network, optimizer) == state.pack(other, others)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_what_a_checkpoint_takes_is_known_before_the_first_step(name: str) -> None:
+    network = nn.Sequential(nn.Linear(64, 64), nn.BatchNorm1d(64), nn.Linear(64, 64).requires_grad_(False))
+    optimizer = build([Group(list(network[:2].parameters()))], Training(name, lr=0.1), 0.1)
+    expected = state.bytes_of(network, name)
+    network(torch.rand(4, 64)).square().sum().backward()
+    optimizer.step()
+    assert 0 < sum(map(len, state.pack(network, optimizer).values())) - expected < 2048
 
 
 def test_a_save_takes_one_copy_and_the_next_takes_none() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import shutil
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,8 @@ import torch
 from contract_parts import BATCH, SIZE, everything_scanned, opened_after_the_scan, recipe_of
 from PIL import Image
 
-from selfsight import distributed
+import selfsight
+from selfsight import cli, distributed
 from selfsight.data.ranges import FULL
 from selfsight.errors import DiskError, MissingError, RecipeError, RunError, TrainingError
 from selfsight.recipe import Recipe
@@ -124,6 +126,30 @@ def test_the_same_command_twice_goes_on(photos: Path, finished: Path) -> None:
     assert told == [Recipe.from_yaml(finished / "recipe.yaml")]
     assert {path for path in before if path.read_bytes() != before[path]} == set()
     session.train(Request(), finished, workers=0, quiet=True)
+
+
+def test_what_the_network_makes_is_drawn_and_shown(photos: Path, finished: Path, tmp_path: Path) -> None:
+    run = selfsight.train(
+        str(photos), method="mae", encoder="test_vit", size=32, batch=8, length="1steps", precision="fp32", threads=1,
+        device="cpu", quiet=True, out=tmp_path / "run", settings={"decoder_width": "96", "decoder_depth": "1"},
+    )  # fmt: skip
+    drawn = run.folder / "outputs.png"
+    assert len(np.unique(np.asarray(Image.open(drawn)))) > 100
+    assert b64encode(drawn.read_bytes()).decode() in (run.folder / "report.html").read_text()
+    assert not (finished / "outputs.png").exists(), "it makes none"
+
+
+def test_published_weights_without_a_network_are_a_sentence(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # as HF_HUB_OFFLINE=1 does
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    line = f"train {photos} --pretrained --encoder resnet10t --for 1steps --out {tmp_path / 'run'}"
+    assert cli.main(line.split()) == 2
+    told = capsys.readouterr().err
+    assert "there are no pretrained weights for 'resnet10t' on this machine and they cannot be fetched" in told
+    assert "--weights FILE" in told
+    assert not (tmp_path / "run" / "recipe.yaml").exists()
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_a_copy_names_no_picture(pictures: Path, tmp_path: Path, monkeypatch: py
 
 
 def test_it_tells_what_it_tried_and_a_stop_changes_nothing(
-    pictures: Path, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+    pictures: Path, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The same command goes on where it was stopped, to the same choice and the same weights to the bit."""
     command = ["train", str(pictures), *QUICK, "--views", "search", "--for", "20steps", "--quiet"]
@@ -126,6 +126,8 @@ def test_it_tells_what_it_tried_and_a_stop_changes_nothing(
     monkeypatch.setattr(view_search, "judged", stopping)
     assert cli.main([*command, "--out", str(tmp_path / "stopped")]) == 130
     assert not (tmp_path / "stopped" / "recipe.yaml").exists()
+    assert cli.main(["inspect", str(tmp_path / "stopped")]) == 0
+    assert {"none", "yet", "--resume"} <= set(capsys.readouterr().out.split())
     assert cli.main([*other, "--out", str(tmp_path / "stopped")]) == 2
     assert cli.main(["train", "--resume", str(tmp_path / "stopped"), "--quiet"]) == 0
     for file in ("recipe.yaml", "metrics.jsonl", "encoder/model.safetensors"):

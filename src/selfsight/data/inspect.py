@@ -26,7 +26,7 @@ SHOWN = 20  # entries of each list in `to_dict`
 
 @dataclass(frozen=True)
 class Inspection:
-    """Counts and findings. Every list of names is complete; `to_dict` shortens them."""
+    """Counts of what can be decoded, and findings. Every list of names is complete; `to_dict` shortens them."""
 
     pictures: int
     sources: tuple[str, ...]
@@ -77,19 +77,20 @@ def inspect_data(manifest: Manifest, listing: Listing) -> Inspection:
             shards.ahead(paths[start : start + CHUNK])
             looks += pool.map(look, paths[start : start + CHUNK])
     bad = (*manifest.bad, *(look for look in looks if isinstance(look, BadFile)))
-    good = [(name, look) for name, look in zip(manifest.names, looks, strict=True) if isinstance(look, _Look)]
+    usable = manifest.taking(np.flatnonzero([isinstance(look, _Look) for look in looks]))
+    good = list(zip(usable.names, (look for look in looks if isinstance(look, _Look)), strict=True))
     odd = outlier((look.span, name) for name, look in good)
-    copies = list(_copies(manifest.digests))
+    copies = list(_copies(usable.digests))
     found: dict[str, Any] = {
         "constant": tuple(name for name, look in good if look.constant),
-        "duplicates": tuple(tuple(manifest.names[row] for row in rows) for rows in copies),
-        "across_split": sum(len(set(manifest.test[rows].tolist())) > 1 for rows in copies),
-        "conflicting": sum(len({*manifest.labels[rows].tolist()} - {-1}) > 1 for rows in copies),
+        "duplicates": tuple(tuple(usable.names[row] for row in rows) for rows in copies),
+        "across_split": sum(len(set(usable.test[rows].tolist())) > 1 for rows in copies),
+        "conflicting": sum(len({*usable.labels[rows].tolist()} - {-1}) > 1 for rows in copies),
         "bits": max((look.largest for _, look in good), default=0).bit_length(),
-        **_counts(manifest),
+        **_counts(usable),
     }
     return Inspection(
-        pictures=len(manifest) - (len(bad) - len(manifest.bad)),
+        pictures=len(usable),
         sources=listing.titles,
         notes=listing.notes,
         bad=bad,
@@ -125,7 +126,7 @@ def _counts(manifest: Manifest) -> dict[str, Any]:
         "heights": _spread(manifest.heights),
         "channels": dict(sorted(Counter(manifest.channels.tolist()).items())),
         "dtypes": dict(sorted(Counter(manifest.dtypes).items())),
-        "classes": {name: labelled[name] for name in manifest.classes},
+        "classes": {name: labelled[name] for name in manifest.classes if name in labelled},
         "unlabelled": int((manifest.labels < 0).sum()),
         "groups": len(set(manifest.groups.tolist())),
         "train": len(manifest.train_rows()),
@@ -134,7 +135,7 @@ def _counts(manifest: Manifest) -> dict[str, Any]:
 
 
 def _spread(values: np.ndarray) -> tuple[int, int, int]:
-    return int(values.min()), int(np.median(values)), int(values.max())
+    return (int(values.min()), int(np.median(values)), int(values.max())) if len(values) else (0, 0, 0)
 
 
 def _suggestions(manifest: Manifest, bad: Sequence[BadFile], found: dict[str, Any]) -> Iterable[str]:

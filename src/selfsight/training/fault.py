@@ -1,8 +1,8 @@
-"""Which tensor is to blame for a step that is not finite: the first on the way from the pictures to the gradient."""
+"""Whether a step is finite, and which tensor is to blame: the first on the way from the pictures to the gradient."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,14 @@ from torch import Tensor, nn
 from selfsight import distributed
 from selfsight.methods.base import Batch, Projections, Terms
 
-__all__ = ["blamed"]
+__all__ = ["blamed", "finite"]
+
+
+def finite(loss: Tensor, norm: Tensor, running: Sequence[Tensor]) -> bool:
+    """Whether loss, gradient and running statistics are finite on every rank."""
+    statistics = torch.nn.utils.get_total_norm([one for one in running if one.is_floating_point()])
+    bad = ~(torch.isfinite(loss) & torch.isfinite(norm) & torch.isfinite(statistics))
+    return not bool(distributed.largest(bad.float().reshape(1)))
 
 
 def blamed(method: nn.Module, batch: Batch, projections: Projections, terms: Terms, statistic: str | None) -> str:

@@ -18,8 +18,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from selfsight import checkpoints, distributed, heap
-from selfsight.errors import DiskError, DivergedError, Interrupted, TrainingError, typed
+from selfsight import __version__, checkpoints, distributed, heap
+from selfsight.errors import CollapsedError, DiskError, DivergedError, Interrupted, brief, typed
 from selfsight.methods.base import Batch, Epoch, Method, Projections, Terms
 from selfsight.nn.embedder import Embedder
 from selfsight.recipe import Recipe
@@ -28,7 +28,7 @@ from selfsight.training.best import Best
 from selfsight.training.build import facts_of
 from selfsight.training.data import TrainingData, reachable
 from selfsight.training.events import Events
-from selfsight.training.fault import blamed
+from selfsight.training.fault import blamed, finite
 from selfsight.training.journal import Journal
 from selfsight.training.optimizers import clip, set_rate
 from selfsight.training.progress import Watcher
@@ -96,6 +96,9 @@ class Trainer:
         if newest is None:
             return 0
         facts, files = checkpoints.read(newest)
+        if (other := brief(facts.get("version", __version__))) != __version__:
+            said = f"{newest.name} was saved by Selfsight {other!r} and this is {__version__!r}"
+            self.watcher.say(f"{said}: what follows need not be what that one would have made")
         if distributed.rank() == 0:
             checkpoints.drop_after(self.folder / "checkpoints", int(facts["step"]))
         state.unpack(files, self.method, self.raw_optimizer, newest)
@@ -105,6 +108,7 @@ class Trainer:
     def begin(self) -> None:
         """Before step 1: fill buffers, prove that a checkpoint can be written, measure the untouched encoder."""
         self.method.prepare(self.data.prepared(self.method, self.watcher.say))
+        self.saver.foresee(self.folder, state.bytes_of(self.method, self.recipe.optimizer))
         self.save(0, must=True)
         self.look(0)
         if self.glances(0):
@@ -155,8 +159,8 @@ class Trainer:
         with ranks.parting(partial(self.save, step, running=before)):
             terms, projections = self.gradient(step, batch)
             norm = torch.nn.utils.get_total_norm([p.grad for p in method.parameters() if p.grad is not None])
-            finite = self.finite(terms["loss"], norm)
-        if not finite:
+            sound = finite(terms["loss"], norm, self.running)
+        if not sound:
             statistic = state.not_finite(dict(method.named_buffers()))
             gradcache.put_back(self.running, before)
             self.complain(step, batch, blamed(method, batch, projections, terms, statistic))
@@ -187,12 +191,6 @@ class Trainer:
             quiet=lambda last: self.fabric.no_backward_sync(self.wrapped, enabled=not last),
             autocast=self.fabric.autocast,
         )
-
-    def finite(self, loss: Tensor, norm: Tensor) -> bool:
-        """Whether loss, gradient and running statistics are finite on every rank."""
-        running = torch.nn.utils.get_total_norm([one for one in self.running if one.is_floating_point()])
-        bad = ~(torch.isfinite(loss) & torch.isfinite(norm) & torch.isfinite(running))
-        return not bool(distributed.largest(bad.float().reshape(1)))
 
     def complain(self, step: int, batch: Batch, tensor: str) -> None:
         """Say which tensor was not finite, and in which samples' step; stop after three in a row."""
@@ -233,7 +231,7 @@ class Trainer:
         if asked[:3].any() or step == self.recipe.steps:
             self.save(step)
         if asked[2]:
-            raise TrainingError(
+            raise CollapsedError(
                 f"stopped after step {step} of {self.recipe.steps}, as --on-collapse stop asks: "
                 f"{self.collapsed or 'rank 0 says why'}. To go on all the same, give the same command again"
             )
@@ -297,4 +295,5 @@ class Trainer:
                 f"step {step} cannot be noted in {str(self.folder)!r} ({error.strerror}); free some space, the earlier "
                 "checkpoint is untouched"
             ) from error
-        checkpoints.write(self.folder / "checkpoints", step, {**files, **best}, {"listing": self.recipe.listing})
+        facts = {"listing": self.recipe.listing, "version": __version__}
+        checkpoints.write(self.folder / "checkpoints", step, {**files, **best}, facts)

@@ -13,9 +13,10 @@ from selfsight.errors import RecipeError, unknown
 from selfsight.methods.base import Group, Training
 from selfsight.training.schedule import cosine
 
-__all__ = ["LARS", "OPTIMIZERS", "build", "clip", "set_rate"]
+__all__ = ["LARS", "OPTIMIZERS", "SLOTS", "build", "clip", "set_rate"]
 
-OPTIMIZERS = ("sgd", "lars", "adamw")
+SLOTS = {"sgd": 1, "lars": 1, "adamw": 2}  # tensors of a parameter's size that each keeps of it, at most
+OPTIMIZERS = tuple(SLOTS)
 
 Options = list[dict[str, Any]]
 

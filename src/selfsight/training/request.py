@@ -13,6 +13,7 @@ from selfsight.errors import RecipeError, unknown
 from selfsight.methods.base import Method
 from selfsight.nn import families
 from selfsight.recipe import Columns, Recipe, read_config
+from selfsight.runs import SEARCH
 from selfsight.training.values import RECIPE, as_value, checked, kinds_of_settings
 
 TUNABLE = (
@@ -40,7 +41,6 @@ FOUND = (
     "columns",
 )  # not a config's to say
 DERIVED = ("steps", "settings")  # from the length; compared one by one
-SEARCH = "search"  # what --views is given to have them chosen; also the folder in the run
 MINUTES = {"m": 1.0, "min": 1.0, "h": 60.0, "s": 1 / 60}
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from os import statvfs
+from pathlib import Path
 
+from selfsight.checkpoints import KEPT
 from selfsight.errors import DiskError
 
 __all__ = ["Saver"]
@@ -41,6 +44,16 @@ class Saver:
     def usual(self) -> float:
         """Seconds between two saves where nobody said how often."""
         return min(max(SOONEST, self.cost / SHARE), LATEST)
+
+    def foresee(self, folder: Path, size: int) -> None:
+        """Say it when the disk has no room for checkpoints of so many bytes: those that are kept, and a new one."""
+        disk = statvfs(folder)
+        free, needed = disk.f_bavail * disk.f_frsize, (KEPT + 1) * size
+        if free < needed:
+            self.say(
+                f"{str(folder)!r} has room for {free / 1e6:.1f} MB and saving takes {needed / 1e6:.1f} MB ({KEPT} "
+                "checkpoints and the next one): free some space, or saves will fail while training goes on"
+            )
 
     def save(
         self, copy: Callable[[Files], Files], write: Callable[[Mapping[str, bytearray]], None], *, must: bool

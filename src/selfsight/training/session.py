@@ -21,6 +21,7 @@ from selfsight.data.ranges import format_of
 from selfsight.errors import DataError, DiskError, Interrupted, RecipeError, RunError, must_have, typed
 from selfsight.methods.base import Method
 from selfsight.recipe import Columns, Recipe, Whole
+from selfsight.runs import SEARCH, only_begun
 from selfsight.training import ranks, view_search
 from selfsight.training.autotune import stand_in
 from selfsight.training.build import engine, facts_of, kept_whitening, method_of, optimizer_of, views_of, whitening_of
@@ -30,7 +31,7 @@ from selfsight.training.loop import Trainer
 from selfsight.training.memory import on_card
 from selfsight.training.plan import method_for, own_cores, plan
 from selfsight.training.progress import Watcher
-from selfsight.training.request import SEARCH, Request, contradiction, parse_length
+from selfsight.training.request import Request, contradiction, parse_length
 from selfsight.training.told import plan_rows
 from selfsight.training.values import checked
 from selfsight.views.sheet import sheet
@@ -91,22 +92,9 @@ def folder_for(request: Request, out: Path | None) -> Path:
     """Where a run goes: `out`, or runs/<pictures>; a folder of other things is refused."""
     name = Path(request.data[0]).stem or "pictures"
     folder = Path(out) if out else Path("runs") / name
-    strangers = [path for path in folder.iterdir() if path.name != ".lock"] if folder.is_dir() else []
     if folder.exists() and not folder.is_dir():
         raise RunError(f"--out {str(folder)!r} is a file; name a folder that is new or empty")
-    begun = {
-        "manifest.parquet",
-        "bad_files.csv",
-        "views.png",
-        "untrained",
-        "recipe.yaml",
-        SEARCH,
-    }  # what a kill before the recipe leaves
-    if (
-        strangers
-        and not (folder / "recipe.yaml").exists()
-        and {path.name.split(".tmp-")[0] for path in strangers} - begun
-    ):
+    if folder.is_dir() and not (folder / "recipe.yaml").exists() and not only_begun(folder):
         raise RunError(f"--out {str(folder)!r} holds other files and no run; name a folder that is new or empty")
     return folder
 

@@ -12,8 +12,9 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from selfsight.errors import CheckpointError, brief
+from selfsight.training.optimizers import SLOTS
 
-__all__ = ["forget", "not_finite", "pack", "serialised", "unpack"]
+__all__ = ["bytes_of", "forget", "not_finite", "pack", "serialised", "unpack"]
 
 TYPES = {  # names of the format, in the order in which it lays tensors down
     torch.int64: "I64", torch.float64: "F64", torch.float32: "F32", torch.int32: "I32", torch.bfloat16: "BF16",
@@ -35,6 +36,13 @@ def pack(
                 slots[f"{number}.{name}"] = torch.as_tensor(value)
     parts = {"method.safetensors": method.state_dict(), "optimizer.safetensors": slots}
     return {name: serialised(tensors, (room or {}).get(name)) for name, tensors in parts.items()}
+
+
+def bytes_of(method: nn.Module, optimizer: str) -> int:
+    """What `pack` gives once an optimizer of this name has begun, but for the heads of its files."""
+    trained: int = sum(parameter.nbytes for parameter in method.parameters() if parameter.requires_grad)
+    kept: int = sum(tensor.nbytes for tensor in method.state_dict().values())
+    return kept + SLOTS[optimizer] * trained
 
 
 def serialised(tensors: Mapping[str, Tensor], room: bytearray | None = None) -> bytearray:

@@ -27,13 +27,14 @@ from selfsight.errors import DivergedError, Interrupted, RecipeError, typed
 from selfsight.evaluation import holdout, intervals, quality
 from selfsight.nn.embedder import Embedder
 from selfsight.recipe import Recipe
+from selfsight.runs import SEARCH
 from selfsight.training import autotune
 from selfsight.training.build import engine, method_of, optimizer_of
 from selfsight.training.data import TrainingData
 from selfsight.training.loop import Trainer
 from selfsight.training.plan import USUAL, plan
 from selfsight.training.progress import Watcher
-from selfsight.training.request import SEARCH, Request, parse_length
+from selfsight.training.request import Request, parse_length
 from selfsight.views import recipes
 
 __all__ = ["begun", "best", "check", "drafted"]
