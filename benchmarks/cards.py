@@ -156,9 +156,17 @@ def block(task: str, length: str, cores: int, rows: Sequence[dict[str, Any]]) ->
     lines += [line(f"untrained {name}", alike, "untrained") for name, alike in by_encoder(rows).items()]
     lines += [line(kind.replace("_", " "), rows[:1], kind) for kind in BESIDE[1:]]
     seeds = len({one["seed"] for one in rows})
+    below = ", ".join(f"`{name}`" for name in order if not any(map(above, by_method[name])))
+    lines += ["", f"Not above the untrained network with any seed, by kNN or linear probe: {below}."] if below else []
     plural = {"core": "s" * (cores > 1), "seed": "s" * (seeds > 1)}
     each = f"{length} of {cores} core{plural['core']} each, {seeds} seed{plural['seed']}"
     return [f"**{quality.TASKS[task].told}; {each}**", "", *HEAD, *lines, ""]
+
+
+def above(one: dict[str, Any]) -> bool:
+    """Whether a trained encoder is better than it was before, by either measure of what it knows of labels."""
+    after, before = (one["scores"][kind] for kind in ("encoder", "untrained"))
+    return any(after[measure]["accuracy"] > before[measure]["accuracy"] for measure in ("kNN", "linear"))
 
 
 def by_encoder(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

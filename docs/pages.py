@@ -198,6 +198,8 @@ def least(training: Training) -> str:
 
 def card(name: str) -> list[str]:
     """What was measured of the method, and how; see benchmarks/cards.py."""
+    if methods.get(name).kind != "pictures":
+        return ["Not measured here: `selfsight evaluate` tells perplexity beside that of word frequencies."]
     sys.path.insert(0, str(CARDS.parents[1]))
     import cards
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +25,7 @@ from selfsight.nn import families
 from selfsight.nn.embedder import Embedder
 from selfsight.nn.encoder import Encoder
 from selfsight.recipe import Recipe
-from selfsight.training import gradcache
+from selfsight.training import gradcache, session
 from selfsight.training.autotune import stand_in
 from selfsight.training.build import engine, method_of, optimizer_of
 from selfsight.training.data import TrainingData
@@ -47,6 +49,35 @@ def everything_scanned(folder: Path) -> Manifest:
     return scan(source.find(folder, kind=source.kind_of(folder)), use_all=True)
 
 
+def with_test_part(manifest: Manifest) -> Manifest:
+    """The same training samples; in front of every eighth a copy that is held out, and whose file is not there."""
+    every = manifest.every_row()
+    both, held = (np.insert(every, every[::8], row) for row in (every[::8], -1))
+    doubled = manifest.taking(both)
+    paths = [f"{path} held out" if row < 0 else path for path, row in zip(doubled.paths, held, strict=True)]
+    return replace(doubled, paths=tuple(paths), test=held < 0, use_all=False)
+
+
+def opened_after_the_scan(monkeypatch: pytest.MonkeyPatch, cache: Path) -> set[str]:
+    """The paths of all files that a run opens from then on, with no decoded picture at hand; it is filled later."""
+    opened: set[str] = set()
+    honest, scan = os.open, session.scan
+
+    def opening(path: Any, *rest: Any, **named: Any) -> int:
+        opened.add(str(path))
+        return honest(path, *rest, **named)
+
+    def scanned(*given: Any, **named: Any) -> Manifest:
+        manifest = scan(*given, **named)
+        opened.clear()
+        return manifest
+
+    monkeypatch.setenv("SELFSIGHT_CACHE", str(cache))
+    monkeypatch.setattr(os, "open", opening)
+    monkeypatch.setattr(session, "scan", scanned)
+    return opened
+
+
 def taught(name: str, samples: Path) -> Path:
     """The folder of samples that a method learns from."""
     return samples / methods.get(name).kind
@@ -64,7 +95,7 @@ def recipe_of(name: str, folder: Path, manifest: Manifest, **changes: Any) -> Re
         threads=1,
         precision="fp32",
         device="cpu",
-        use_all=True,
+        use_all=manifest.use_all,
         settings=short(name),
     )
     return replace(plan(asked, manifest)[0], **changes)

@@ -355,6 +355,9 @@ def test_a_card_tells_what_was_refused(started: Callable[..., dict[str, Any]]) -
     assert "| `moco` | 0.500 | 0.500 | 0.500 | 9 | 1.0 | 0 of 1 | 1 of 1 |" in text
     assert text.endswith("* `colorization`, elpv: it is grey")
     assert names["card"]({"rows": [row, refused]}, "colorization") == "* `colorization`, elpv: it is grey"
+    assert "|\n\nNot above the untrained network with any seed, by kNN or linear probe: `moco`.\n" in text
+    better = {"seed": 1, "scores": scores | {"encoder": scores["encoder"] | {"linear": {"accuracy": 0.6}}}}
+    assert "Not above" not in names["card"]({"rows": [row, row | better]}, "moco")
 
 
 def test_what_a_method_refuses_costs_its_own_row(started: Callable[..., dict[str, Any]], tmp_path: Path) -> None:

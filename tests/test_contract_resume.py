@@ -1,29 +1,37 @@
-"""Going on is the same as never having stopped, with any number of workers; and no piece of state could be left out."""
+"""Going on is the same as never having stopped, with any number of workers; and no piece of state could be left out.
+
+All of it on pictures of which some are held out: those training never reads.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from contract_parts import BATCH, CUT, NAMES, STEPS, everything_scanned, recipe_of, results, taught
+from contract_parts import BATCH, CUT, NAMES, STEPS, everything_scanned, recipe_of, results, taught, with_test_part
 from safetensors.torch import load, save
+from torch import nn
 
 from selfsight import checkpoints
+from selfsight.data.loader import Loader
 from selfsight.data.manifest import Manifest
+from selfsight.data.pictures import Pictures
 from selfsight.errors import CheckpointError
 from selfsight.recipe import Recipe
-from selfsight.training import loop, session
+from selfsight.training import guard, loop, session
 from selfsight.training.autotune import stand_in
 from selfsight.training.build import method_of
 from selfsight.training.gradcache import RUNNING
 
 GOLDEN = Path(__file__).parent / "golden"
+CONSTANT = {"scale", "shift", "places"}  # buffers that no run changes
 
 
 @dataclass
@@ -34,6 +42,12 @@ class Straight:
     manifest: Manifest
     folder: Path
     cut: Path
+    read: set[int] = field(default_factory=set)  # rows whose samples were asked for
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """What it wrote down, step by step."""
+        return [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
 
     def go_on(self, folder: Path, workers: int = 0, save_every: float = 3600.0) -> dict[str, bytes]:
         folder.mkdir(exist_ok=True)
@@ -41,15 +55,27 @@ class Straight:
         return results(folder)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def guarded() -> Iterator[None]:
+    """The guard looks at step 0, in the middle and at the end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(guard, "EVERY", STEPS // 2)
+        yield
+
+
 @pytest.fixture(scope="module", params=NAMES)
 def straight(
     request: pytest.FixtureRequest, samples: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Straight]:
     data = taught(request.param, samples)
-    manifest = everything_scanned(data)
+    manifest = with_test_part(everything_scanned(data))
     folder = tmp_path_factory.mktemp(request.param)
     run = Straight(recipe_of(request.param, data, manifest), manifest, folder / "straight", folder / "cut")
-    after = loop.Trainer.after
+    after, read = loop.Trainer.after, Pictures.read
+
+    def reading(self: Pictures, row: int, *among: Any) -> Any:
+        run.read.add(row)
+        return read(self, row, *among)
 
     def copying(self: loop.Trainer, step: int, signals: object) -> None:
         after(self, step, signals)  # type: ignore[arg-type]
@@ -57,6 +83,7 @@ def straight(
             shutil.copytree(run.folder, run.cut)
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pictures, "read", reading)
         patch.setattr(loop.Trainer, "after", copying)
         run.go_on(run.folder, save_every=0.0)
     yield run
@@ -67,8 +94,36 @@ def copied(run: Straight, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run.cut, tmp_path / "again"))
 
 
-def test_going_on_inside_an_epoch_is_exact(straight: Straight, tmp_path: Path) -> None:
+def plain(recipe: Recipe) -> Recipe:
+    """The recipe without what names the listing."""
+    return replace(recipe, listing="", use_all=False, before=recipe.before and plain(recipe.before))
+
+
+def test_the_test_part_is_never_read_and_decides_nothing(straight: Straight) -> None:
+    """The golden curves are of the training samples alone, so they say so too."""
+    assert straight.read
+    assert straight.read <= set(straight.manifest.train_rows().tolist())
+    data = Path(straight.recipe.data[0])
+    assert plain(straight.recipe) == plain(recipe_of(straight.recipe.method, data, everything_scanned(data)))
+
+
+def test_a_healthy_run_raises_no_alarm(straight: Straight) -> None:
+    assert [line["step"] for line in straight.lines if "sign.std" in line] == [0, STEPS // 2, STEPS]
+    assert [line for line in straight.lines if "alarm" in line] == []
+
+
+def test_going_on_inside_an_epoch_is_exact_and_replays_nothing(
+    straight: Straight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collate, positions = Loader.collate, []
+
+    def collating(self: Loader, indices: Any, first: int) -> dict[str, torch.Tensor]:
+        positions.append(first)
+        return collate(self, indices, first)
+
+    monkeypatch.setattr(Loader, "collate", collating)
     assert straight.go_on(copied(straight, tmp_path)) == results(straight.folder)
+    assert positions == [BATCH * step for step in range(CUT, STEPS)]
 
 
 def test_going_on_at_an_epochs_boundary_is_exact(straight: Straight, tmp_path: Path) -> None:
@@ -101,7 +156,7 @@ def test_a_finished_run_is_left_as_it_is(straight: Straight, tmp_path: Path) -> 
 
 
 def test_metrics_have_every_step_once(straight: Straight) -> None:
-    lines = [json.loads(line) for line in (straight.folder / "metrics.jsonl").read_text().splitlines()]
+    lines = straight.lines
     trained = [line for line in lines if "loss" in line]
     assert [line["step"] for line in trained] == list(range(1, STEPS + 1))
     assert [line["epoch"] for line in trained] == [step // 8 for step in range(STEPS)]
@@ -110,8 +165,7 @@ def test_metrics_have_every_step_once(straight: Straight) -> None:
 
 def test_golden_curve(straight: Straight) -> None:
     """20 steps on 64 pictures. WRITE_GOLDEN=1 writes the file anew: a line in the changelog says why."""
-    lines = [json.loads(line) for line in (straight.folder / "metrics.jsonl").read_text().splitlines()]
-    curve = [line["loss"] for line in lines if "loss" in line]
+    curve = [line["loss"] for line in straight.lines if "loss" in line]
     file = GOLDEN / f"{straight.recipe.method}.json"
     if os.environ.get("WRITE_GOLDEN"):
         file.write_text(
@@ -120,12 +174,14 @@ def test_golden_curve(straight: Straight) -> None:
     assert curve == pytest.approx(json.loads(file.read_text())["loss"], rel=1e-4)
 
 
-def piece_of(name: str) -> str:
-    """The piece of state that a tensor of `state_dict` belongs to."""
-    first, _, rest = name.partition(".")
-    if rest.rpartition(".")[2] in RUNNING:
-        return f"{first}'s running statistics"
-    return name if first in ("queue", "partition") else first
+def pieces_of(method: nn.Module, names: Iterable[str]) -> dict[str, list[str]]:
+    """The tensors of `state_dict`, by pieces: weights by the part they are of, running statistics too, else each."""
+    buffers, pieces = dict(method.named_buffers()), dict[str, list[str]]()
+    for name in names:
+        first, last = name.split(".")[0], name.split(".")[-1]
+        part = f"{first}'s running statistics" if last in RUNNING else name if name in buffers else first
+        pieces.setdefault(part, []).append(name)
+    return pieces
 
 
 def rewritten(folder: Path, files: dict[str, bytes]) -> None:
@@ -144,28 +200,53 @@ def state_at_cut(run: Straight) -> tuple[dict[str, torch.Tensor], dict[str, torc
     return load(files["method.safetensors"]), load(files["optimizer.safetensors"])
 
 
+class Noticed(Exception):  # noqa: N818 - no error
+    """A run has written another line than the uninterrupted one."""
+
+
+def missed(run: Straight, folder: Path, file: str, tensors: dict[str, torch.Tensor]) -> bool:
+    """Whether a run that goes on from step CUT with these tensors differs: in a line, which ends it, or at the end."""
+    shutil.copytree(run.cut, folder)
+    rewritten(folder, {file: save({name: tensor.contiguous().clone() for name, tensor in tensors.items()})})
+    lines, note = run.lines, loop.Trainer.note
+
+    def noting(self: loop.Trainer, step: int, **values: Any) -> None:
+        note(self, step, **values)
+        if {"step": step, **values} not in lines:
+            raise Noticed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.Trainer, "note", noting)
+        try:
+            return run.go_on(folder) != results(run.folder)
+        except Noticed:
+            return True
+
+
 def test_any_piece_of_state_that_is_reset_is_missed(straight: Straight, tmp_path: Path) -> None:
     """The mutation test: a run that goes on with one piece as it was at the start ends differently, every time."""
     recipe = straight.recipe
-    start = method_of(recipe, stand_in(recipe.before) if recipe.before else None).state_dict()
-    kept, _ = state_at_cut(straight)
-    pieces = sorted({piece_of(name) for name in kept})
-    unnoticed = []
-    for number, piece in enumerate(pieces):
-        mutant = {name: start[name] if piece_of(name) == piece else tensor for name, tensor in kept.items()}
-        folder = Path(shutil.copytree(straight.cut, tmp_path / str(number)))
-        rewritten(folder, {"method.safetensors": save({k: t.contiguous().clone() for k, t in mutant.items()})})
-        if straight.go_on(folder) == results(straight.folder):
+    method = method_of(recipe, stand_in(recipe.before) if recipe.before else None)
+    start, (kept, _) = method.state_dict(), state_at_cut(straight)
+    unnoticed, still = [], set()
+    for number, (piece, names) in enumerate(pieces_of(method, kept).items()):
+        if all(torch.equal(start[name], kept[name]) for name in names):
+            still.add(piece.rpartition(".")[2])
+        elif not missed(
+            straight, tmp_path / str(number), "method.safetensors", kept | {name: start[name] for name in names}
+        ):
             unnoticed.append(piece)
     assert not unnoticed
+    assert still <= CONSTANT
 
 
-def test_the_optimizers_memory_is_missed(straight: Straight, tmp_path: Path) -> None:
+def test_each_kind_of_the_optimizers_memory_is_missed(straight: Straight, tmp_path: Path) -> None:
     _, slots = state_at_cut(straight)
-    assert slots
-    folder = copied(straight, tmp_path)
-    rewritten(folder, {"optimizer.safetensors": save({})})
-    assert straight.go_on(folder) != results(straight.folder)
+    kinds = {name.partition(".")[2] for name in slots}
+    assert kinds in ({"momentum_buffer"}, {"momentum"}, {"exp_avg", "exp_avg_sq", "step"})
+    for kind in kinds:
+        lost = {name: t.zero_() if name.endswith(f".{kind}") else t for name, t in state_at_cut(straight)[1].items()}
+        assert missed(straight, tmp_path / kind, "optimizer.safetensors", lost), kind
 
 
 def test_a_tensor_that_is_not_there_is_refused(straight: Straight, tmp_path: Path) -> None:

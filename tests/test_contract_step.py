@@ -24,13 +24,17 @@ from contract_parts import (
     snapshot,
     taught,
 )
+from torch import nn
 
 from selfsight import methods
 from selfsight.data.kinds import KINDS
 from selfsight.data.manifest import Manifest
 from selfsight.data.order import Purpose, keyed
 from selfsight.methods.base import Epoch, Method
-from selfsight.training import optimizers, schedule
+from selfsight.training import gradcache, optimizers, schedule
+
+NORMLESS = {"beit", "context", "dvae", "ijepa", "mae", "vq", "vqkd"}  # methods without a batch norm that training moves
+HELD = bool | int | float | str | bytes | list | tuple | dict | set | np.ndarray | None  # what an attribute may be
 
 pytestmark = pytest.mark.parametrize("name", NAMES)
 
@@ -138,17 +142,27 @@ def test_micro_batches_equal_the_batch(
 
 
 def test_the_pass_without_graph_moves_running_statistics_once(name: str, manifest: Manifest) -> None:
-    """In micro-batches every norm sees each sample once, as it does in the whole batch."""
+    """In micro-batches every norm sees each sample once: as if each were given to it, one after the other."""
     method = made(name)
     batch = batch_of(method, manifest, 16)
     begun(method, manifest)
-    trained = {key for key in method.state_dict() if key.endswith("num_batches_tracked")}
-    before = snapshot(method)
-    whole, parts = copy.deepcopy(method), copy.deepcopy(method)
+    whole, parts, plain = (copy.deepcopy(method) for _ in range(3))
     one_step(whole, batch)
     one_step(parts, batch, micro=4)
-    for key in trained:
-        assert parts.state_dict()[key] - before[key] == 4 * (whole.state_dict()[key] - before[key]), key
+    with torch.no_grad():
+        for look in (plain.targets, plain.project):
+            for part in gradcache.split(batch, 4):
+                look(part)
+    norms = {key: norm for key, norm in method.named_modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm)}
+    assert any(norm.training for norm in norms.values()) == (name not in NORMLESS)
+    for key, norm in norms.items():
+        counts = [int(one.get_submodule(key).num_batches_tracked) for one in (method, whole, parts)]
+        assert (counts[1] > counts[0]) == norm.training, key
+        assert counts[2] - counts[0] == 4 * (counts[1] - counts[0]), key
+        for statistic in ("running_mean", "running_var"):
+            before, after, expected = (getattr(one.get_submodule(key), statistic) for one in (method, parts, plain))
+            assert torch.equal(before, after) != norm.training, key
+            torch.testing.assert_close(after, expected)
 
 
 def test_every_parameter_learns_and_is_trained_once(name: str, manifest: Manifest) -> None:
@@ -168,6 +182,16 @@ def test_every_parameter_learns_and_is_trained_once(name: str, manifest: Manifes
     assert learned == {key for key, p in method.named_parameters() if p.requires_grad}
 
 
+def attributes(method: Method) -> dict[str, bytes]:
+    """What a method and all modules in it hold beside tensors and modules: numbers, texts, arrays and lists of such."""
+    return {
+        f"{key}.{attribute}": pickle.dumps(value)
+        for key, module in method.named_modules()
+        for attribute, value in vars(module).items()
+        if attribute not in vars(nn.Module()) and isinstance(value, HELD)
+    }
+
+
 def test_all_that_a_step_changes_is_state(name: str, manifest: Manifest) -> None:
     """Every tensor that a module holds is a parameter or a buffer that is saved: nothing else can be lost."""
     method = made(name)
@@ -178,10 +202,11 @@ def test_all_that_a_step_changes_is_state(name: str, manifest: Manifest) -> None
         held = [*module._parameters.values(), *module._buffers.values()]
         held += [value for value in vars(module).values() if isinstance(value, torch.Tensor)]
         assert all(id(tensor) in saved for tensor in held if tensor is not None), key
-    plain = {key: copy.deepcopy(value) for key, value in vars(method).items() if isinstance(value, int | float | list)}
+    before = attributes(method)
     _, projections = one_step(method, batch)
     method.on_step_end(projections, batch)
-    assert {key: vars(method)[key] for key in plain} == plain, "a plain number that a step changes is not saved"
+    after = attributes(method)
+    assert {key for key in before | after if before.get(key) != after.get(key)} == set(), "what changes is not saved"
 
 
 def test_the_constructor_keeps_its_arguments(name: str) -> None:

@@ -78,7 +78,7 @@ def test_an_impossible_k_is_refused(k: int, exclude_self: bool) -> None:
 @pytest.mark.parametrize("k", [1, 7, 20])
 def test_equals_faiss(k: int) -> None:
     with warnings.catch_warnings(action="ignore"):  # of its wrapper's types
-        faiss = pytest.importorskip("faiss")
+        import faiss
     generator = np.random.default_rng(0)
     queries, gallery = (unit(generator.normal(size=(count, 16)).astype(np.float32)) for count in (50, 300))
     index = faiss.IndexFlatIP(16)

@@ -17,7 +17,7 @@ from selfsight.recipe import Columns, Count, Decay, Part, Portion, Positive, Rec
 RECIPE = Recipe(
     data=["/pictures/of mine # 1", "/bilder/äöü"],
     method="moco",
-    settings={"negatives": 64, "temperature": 0.2, "augmentation": "moco", "symmetric": False, "nothing": None},
+    settings={"negatives": 64, "width": 128, "augmentation": "moco", "symmetric": False, "nothing": None},
     encoder="resnet18",
     size=32,
     batch=8,
@@ -63,16 +63,22 @@ def test_a_recipe_comes_back_with_its_stage(tmp_path: Path) -> None:
 def test_reasons_and_odd_names_do_no_harm(
     tmp_path_factory: pytest.TempPathFactory, reason: str, place: str, rate: float
 ) -> None:
-    recipe = replace(RECIPE, data=[place], lr=rate)
-    reasons = {field.name: reason for field in fields(Recipe)}
+    settings = {"name": place, "several": [place, "b: c"], "nothing": None}
+    recipe = replace(RECIPE, data=[place], lr=rate, settings=settings)
+    names = [field.name for field in fields(Recipe)]
+    reasons = dict.fromkeys([*names, *(f"settings.{name}" for name in recipe.settings)], reason)
     assert Recipe.from_yaml(kept(recipe, tmp_path_factory.getbasetemp(), reasons)) == recipe
 
 
 def test_reasons_stand_behind_their_values() -> None:
-    text = RECIPE.to_yaml({"batch": "published 256; 8 at most\nhere", "settings": "as asked"})
+    recipe = replace(RECIPE, before=replace(RECIPE, method="vq"))
+    why = {"batch": "published 256; 8 at most\nhere", "settings.width": "as asked", "before": "33 % of the time"}
+    text = recipe.to_yaml(why)
     assert "batch: 8  # published 256; 8 at most here" in text
-    assert "settings:  # as asked" in text
-    assert yaml.safe_load(text)["batch"] == 8
+    assert "\n  negatives: 64\n" in text
+    assert "\n  width: 128  # as asked\n" in text
+    assert "\nbefore:  # 33 % of the time\n" in text
+    assert Recipe.from_dict(yaml.safe_load(text), "text") == recipe
 
 
 def test_steps_and_epochs() -> None:

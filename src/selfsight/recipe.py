@@ -159,13 +159,15 @@ class Recipe:
         return self.steps / max(1, self.epoch_steps)
 
     def to_yaml(self, reasons: Mapping[str, str] | None = None) -> str:
-        """One line for each value, its reason behind it."""
+        """One line for each value and each setting of the method, its reason behind it: `settings.width` is one's."""
+        why = reasons or {}
         lines = ["# What defines this run. Selfsight wrote it; another start in this folder uses it as it stands."]
         for name, value in asdict(self).items():
-            text = _dumped({name: value})
-            reason = _plain((reasons or {}).get(name, ""))
-            first, *rest = text.split("\n")
-            lines += [f"{first}  # {reason}" if reason else first, *rest]
+            if name == "settings" and value:
+                own = [_lines(key, one, why.get(f"settings.{key}", "")) for key, one in value.items()]
+                lines += ["settings:", *(f"  {line}" for part in own for line in part)]
+            else:
+                lines += _lines(name, value, why.get(name, ""))
         return "\n".join(lines) + "\n"
 
     @classmethod
@@ -265,6 +267,13 @@ def _dumped(entry: dict[str, Any]) -> str:
     if yaml.safe_load(text) != entry:
         text = yaml.safe_dump(entry, sort_keys=False, width=10_000)
     return text.rstrip()
+
+
+def _lines(name: str, value: Any, reason: str) -> list[str]:
+    """An entry as YAML, its reason behind the first line; none behind text of several lines, where it would be text."""
+    first, *rest = _dumped({name: value}).split("\n")
+    told = "" if rest and isinstance(value, str) else _plain(reason)
+    return [f"{first}  # {told}" if told else first, *rest]
 
 
 def _plain(reason: str) -> str:

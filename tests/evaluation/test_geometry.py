@@ -11,9 +11,15 @@ from selfsight.evaluation import geometry
 CHECKS = json.loads((Path(__file__).parents[1] / "check_values.json").read_text())
 
 
-def test_rankme_check_value() -> None:
+def test_rankme_check_values(monkeypatch: pytest.MonkeyPatch) -> None:
     check = CHECKS["rankme"]
-    assert geometry.rankme(np.array(check["inputs"]["Z"])) == pytest.approx(check["expected"]["rankme"], abs=1e-10)
+    rows, expected = np.array(check["inputs"]["Z"]), check["expected"]
+    assert geometry.rankme(rows) == pytest.approx(expected["rankme"], abs=1e-10)
+    assert geometry.rankme(rows - rows.mean(axis=0)) == pytest.approx(expected["centred"], abs=1e-10)
+    monkeypatch.setattr(geometry, "EPSILON", 0.0)
+    assert geometry.rankme(rows) == pytest.approx(expected["rankme_eps0"], abs=1e-10)
+    other = expected["on_covariance_eigenvalues (different quantity)"]
+    assert geometry.rankme(np.cov(rows.T)) == pytest.approx(other, abs=1e-10)
 
 
 def test_rankme_closed_forms() -> None:
@@ -27,8 +33,11 @@ def test_alignment_and_uniformity_check_values() -> None:
     x, y = np.array(check["inputs"]["x"]), np.array(check["inputs"]["y"])
     assert geometry.alignment(x, y) == pytest.approx(check["expected"]["align"], abs=1e-12)
     assert geometry.uniformity(x) == pytest.approx(check["expected"]["uniform_x"], abs=1e-12)
-    assert geometry.uniformity(np.array([[1.0, 0.0], [-1.0, 0.0]])) == pytest.approx(-8)
-    assert geometry.uniformity(np.ones((4, 3))) == pytest.approx(0, abs=1e-12)
+    closed = check["closed_forms"]
+    opposite = np.array([[1.0, 0.0], [-1.0, 0.0]])
+    assert geometry.uniformity(opposite) == pytest.approx(closed["two antipodal points: uniform"])
+    assert geometry.uniformity(np.ones((4, 3))) == pytest.approx(closed["all identical: uniform"], abs=1e-12)
+    assert (geometry.alignment(x, y) == pytest.approx(2 - 2 * (x * y).sum(axis=1).mean())) == closed["align = 2-2cos"]
 
 
 def test_diagnostics_check_values() -> None:

@@ -34,12 +34,14 @@ def test_check_value() -> None:
 
 
 def test_toy_ranking() -> None:
-    """Relevance 1, 0, 1, 0 with R = 2 along a circle; the query comes first."""
-    angles = np.deg2rad([0, 10, 20, 30, 40])
+    """Along a circle; the query comes first."""
+    toy, angles = CHECK["toy"], np.deg2rad([0, 10, 20, 30, 40])
     features = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    found = retrieval.measure(features, np.array([0, 0, 1, 0, 2]))
-    assert found.precision[0] == CHECK["toy"]["R_precision"]
-    assert found.average[0] == CHECK["toy"]["mAP_at_R"]
+    right = np.array([1, *toy["relevance of the ranked list"]])
+    assert right.sum() - 1 == toy["R"]
+    found = retrieval.measure(features, np.where(right, 0, np.arange(1, 6)))
+    assert found.precision[0] == toy["R_precision"]
+    assert found.average[0] == toy["mAP_at_R"]
 
 
 def twin(features: np.ndarray, labels: np.ndarray, across: np.ndarray | None) -> dict[int, list[float]]:

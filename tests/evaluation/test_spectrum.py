@@ -11,10 +11,22 @@ from selfsight.evaluation import spectrum
 CHECKS = json.loads((Path(__file__).parents[1] / "check_values.json").read_text())
 
 
-def test_lidar_check_value() -> None:
+def scatter(views: np.ndarray) -> np.ndarray:
+    """The slow twin: eigenvalues of Sw^-1/2 Sb Sw^-1/2 as it is written, rising."""
+    count, drawn, width = views.shape
+    means = views.mean(axis=1)
+    between = np.cov(means.T)
+    apart = sum(np.outer(e - m, e - m) for own, m in zip(views, means, strict=True) for e in own)
+    values, vectors = np.linalg.eigh(apart / (count * (drawn - 1)) + spectrum.DELTA * np.eye(width))
+    root = vectors / np.sqrt(values) @ vectors.T
+    return np.linalg.eigvalsh(root @ between @ root)
+
+
+def test_lidar_check_values() -> None:
     check = CHECKS["lidar"]
     views = np.array(check["inputs"]["E_n_q_d"])
     assert spectrum.lidar(views) == pytest.approx(check["expected"]["lidar"], abs=1e-12)
+    assert scatter(views) == pytest.approx(check["expected"]["eigenvalues"], abs=1e-12)
 
 
 def test_lidar_does_not_change_under_an_invertible_map() -> None:
@@ -24,14 +36,8 @@ def test_lidar_does_not_change_under_an_invertible_map() -> None:
 
 
 def test_lidar_against_the_symmetric_root() -> None:
-    """The slow twin: Sw^-1/2 Sb Sw^-1/2 as it is written."""
     views = np.random.default_rng(0).normal(size=(40, 3, 6)) + np.random.default_rng(1).normal(size=(40, 1, 6))
-    means = views.mean(axis=1)
-    between = np.cov(means.T)
-    within = sum(np.outer(e - m, e - m) for own, m in zip(views, means, strict=True) for e in own) / (40 * 2)
-    values, vectors = np.linalg.eigh(within + 1e-4 * np.eye(6))
-    root = vectors / np.sqrt(values) @ vectors.T
-    found = np.linalg.eigvalsh(root @ between @ root)
+    found = scatter(views)
     share = found / found.sum()
     assert spectrum.lidar(views) == pytest.approx(float(np.exp(-(share * np.log(share)).sum())), rel=1e-6)
 

@@ -33,7 +33,7 @@ def test_check_values() -> None:
     known = CHECK["dvae"]["KL(q||uniform) = log K - H(q)"]
     shares = torch.tensor(known["q"], dtype=torch.float64)
     assert divergence_from_even(shares.log()).item() == pytest.approx(known["value"], rel=1e-9)
-    assert divergence_from_even(torch.tensor([1e3, 0.0, 0.0])).item() == pytest.approx(log(3)), "one-hot"
+    assert divergence_from_even(torch.tensor([1e3, 0.0, 0.0])).item() == pytest.approx(log(known["K"])), "one-hot"
     assert divergence_from_even(torch.zeros(3)).item() == CHECK["dvae"]["kl at uniform"]
 
 

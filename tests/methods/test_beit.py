@@ -42,6 +42,8 @@ def test_loss_equals_its_slow_twin_with_every_tokenizer(tokenizer: str) -> None:
     assert 1 <= terms["perplexity"] <= 16
     assert len(said) == 1
     assert "by their frequency alone" in said[0]
+    assert "not comparable" in said[0]
+    assert method.chance(3) == pytest.approx(float(-(method.coder.shares * method.coder.shares.log()).sum()))
 
 
 def test_hidden_pixels_have_no_influence_but_on_their_own_code() -> None:
@@ -123,6 +125,8 @@ def test_the_rate_does_not_fall_below_the_least() -> None:
     ("own", "sentence"),
     [
         ({"tokenizer": "dvea"}, "no tokenizer 'dvea'.*Did you mean 'dvae'"),
+        ({"teacher": "dino"}, "add --set tokenizer=vqkd"),
+        ({"tokenizer": "kmeans", "block": 27}, "27 patches, and at most 26 may be hidden; use --set block=26"),
         ({"codes": 1000}, "16 pictures cannot fill 1000 codes; use --set codes=N"),
         ({"share": 0.005}, "too few to hide some"),
     ],

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from method_parts import TinyEncoder, accuracy_without_a_clue, batch_from, one_step
+from method_parts import TinyEncoder, accuracy_without_a_clue, batch_from, one_step, said_before_training
 
 from selfsight import methods
 from selfsight.methods.base import Prepared
@@ -128,3 +128,5 @@ def test_pictures_without_an_upright_are_told_before_training(lit: bool) -> None
     assert all(torch.equal(tensor, before[name]) for name, tensor in method.state_dict().items())
     assert len(said) == (not lit)
     assert lit or ("no upright" in said[0] and "--method" in said[0])
+    (few,) = said_before_training(method, list(noise(20, np.random.default_rng(0))))
+    assert few.startswith("20 pictures are too few to tell")

@@ -250,6 +250,6 @@ def test_pictures_that_tell_nothing_are_spoken_of() -> None:
     said: list[str] = []
     pictures = [np.zeros((10, 10, 3), np.uint8), np.random.default_rng(0).integers(0, 9, (40, 40, 3), np.uint8)]
     before = copy.deepcopy(method.state_dict())
-    method.prepare(SimpleNamespace(images=lambda: iter(pictures), say=said.append))
+    method.prepare(SimpleNamespace(some=lambda count: iter(pictures), say=said.append))
     assert [sentence.split(": ")[0] for sentence in said] == ["vdvs", "vdvs"]
     assert all(torch.equal(tensor, before[name]) for name, tensor in method.state_dict().items())

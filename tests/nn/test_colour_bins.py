@@ -81,6 +81,8 @@ def test_the_annealed_mean_has_its_check_values(temperature: float) -> None:
     logits = torch.tensor(toy["z"], dtype=torch.float64).log().view(1, 3, 1, 1)
     found = annealed_mean(logits, torch.tensor(toy["bins"]), temperature).flatten()
     assert found.tolist() == pytest.approx(toy[f"T={temperature:g}"], rel=1e-9, abs=1e-9)
+    shares = annealed_mean(logits, torch.eye(3)[:, :2], 0.38).flatten()  # of the first two bins
+    assert shares.tolist() == pytest.approx(toy["probabilities_T0.38"][:2], rel=1e-9)
 
 
 def test_the_annealed_mean_goes_from_the_mean_to_the_mode() -> None:
@@ -98,7 +100,10 @@ def test_the_histogram_is_the_sum_of_the_codes() -> None:
     for row in ab.tolist():
         for q, share in slow_twin(row, 5, 5.0).items():
             expected[q] += share
-    torch.testing.assert_close(bins.histogram(ab.view(3, 20, 2)), expected)
+    found = bins.histogram(ab.view(3, 20, 2))
+    torch.testing.assert_close(found.sum(dim=0), expected)
+    nearest = [max(twin, key=twin.__getitem__) for twin in (slow_twin(row, 5, 5.0) for row in ab.tolist())]
+    torch.testing.assert_close(found.sum(dim=1), torch.bincount(torch.tensor(nearest), minlength=313).double())
 
 
 @pytest.mark.parametrize("neighbours", [2, 5, 10])

@@ -25,6 +25,8 @@ def test_check_values() -> None:
     norm = SplitBatchNorm(1, CHECK["inputs"]["splits"]).double()
     expected = torch.tensor(CHECK["expected"]["output"], dtype=torch.float64)
     torch.testing.assert_close(norm(x).flatten(), expected, rtol=1e-9, atol=0)
+    for group, samples in CHECK["expected"]["groups"].items():
+        assert samples == [*range(int(group), 8, 4)]
 
 
 def test_each_group_is_a_batch_of_its_own_and_running_statistics_are_their_mean() -> None:

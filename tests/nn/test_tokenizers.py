@@ -114,6 +114,9 @@ def test_what_is_told_is_the_entropy_of_the_codes_and_their_collapse() -> None:
     shares = torch.bincount(codes) / len(codes)
     assert f"a loss of {-float(torch.xlogy(shares, shares).sum()):.2f}" in said
     assert "in effect" not in said
+    same = looked(encoder, [np.zeros((40, 40, 3), np.uint8)] * 16)
+    told = tokenizers.begun(PatchClusters(8, encoder), same, 26, 0)
+    assert told.endswith("codes in effect: try --set codes=N with fewer"), "it is k-means and has no training"
     assert clusters.shares.sum().item() == pytest.approx(1)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from selfsight import distributed
 from selfsight.data import text
 from selfsight.errors import DataError, MissingError, RecipeError
 from selfsight.nn import families
@@ -58,10 +59,24 @@ def test_a_text_without_rare_words_still_leaves_room_for_one() -> None:
     assert float(words.frequency[0]) == pytest.approx((1 / 8) / (1 + 1 / 8))
 
 
-@pytest.mark.parametrize("said", ["yes yes yes yes yes", "", "y"])
-def test_one_word_is_no_vocabulary(said: str) -> None:
-    with pytest.raises(DataError, match="one word only"):
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [("yes yes yes yes yes", "say one word only"), ("", "say one"), ("y", "say one"), ("a b c d e", "repeat no word")],
+)
+def test_one_word_is_no_vocabulary(said: str, why: str) -> None:
+    with pytest.raises(DataError, match=f"{why}.* another --out"):
         Words("words16").learn([written(said)])
+
+
+def test_all_ranks_have_the_words_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One may have had another document in the place of an unreadable one."""
+    first, other = taught(), Words("words16")
+    own = {id(getattr(other, name)): getattr(first, name) for name in ("keys", "frequency", "spelling")}
+    monkeypatch.setattr(distributed, "copy_first", lambda buffer: buffer.copy_(own[id(buffer)]))
+    assert other.learn([written("another another document document")]) == 6
+    assert other.vocabulary == first.vocabulary
+    assert torch.equal(other.row(first.keys), first.row(first.keys))
+    assert torch.equal(other.frequency, first.frequency)
 
 
 def test_an_embedding_is_the_weighted_mean_of_its_words() -> None:

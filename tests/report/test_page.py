@@ -65,7 +65,9 @@ def run(tmp_path: Path) -> Path:
     folder = tmp_path / "run <b>one"
     folder.mkdir()
     recipe = (
-        f"# head\ndata:\n- {json.dumps(EVIL)}\nmethod: simclr  # asked <i>for</i>\nsettings:\n  width: 128\nbatch: 64\n"
+        f"# head\ndata:\n- {json.dumps(EVIL)}\nmethod: simclr  # asked <i>for</i>\n"
+        "settings:\n  width: 128\n  head: paper  # the method's default\nbatch: 64\n"
+        "before:  # 33 % of the time\n  method: vq\n"
     )
     (folder / "recipe.yaml").write_text(recipe)
     steps = [{"step": s, "epoch": s // 10, "loss": 5 - s / 100, "quality": 0.3 + s / 1000} for s in range(0, 400, 2)]
@@ -145,7 +147,10 @@ def test_the_recipe_is_read_with_its_reasons(run: Path) -> None:
     assert read(run).recipe[1:] == [
         ("method", "simclr", "asked <i>for</i>"),
         ("settings.width", "128", ""),
+        ("settings.head", "paper", "the method's default"),
         ("batch", "64", ""),
+        ("before", "", "33 % of the time"),
+        ("before.method", "vq", ""),
     ]
 
 
@@ -167,6 +172,7 @@ def test_a_number_without_end_is_not_drawn(run: Path) -> None:
 
 def test_the_guards_words_and_the_trust_in_scores_are_shown(run: Path) -> None:
     lines = [
+        {"step": 0, "sentence": f"nothing is upright {EVIL}"},
         {"step": 2, "alarm": "dead_dimensions", "sentence": f"half is dead {EVIL}"},
         {"step": 3, "skipped": "not finite", "tensor": f"the term {EVIL}", "samples": [1, 2]},
         {"step": 4, "rankme": 9.0, "kept": True},
@@ -177,7 +183,8 @@ def test_the_guards_words_and_the_trust_in_scores_are_shown(run: Path) -> None:
     evaluation["trust"] = {"measures": agreement, "sentence": f"Trust none {EVIL}"}
     (run / "evaluation.json").write_text(json.dumps(evaluation))
     text = report.write(run).read_text(encoding="utf-8")
-    for part in ("Warnings", "half is dead", "the step changed nothing", "encoder of step", "+0.50", "+0.10 to +0.80"):
+    assert text.index("nothing is upright") < text.index("half is dead")
+    for part in ("Warnings", "the step changed nothing", "encoder of step", "+0.50", "+0.10 to +0.80"):
         assert part in text
     assert EVIL not in text
     Page(text)

@@ -17,6 +17,7 @@ from rich.console import Console
 from selfsight.data.bad import BadFile
 from selfsight.data.manifest import Manifest
 from selfsight.recipe import Recipe
+from selfsight.training.loop import Trainer
 from selfsight.training.progress import Watcher
 
 
@@ -53,6 +54,24 @@ def test_the_first_look_is_no_straw_man_and_changes_nothing(recipe: Recipe, mani
     first = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])
     assert first["step"] == 0
     assert first["rankme"] == pytest.approx(calibrated["rankme"], rel=1e-4)
+
+
+def test_what_is_said_before_step_1_is_kept_once_whoever_looks_on(
+    recipe: Recipe, manifest: Manifest, tmp_path: Path
+) -> None:
+    def begun() -> Trainer:
+        trainer = trainer_of(recipe, manifest, tmp_path)
+        trainer.method.prepare = lambda data: data.say("nothing is upright here")  # type: ignore[method-assign]
+        return trainer
+
+    killed = begun()
+    killed.step = None  # type: ignore[assignment, method-assign]
+    with pytest.raises(TypeError):
+        killed.fit()
+    begun().fit()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    said = [line for line in lines if "sentence" in line]
+    assert said == [{"step": 0, "sentence": "nothing is upright here"}]
 
 
 def test_given_statistics_are_not_estimated_anew(recipe: Recipe, manifest: Manifest, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import write_pictures
 from contract_parts import everything_scanned
 
 from selfsight import methods
@@ -53,7 +54,7 @@ def test_only_data_is_needed(manifest: Manifest) -> None:
     assert recipe.pictures == 64
     assert recipe.precision in ("fp32", "bf16")
     assert recipe.steps >= 1
-    unexplained = {"data", "pictures", "listing", "use_all", "columns", "before", "searched"}
+    unexplained = {"data", "pictures", "listing", "use_all", "columns", "before", "searched", "settings"}
     assert {field.name for field in fields(Recipe)} - unexplained <= reasons.keys()
     assert all(reasons.values())
 
@@ -104,6 +105,15 @@ def test_a_whole_recipe_is_a_config(manifest: Manifest, tmp_path: Path, method: 
     (tmp_path / "recipe.yaml").write_text(recipe.to_yaml(reasons))
     again, _ = plan(Request(data=["/photos"], config=str(tmp_path / "recipe.yaml"), use_all=True), manifest)
     assert recipe.difference(again) is None
+
+
+def test_a_recipe_is_a_config_for_other_pictures(manifest: Manifest, tmp_path: Path) -> None:
+    """DeepCluster has a place for each picture, and other pictures are another number of them."""
+    recipe, reasons = planned(manifest, batch=8, method="deepcluster", settings={"clusters": "3"})
+    (tmp_path / "recipe.yaml").write_text(recipe.to_yaml(reasons))
+    fewer = write_pictures(tmp_path / "fewer", count=40)
+    again, _ = planned(everything_scanned(fewer), config=str(tmp_path / "recipe.yaml"))
+    assert again.settings == recipe.settings | {"count": 40}
 
 
 def test_warm_up_takes_the_published_epochs_and_no_more_than_their_share(manifest: Manifest) -> None:

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from contract_parts import BATCH, SIZE, everything_scanned, recipe_of
+from contract_parts import BATCH, SIZE, everything_scanned, opened_after_the_scan, recipe_of
 from PIL import Image
 
 import selfsight
 from selfsight import cli, distributed
+from selfsight.data.ranges import FULL
 from selfsight.errors import DiskError, MissingError, RecipeError, RunError, TrainingError
 from selfsight.recipe import Recipe
 from selfsight.training import memory, ranks, session
@@ -98,6 +99,24 @@ def test_a_run_has_what_it_promises(finished: Path) -> None:
     promised = "recipe.yaml manifest.parquet metrics.jsonl timing.jsonl views.png bad_files.csv checkpoints untrained"
     assert {*promised.split(), "encoder"} <= {path.name for path in finished.iterdir()}
     assert not list(finished.rglob("*.tmp-*"))
+
+
+def test_the_test_part_is_scanned_and_never_opened_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the plan to outputs.png, for a method that uses every hook. A test picture's values widen no range."""
+    brightest = {"train": 4095, "test": FULL}
+    for number in range(20):
+        part = "test" if number % 5 == 0 else "train"
+        (tmp_path / "photos" / part).mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).integers(0, brightest[part], (40, 40), np.uint16, endpoint=True)
+        noise[0, :2] = 0, brightest[part]
+        Image.fromarray(noise).save(tmp_path / "photos" / part / f"{number:02d}.png")
+    opened = opened_after_the_scan(monkeypatch, tmp_path / "cache")
+    asked = request(tmp_path / "photos", method="everything", precision=None, use_all=False)
+    recipe = session.train(asked, tmp_path / "run", workers=0, quiet=True)
+    assert (recipe.pictures, recipe.pixels["low"], recipe.pixels["high"]) == (16, 0, brightest["train"])
+    assert (tmp_path / "run" / "outputs.png").exists()
+    parts = [Path(path).parent.name for path in opened if path.startswith(str(tmp_path / "photos"))]
+    assert (parts.count("train"), parts.count("test")) == (16, 0)
 
 
 def test_the_same_command_twice_goes_on(photos: Path, finished: Path) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import write_pictures
+from contract_parts import opened_after_the_scan
 
 from selfsight import cli
 from selfsight.data import source
-from selfsight.data.manifest import scan
+from selfsight.data.manifest import Manifest, scan
 from selfsight.errors import Interrupted, RecipeError
 from selfsight.recipe import Columns, Recipe
 from selfsight.training import loop, view_search
@@ -109,7 +110,10 @@ def test_it_tells_what_it_tried_and_a_stop_changes_nothing(
 ) -> None:
     """The same command goes on where it was stopped, to the same choice and the same weights to the bit."""
     command = ["train", str(pictures), *QUICK, "--views", "search", "--for", "20steps", "--quiet"]
+    opened = opened_after_the_scan(monkeypatch, tmp_path / "cache")
     assert cli.main([*command, "--out", str(tmp_path / "straight")]) == 0
+    manifest = Manifest.load(tmp_path / "straight" / "manifest.parquet")
+    assert opened & {*manifest.paths} == {manifest.paths[row] for row in manifest.train_rows()} != {*manifest.paths}
     other = [*command[: command.index("--views")], "--views", "weak", "--for", "20steps", "--quiet"]
     tried, judged = [], view_search.judged
 

@@ -142,5 +142,5 @@ def test_doubts() -> None:
     large, small, plain = picture(), picture(shape=(15, 90)), np.full((40, 40, 3), (200, 7, 0), np.uint16)
     assert doubts([large], 32) == []
     said = doubts([large, small, plain, small], 32)
-    assert said[0].startswith("2 of the first 4 pictures are smaller than a crop")
-    assert said[1].startswith("1 of the first 4 pictures are of one colour")
+    assert said[0].startswith("2 of 4 pictures that were looked at are smaller than a crop")
+    assert said[1].startswith("1 of 4 pictures that were looked at are of one colour")

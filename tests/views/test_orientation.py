@@ -47,6 +47,12 @@ def test_constant_pictures_have_no_upright() -> None:
     assert not upright([np.full((20, 30, 3), number, np.uint8) for number in range(120)]).clear
 
 
+@pytest.mark.parametrize("copies", [2, 3, 5])
+def test_copies_do_not_answer_for_each_other(copies: int) -> None:
+    """Burst frames and crops of one picture stand side by side, as names have it."""
+    assert not upright([one for one in noise(300 // copies) for _ in range(copies)]).clear
+
+
 def test_few_pictures_are_not_judged() -> None:
     assert upright(noise(FEWEST - 1)).clear
     assert upright([]).clear

@@ -9,7 +9,6 @@ the network, timm's: the code's has relative positions, LayerScale, drop-path, a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import log
 from typing import Annotated, Any, final
 
 import numpy as np
@@ -26,7 +25,7 @@ from selfsight.views.draw import Views
 from selfsight.views.masks import Blocks, Masked, blocks
 from selfsight.views.recipes import multi_view
 
-TOKENIZERS = ("dvae", "kmeans", "vq", "vqkd")
+TOKENIZERS, TEACHER = ("dvae", "kmeans", "vq", "vqkd"), "simclr"
 
 
 @final
@@ -40,7 +39,7 @@ class BEiT(Method):
         before: Method | None = None,
         tokenizer: str = "vq",  # or dvae (the paper's), vqkd; kmeans needs no training. docs/decisions.md: why vq
         codes: Several | None = None,  # V; paper 8192, here 1024 for small views and fewer for few pictures
-        teacher: str = "simclr",  # method that trains the teacher of tokenizer=vqkd
+        teacher: str = TEACHER,  # method that trains tokenizer=vqkd's teacher anew; a finished run cannot be one
         share: Annotated[float, Within(0, 0.9, above=True)] | None = None,  # hidden at most; paper 0.4, code 75 of 196
         block: Count | None = None,  # area of the smallest block, patches; released code 16, here 4 for small views
         exact: bool = False,  # hide the whole share; the released code often stops a little earlier
@@ -51,13 +50,12 @@ class BEiT(Method):
             raise RecipeError("beit: some settings are automatic and not set; pass them or take BEiT.resolve's")
         self.tokenizer, self.teacher, self.codes, self.share = tokenizer, teacher, codes, share
         self.block, self.exact, self.augmentation = block, exact, augmentation
-        self.names = HiddenPatches(encoder, codes)
-        self.coder = tokenizers.of(before, tokenizer, codes, encoder)
+        self.names, self.coder = HiddenPatches(encoder, codes), tokenizers.of(before, tokenizer, codes, encoder)
         self.mask = Blocks.over(encoder.grid(encoder.size), share, block, exact)
 
     @classmethod
     def defaults(cls, size: int) -> Training:
-        """The README's recipe for ImageNet-1K; for small views the rate does not fall below 5e-4, which is ours."""
+        """The README's for ImageNet-1K, ending at 0, not at 1e-5; up to 96 px a peak rate of 5e-4 at least is ours."""
         return Training(
             "adamw", lr=1.5e-3, lr_batch=2048, least=5e-4 if size <= 96 else 0.0, momentum=0.9, beta2=0.98, batch=256,
             weight_decay=0.05, epochs=400 if size <= 96 else 800, encoder="vit_tiny_patch16_224", warmup=10.0, clip=3.0,
@@ -68,6 +66,8 @@ class BEiT(Method):
         """How many codes, how much is hidden, the smallest block. RecipeError for a tokenizer that there is not."""
         if settings.get("tokenizer", "vq") not in TOKENIZERS:
             raise RecipeError(unknown("tokenizer", str(settings["tokenizer"]), TOKENIZERS))
+        if settings.get("tokenizer") != "vqkd" and settings.get("teacher", TEACHER) != TEACHER:
+            raise RecipeError("beit: only the tokenizer vqkd has a teacher; add --set tokenizer=vqkd, or leave it out")
         return {"codes": tokenizers.affordable(facts.size, facts.count, settings.get("codes")), **blocks(facts.size)}
 
     @classmethod
@@ -112,8 +112,8 @@ class BEiT(Method):
         return {"hidden": tokenizers.covered(self.encoder, batch["views"][:, 0], batch["hidden"])}
 
     def chance(self, batch: int) -> float:
-        """The loss of logits that say nothing: log V."""
-        return log(self.codes)
+        """The loss of naming codes by their frequency alone: log V before it is known."""
+        return float(entropy(self.coder.shares))
 
     def floor(self, batch: int) -> float:
         """The loss of certainty about every code."""

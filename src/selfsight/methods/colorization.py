@@ -8,7 +8,6 @@ pictures; grey ones are left out of the loss. Painted things may have any colour
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import log
 from typing import Any, final
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 
 from selfsight import distributed
 from selfsight.errors import DataError, RecipeError
+from selfsight.losses.code_usage import entropy
 from selfsight.losses.soft_cross_entropy import soft_cross_entropy
 from selfsight.methods.base import Batch, Count, Facts, Method, Part, Positive, Prepared, Projections, Terms, Training
 from selfsight.nn.colour_bins import ColourBins, rebalanced
@@ -69,16 +69,16 @@ class Colorization(Method):
 
     def prepare(self, data: Prepared) -> None:
         """Measure the prior on whole training pictures; DataError when all are grey, a warning when many are."""
-        seen, pale, total = self.views(self.encoder.size), list[bool](), torch.zeros(len(self.bins)).double()
+        seen, pale, total = self.views(self.encoder.size), list[bool](), torch.zeros([len(self.bins)] * 2).double()
         for image in data.some(MEASURED):
             facts = seen.split(whole(image, seen.size))
             pale.append(bool(np.abs(facts["ab"]).max() <= GREY * PER_UNIT))
             total += (1 - int(facts["grey"])) * self.bins.histogram(torch.from_numpy(facts["ab"]) / PER_UNIT)
         if all(pale):
-            raise DataError("no training picture has colours: there is nothing to learn; use simclr or such")
+            raise DataError("no training picture has colours to learn: use simclr or such, with another --out")
         if sum(pale) > 0.1 * len(pale):  # people should know
             data.say(f"{sum(pale)} of {len(pale)} training pictures are grey or nearly so and teach colours little")
-        self.bins.measured(total)
+        self.bins.measured(total, self.uniform)
 
     def views(self, size: int) -> Lightness:
         """Lightness as pixels, colours as facts."""
@@ -112,8 +112,8 @@ class Colorization(Method):
         return {name: np.stack([*map(seen.join, lightness, colours)]) for name, colours in made.items()}
 
     def chance(self, batch: int) -> float:
-        """Of logits that say nothing: log Q. A batch's own is that times its mean weight, mostly below 1."""
-        return log(len(self.bins))
+        """Of the best that can be said of all places alike: the entropy of what is wanted, times the mean weight."""
+        return float(self.bins.wanted.sum() * entropy(self.bins.wanted))
 
     def floor(self, batch: int) -> float:
         """Of colours at the centres of bins that weigh 1; a batch's own is the weighted mean entropy of its codes."""

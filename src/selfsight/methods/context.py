@@ -1,15 +1,14 @@
 """Context: three words of a document tell the word that follows.
 
 Next-word prediction with a sliding window: X[n-2], X[n-1], X[n] tell X[n+1]. A second relation, X[n-1], X[n], X[n+1]
-tell X[n+2], is the same one shifted by a word, with the true X[n+1] (`--set horizon=2`). It learns from documents
-(.txt); what is kept is the network of words, whose embedding of a document is a mean over its words. Perplexity is told
-beside that of word frequencies alone.
+tell X[n+2], is the same one shifted by a word, with the true X[n+1] (`--set horizon=2`): from the same three words it
+is not asked. It learns from documents (.txt); what is kept is the network of words, whose embedding of a document is a
+mean over its words. Perplexity is told beside that of word frequencies alone.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log
 from typing import final
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from selfsight.data import text
 from selfsight.errors import RecipeError
+from selfsight.losses.code_usage import entropy
 from selfsight.losses.precision import full
 from selfsight.methods.base import Batch, Method, Prepared, Projections, Terms, Training
 from selfsight.nn.words import SEEN, Words
@@ -100,8 +100,8 @@ class Context(Method):
         return {"loss": loss, "perplexity": loss.detach().exp(), "unigram": self.encoder.surprise(rows).mean().exp()}
 
     def chance(self, batch: int) -> float:
-        """The loss when all words are as likely: log V."""
-        return log(int(self.encoder.used.sum()))
+        """The loss of naming words by their frequency alone: at most log V."""
+        return float(entropy(self.encoder.frequency))
 
     def floor(self, batch: int) -> float:
         """0: every window is known by heart. (Two windows that begin alike and go on apart leave more.)"""

@@ -19,6 +19,7 @@ from selfsight import distributed
 from selfsight.errors import RecipeError
 from selfsight.losses.info_nce import info_nce
 from selfsight.losses.precision import unit
+from selfsight.losses.top1 import of_keys
 from selfsight.methods.base import Batch, Count, Facts, Method, Portion, Positive, Projections, Terms, Training
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
@@ -101,8 +102,8 @@ class MoCo(Method):
         """InfoNCE against the queue as it was before this batch, else the positive would be a negative too."""
         pairs = list(zip(projections["query"].unbind(dim=1), projections["key"].unbind(dim=1), strict=True))
         losses = [info_nce(q, k, self.queue.keys, temperature=self.temperature) for q, k in pairs]
-        alignment = torch.square(projections["query"] - projections["key"]).sum(dim=-1).mean()
-        return {"loss": torch.stack(losses).mean(), "alignment": alignment.detach()}
+        apart = torch.square(projections["query"] - projections["key"]).sum(dim=-1).mean().detach()
+        return {"loss": torch.stack(losses).mean(), "alignment": apart, "top1": of_keys(*pairs[0], self.queue.keys)}
 
     def on_step_end(self, projections: Projections, batch: Batch) -> None:
         """The teacher follows, the keys of all ranks enter the queue in the order of the global batch."""

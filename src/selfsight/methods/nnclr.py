@@ -19,6 +19,7 @@ from selfsight.errors import RecipeError, unknown
 from selfsight.losses.matching import matching
 from selfsight.losses.nt_xent import nt_xent
 from selfsight.losses.precision import unit
+from selfsight.losses.top1 import of_matches
 from selfsight.methods.base import Batch, Count, Facts, Method, Positive, Projections, Terms, Training
 from selfsight.nn.crops import apart
 from selfsight.nn.encoder import Encoder
@@ -88,16 +89,18 @@ class NNCLR(Method):
         """Each view's neighbour, from the queue as it was before this batch, finds the other view's prediction."""
         found = self.queue.nearest(projections["projection"].flatten(0, 1)).view(-1, 2)
         neighbours, predictions = self.queue.keys[found], projections["prediction"].flip(1)  # (B, 2, P) each
-        losses = [self._one(neighbours[:, view], predictions[:, view]) for view in (0, 1)]
-        distinct = len(torch.unique(found[:, 0])) / len(found)
-        return {"loss": torch.stack(losses).mean(), "distinct": found.new_tensor(distinct, dtype=torch.float32)}
+        both = zip(*(self._one(neighbours[:, view], predictions[:, view]) for view in (0, 1)), strict=True)
+        loss, picked = (torch.stack(terms).mean() for terms in both)
+        distinct = found.new_tensor(len(torch.unique(found[:, 0])) / len(found), dtype=torch.float32)
+        return {"loss": loss, "distinct": distinct, "top1": picked}
 
-    def _one(self, rows: torch.Tensor, predictions: torch.Tensor) -> torch.Tensor:
+    def _one(self, rows: torch.Tensor, predictions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         everyone, offset = distributed.gather(predictions), distributed.rank() * len(rows)
+        picked = of_matches(rows, everyone, offset=offset)
         if self.denominator == "batch":
-            return matching(rows, everyone, temperature=self.temperature, offset=offset)
+            return matching(rows, everyone, temperature=self.temperature, offset=offset), picked
         pools = (distributed.gather(rows), everyone)
-        return nt_xent(rows, predictions, temperature=self.temperature, candidates=pools, offset=offset)
+        return nt_xent(rows, predictions, temperature=self.temperature, candidates=pools, offset=offset), picked
 
     def on_step_end(self, projections: Projections, batch: Batch) -> None:
         """The first view's projections of all ranks enter the queue in the order of the global batch."""

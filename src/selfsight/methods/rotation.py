@@ -18,7 +18,7 @@ from selfsight.losses.classification import classification
 from selfsight.methods.base import Batch, Method, Prepared, Projections, Terms, Training
 from selfsight.nn.encoder import Encoder
 from selfsight.views.draw import Views
-from selfsight.views.orientation import upright
+from selfsight.views.orientation import FEWEST, upright
 from selfsight.views.turned import Turned
 
 SMALL = 96  # pixels: up to here the published CIFAR-10 recipe, above the ImageNet one
@@ -49,7 +49,12 @@ class Rotation(Method):
     def prepare(self, data: Prepared) -> None:
         """Warn when a simple classifier cannot tell the turns of the pictures apart. Changes nothing."""
         found = upright(data.some(LOOKED_AT))
-        if not found.clear:
+        if found.pictures < FEWEST:
+            data.say(
+                f"{found.pictures} pictures are too few to tell whether they have an upright; without one there is "
+                "little to learn from turning them, and another method, such as --method simclr, is the safer choice"
+            )
+        elif not found.clear:
             data.say(
                 f"a simple classifier names the quarter turn of {found.accuracy:.0%} of {found.pictures} of these "
                 "pictures, and chance is 25 %: they seem to have no upright, so that there is little to learn from "

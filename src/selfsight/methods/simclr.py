@@ -21,6 +21,7 @@ from selfsight.errors import RecipeError, unknown
 from selfsight.losses.decoupled import decoupled
 from selfsight.losses.nt_xent import nt_xent
 from selfsight.losses.precision import unit
+from selfsight.losses.top1 import of_views
 from selfsight.methods.base import Batch, Count, Facts, Method, Positive, Projections, Terms, Training
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
@@ -96,12 +97,12 @@ class SimCLR(Method):
 
     def loss(self, projections: Projections, batch: Batch) -> Terms:
         """The loss of this rank's anchors against all ranks' views."""
-        own = projections["views"]
-        everyone = distributed.gather(own)
-        first, second = own.unbind(dim=1)
-        options = {"temperature": self.temperature, "offset": distributed.rank() * len(own)}
-        loss = CRITERIA[self.criterion](first, second, candidates=everyone.unbind(dim=1), **options)
-        return {"loss": loss, "alignment": torch.square(first - second).sum(dim=-1).mean().detach()}
+        own, everyone = projections["views"], distributed.gather(projections["views"])
+        (first, second), offset = own.unbind(dim=1), distributed.rank() * len(own)
+        options = {"temperature": self.temperature, "candidates": everyone.unbind(dim=1), "offset": offset}
+        loss = CRITERIA[self.criterion](first, second, **options)
+        apart = torch.square(first - second).sum(dim=-1).mean().detach()
+        return {"loss": loss, "alignment": apart, "top1": of_views(own, everyone, offset=offset)}
 
     def chance(self, batch: int) -> float:
         """The loss of a network that gives every picture the same vector: log(2B - 1), or that of DCL."""

@@ -2,7 +2,8 @@
 
 Khosla et al. 2020, "Supervised Contrastive Learning", arXiv 2004.11362, and the released code HobbitLong/SupContrast. A
 picture without a label is a class of its own, so labels for some of the pictures will do; it is then pushed away from
-the labelled pictures of its true class too. The second stage is a linear classifier on the frozen encoder.
+the labelled pictures of its true class too. The second stage is a linear classifier on the frozen encoder. The code's
+warm-up for batches above 256 (10 epochs) and the floor of its rate (a thousandth) are left out.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from selfsight import distributed
 from selfsight.errors import RecipeError, unknown
 from selfsight.losses.precision import unit
 from selfsight.losses.supcon import FORMS, classes_of, partnered, sup_con
+from selfsight.losses.top1 import of_views
 from selfsight.methods.base import Batch, Count, Facts, Method, Positive, Prepared, Projections, Terms, Training
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.heads import mlp
@@ -47,21 +49,19 @@ class SupCon(Method):
         augmentation: str = "supcon",  # name of a view recipe
     ) -> None:
         super().__init__(encoder)
-        self.num_views, self.temperature, self.base_temperature = num_views, temperature, base_temperature
-        self.width, self.head, self.form = width, head, form
-        self.contrast_mode, self.augmentation = contrast_mode, augmentation
+        self.num_views, self.temperature, self.width, self.head, self.form = num_views, temperature, width, head, form
+        self.base_temperature, self.contrast_mode, self.augmentation = base_temperature, contrast_mode, augmentation
         if num_views < 2:
             raise RecipeError("supcon: num_views must be 2 or more; a view alone of a picture alone has no partner")
         for name, value in (("head", head), ("form", form), ("contrast_mode", contrast_mode)):
             if value not in CHOICES[name]:
                 raise RecipeError(unknown(f"supcon {name}", value, CHOICES[name]))
-        hidden = [encoder.width] if head == "mlp" else []
-        self.projector = mlp([encoder.width, *hidden, width], norm=False)
+        self.projector = mlp([*[encoder.width] * (2 if head == "mlp" else 1), width], norm=False)
 
     @classmethod
     def defaults(cls, size: int) -> Training:
         """The code's CIFAR-10 recipe, rate 0.5 at 1024 pictures; above 96 px for as long as the paper on ImageNet."""
-        # batch: code 1024, paper 6144 on ImageNet, here one device; the code warms up for 10 epochs above 256 pictures
+        # batch: code 1024, paper 6144 on ImageNet, here one device
         epochs = 1000 if size <= SMALL else 350
         return Training("sgd", lr=0.5, lr_batch=1024, weight_decay=1e-4, batch=256, epochs=epochs, quick=True)
 
@@ -96,14 +96,15 @@ class SupCon(Method):
     def loss(self, projections: Projections, batch: Batch) -> Terms:
         """This rank's anchors against all ranks' views, and which share of them had a partner by label."""
         own, labels = projections["views"], distributed.gather(batch["label"])
-        offset = distributed.rank() * len(own)
+        everyone, offset = distributed.gather(own), distributed.rank() * len(own)
         total, count = sup_con(
             own, labels, temperature=self.temperature, base_temperature=self.base_temperature, form=self.form,
-            contrast_mode=self.contrast_mode, candidates=distributed.gather(own), offset=offset,
+            contrast_mode=self.contrast_mode, candidates=everyone, offset=offset,
         )  # fmt: skip
         alignment = 2 * own.detach().var(dim=1).sum(dim=-1).mean()  # mean squared distance of two views of a picture
-        partnered = classes_of(labels)[1][offset : offset + len(own)] > 1
-        return {"loss": distributed.mean(total, count), "alignment": alignment, "partnered": partnered.float().mean()}
+        partnered = (classes_of(labels)[1][offset : offset + len(own)] > 1).float().mean()
+        found = of_views(own, everyone, labels, offset=offset)
+        return {"loss": distributed.mean(total, count), "alignment": alignment, "partnered": partnered, "top1": found}
 
     def chance(self, batch: int) -> float:
         """The loss of a network that gives every picture the same vector, where no two share a label."""

@@ -29,7 +29,7 @@ from selfsight.methods.base import Amount, Batch, Count, Facts, Method, Prepared
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.patches import pooled
 from selfsight.nn.pooling import mean_plus_max
-from selfsight.views.boxed import BoxedCrops, boxed_crops, doubts
+from selfsight.views.boxed import LOOKED_AT, BoxedCrops, boxed_crops, doubts
 
 SMALL, DRAWN = 96, 16_000  # pixels: up to here K = 4, above 7; pictures, none larger, that `chance` draws boxes for
 
@@ -83,7 +83,7 @@ class VDVS(Method):
 
     def prepare(self, data: Prepared) -> None:
         """Say of which pictures no crop can tell where it lies."""
-        for doubt in doubts(data.images(), self.encoder.size):
+        for doubt in doubts(data.some(LOOKED_AT), self.encoder.size):
             data.say(f"vdvs: {doubt}")
 
     def views(self, size: int) -> BoxedCrops:

@@ -37,7 +37,7 @@ class VQKD(Method):
         encoder: Encoder,
         *,
         before: Method | None = None,
-        teacher: str = "simclr",  # method that trains the teacher; paper: CLIP, DINO, which saw other pictures
+        teacher: str = "simclr",  # method that trains it anew, no finished run; paper: CLIP, DINO, of other pictures
         codes: Several | None = None,  # V; paper 8192, here 1024 for small views and fewer for few pictures
         width: Count = 32,  # of a direction, paper section 2.1
         decay: Decay = 0.99,  # of the codebook, released code

@@ -24,9 +24,13 @@ SPACINGS = (STEP, 2 * STEP)
 
 
 class ColourBins(nn.Module):
-    """The bins, and how often the training pictures' colours fall into them: `prior` (Q,), uniform until it is set."""
+    """The bins, and how often the training pictures' colours fall into them: `prior` (Q,), uniform until it is set.
+
+    `wanted` (Q,) is the same with the weights of the loss, see `rebalanced`: their mean is its sum.
+    """
 
     prior: Tensor
+    wanted: Tensor
 
     def __init__(self, spacing: int, neighbours: int) -> None:
         super().__init__()
@@ -35,6 +39,7 @@ class ColourBins(nn.Module):
             raise RecipeError(f"spacing must be 10 or 20 (not {spacing}), neighbours 1 to 313 or 78 (not {neighbours})")
         self.spacing, self.neighbours = spacing, neighbours
         self.register_buffer("prior", torch.full((count,), 1 / count))
+        self.register_buffer("wanted", torch.full((count,), 1 / count))
 
     def __len__(self) -> int:
         return len(self.prior)
@@ -43,15 +48,19 @@ class ColourBins(nn.Module):
         """`soft_codes`; sigma is half the spacing, 5 in the paper."""
         return soft_codes(ab, centres(self.spacing), self.neighbours, self.spacing / 2)
 
-    def histogram(self, ab: Float[Tensor, "*B 2"]) -> Float[Tensor, "Q"]:
-        """The sum of the colours' codes, in float64."""
+    def histogram(self, ab: Float[Tensor, "*B 2"]) -> Float[Tensor, "Q Q"]:
+        """The sum of the colours' codes, in float64: a row for the colours that are nearest to each bin."""
         index, shares = self.codes(ab)
-        return torch.zeros(len(self), dtype=torch.float64).index_add_(0, index.flatten(), shares.flatten().double())
+        places = (len(self) * index[..., :1] + index).flatten()
+        return torch.bincount(places, shares.flatten().double(), minlength=len(self) ** 2).view(len(self), -1)
 
-    def measured(self, histogram: Float[Tensor, "Q"]) -> None:
-        """Set the prior to the shares of a histogram, those of rank 0 on every rank."""
-        self.prior.copy_((histogram / histogram.sum()).float())
-        distributed.copy_first(self.prior)
+    def measured(self, histogram: Float[Tensor, "Q Q"], uniform: float) -> None:
+        """Set the prior to the shares of a histogram, and what is wanted by it; those of rank 0 on every rank."""
+        shares = (histogram / histogram.sum()).float()
+        self.prior.copy_(shares.sum(dim=0))
+        self.wanted.copy_(rebalanced(self.prior, uniform) @ shares)
+        for buffer in (self.prior, self.wanted):
+            distributed.copy_first(buffer)
 
     def mean_colour(self, logits: Float[Tensor, "B Q h w"], temperature: float) -> Float[Tensor, "B 2 h w"]:
         """`annealed_mean` over these bins."""

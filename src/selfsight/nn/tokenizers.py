@@ -168,12 +168,13 @@ def begun(tokenizer: Tokenizer, looked: Looked, hidden: int, seed: int) -> str:
     tokenizer.shares.copy_((counts + 1) / (counts + 1).sum())  # none is impossible
     shares = counts / counts.sum()
     entropy = 0.0 - float(torch.xlogy(shares, shares).sum())  # nats
-    told = f"naming codes by their frequency alone has a loss of {entropy:.2f}; what is below it was learned"
+    told = (
+        "the tokenizer saw these pictures and no others: not comparable with published numbers. Naming codes by their "
+        f"frequency alone has a loss of {entropy:.2f}; what is below it was learned"
+    )
     if exp(entropy) < LEAST_USED * tokenizer.count:
-        told += (
-            f". The tokenizer uses {exp(entropy):.0f} of its {tokenizer.count} codes in effect: train longer, or try "
-            "--set codes=N with fewer, or --set tokenizer=kmeans"
-        )
+        told += f". The tokenizer uses {exp(entropy):.0f} of its {tokenizer.count} codes in effect: try --set codes=N "
+        told += "with fewer" + ", train longer, or --set tokenizer=kmeans" * isinstance(tokenizer, LearnedTokenizer)
     return told
 
 

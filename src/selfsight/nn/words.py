@@ -24,7 +24,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
-from selfsight import checkpoints
+from selfsight import checkpoints, distributed
 from selfsight.data import text
 from selfsight.errors import DataError, MissingError, RecipeError, brief
 from selfsight.nn.embedder import Drawn, Embedder
@@ -96,7 +96,7 @@ class Words(Embedder):
     def learn(self, documents: Iterable[np.ndarray]) -> int:
         """Take the most frequent words of these documents, each document weighing the same; how many there are.
 
-        Raises DataError when there are fewer than two.
+        Those of rank 0 on every rank. Raises DataError when there are fewer than two.
         """
         shares, total, count = defaultdict[str, float](float), Counter[str](), 0
         for document in documents:
@@ -108,9 +108,8 @@ class Words(Embedder):
         often = sorted((word for word in shares if total[word] >= LEAST), key=lambda word: (-shares[word], word))
         kept = sorted(often[: self.rows - 1], key=text.key)
         if len(kept) + (len(kept) < len(shares)) < 2:
-            raise DataError(
-                "the training documents say one word only; there is nothing to predict: give other documents"
-            )
+            say = "repeat no word" if len(shares) > 1 else "say one word only"
+            raise DataError(f"the training documents {say}: give other or longer ones to predict, and another --out")
         share = np.array([shares[word] for word in kept]) / count
         rest = max(1 - share.sum(), 1 / total.total())  # what nobody has seen has been seen less than once
         self.keys[: len(kept)] = torch.tensor([text.key(word) for word in kept])
@@ -120,7 +119,9 @@ class Words(Embedder):
         for row, word in enumerate(kept):
             spelt = word.encode()[:SPELLED]
             self.spelling[row, : len(spelt)] = torch.frombuffer(bytearray(spelt), dtype=torch.uint8)
-        return len(frequency)
+        for buffer in (self.keys, self.frequency, self.spelling):  # one rank may have read another document
+            distributed.copy_first(buffer)
+        return int(self.used.sum())
 
     @property
     def used(self) -> Bool[Tensor, "V"]:

@@ -85,11 +85,11 @@ def _recipe(text: str) -> Iterator[tuple[str, str, str]]:
             continue
         indent = len(match["indent"])
         outer = [(depth, name) for depth, name in outer if depth < indent]
+        name = ".".join([*(part for _, part in outer), match["key"]])
         if match["value"] is None:
             outer.append((indent, match["key"]))
-        else:
-            name = ".".join([*(part for _, part in outer), match["key"]])
-            yield name, _bare(match["value"]), match["reason"] or ""
+        if match["value"] or match["reason"]:
+            yield name, _bare(match["value"] or ""), match["reason"] or ""
 
 
 def _bare(value: str) -> str:

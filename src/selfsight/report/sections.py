@@ -33,7 +33,7 @@ def verdict(run: Contents) -> str:
 
 
 def warnings(run: Contents) -> str:
-    """What the guard said while training, and steps that were left out."""
+    """What the method said of the pictures, the guard while training, and steps that were left out."""
     rows = [(line["step"], str(line["sentence"])) for line in run.metrics if "sentence" in line]
     rows += [
         (line["step"], f"{line.get('tensor', 'the loss')} was not finite; the step changed nothing")
@@ -43,7 +43,7 @@ def warnings(run: Contents) -> str:
     if not rows:
         return ""
     body = [element("tr", f"<td>{safe(str(step))}</td><td>{safe(words)}</td>") for step, words in sorted(rows)[:MOST]]
-    words = "What was found while training, at the step where it was seen."
+    words = "What was found before training (step 0) and in it, at the step where it was seen."
     return section("Warnings", words, card(grid(["step", "what, and a remedy"], body)))
 
 

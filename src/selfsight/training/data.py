@@ -48,8 +48,13 @@ class TrainingData:
             seed=recipe.seed,
         )
 
-    def prepared(self, method: Method, say: Callable[[str], None]) -> Prepared:
-        """What `prepare` may look at; `say` is where its warnings go."""
+    def prepared(self, method: Method, *heard: Callable[[str], None]) -> Prepared:
+        """What `prepare` may look at; its warnings are `heard` by each of these."""
+
+        def say(sentence: str) -> None:
+            for hear in heard:
+                hear(sentence)
+
         return Prepared(
             seed=self.recipe.seed,
             labels=self.labels,

@@ -50,6 +50,10 @@ class Journal:
         if self.events:
             self.events.note({"step": step, **values})
 
+    def say(self, sentence: str) -> None:
+        """What people should read before step 1, for the report: `--quiet` prints it nowhere."""
+        self.metric(0, sentence=sentence)
+
     def time(self, step: int, **values: float) -> None:
         """What the steps so far took, over all starts, and how fast it went. Steps that a kill undid are not in it."""
         self._note("timing.jsonl", {"step": step, "seconds": time.monotonic() - self.began, **values})

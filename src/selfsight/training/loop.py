@@ -107,7 +107,7 @@ class Trainer:
 
     def begin(self) -> None:
         """Before step 1: fill buffers, prove that a checkpoint can be written, measure the untouched encoder."""
-        self.method.prepare(self.data.prepared(self.method, self.watcher.say))
+        self.method.prepare(self.data.prepared(self.method, self.journal.say, self.watcher.say))
         self.saver.foresee(self.folder, state.bytes_of(self.method, self.recipe.optimizer))
         self.save(0, must=True)
         self.look(0)

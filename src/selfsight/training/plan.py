@@ -231,6 +231,3 @@ def method_settings(
         automatic = found[name][1] if settings.get(name) is None and name in found else "the method's default"
         given = "as asked" if name in {*own, *views} else "from --config"
         made.reasons[f"settings.{name}"] = given if name in {*own, *views, *told} else automatic
-    made.reasons["settings"] = "; ".join(
-        f"{name}: {why}" for name, (_, why) in found.items() if settings.get(name) is None
-    )

@@ -40,6 +40,7 @@ FOUND = (
     "use_all",
     "columns",
 )  # not a config's to say
+COUNTED = "count"  # the setting of a method that keeps a number for each picture
 DERIVED = ("steps", "settings")  # from the length; compared one by one
 MINUTES = {"m": 1.0, "min": 1.0, "h": 60.0, "s": 1 / 60}
 
@@ -96,6 +97,8 @@ def configured(request: Request) -> dict[str, Any]:
     entries = read_config(Path(request.config)) if request.config else {}
     for name in FOUND:
         entries.pop(name, None)
+    if isinstance(own := entries.get("settings"), dict):
+        own.pop(COUNTED, None)
     if request.batch is not None:  # these belong to the batch of the config
         for name in ("micro_batch", "lr"):
             entries.pop(name, None)

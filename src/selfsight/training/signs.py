@@ -76,7 +76,8 @@ def of_projections(projections: Projections) -> dict[str, float]:
 def of_clusters(method: Method) -> dict[str, float]:
     """`clusters`: how many there are, on average over clusterings, `clusters_used`: how many have a picture.
 
-    `largest` is the share of the pictures that is in the largest. Nothing where nothing is clustered yet.
+    `largest` is the share of the pictures that is in the largest, `perplexity` how many clusters of equal size would be
+    as even. Nothing where nothing is clustered yet.
     """
     found: dict[str, float] = {}
     for part in method.modules():
@@ -86,6 +87,8 @@ def of_clusters(method: Method) -> dict[str, float]:
             used, largest = (sizes > 0).sum(dim=1).double().mean(), sizes.amax(dim=1).mean()
             found = {"clusters": float(part.clusters), "clusters_used": float(used)}
             found["largest"] = float(largest) / part.assignments.shape[1]
+            shares = sizes / part.assignments.shape[1]
+            found["perplexity"] = float(torch.special.entr(shares).sum(dim=1).exp().mean())
     return found
 
 

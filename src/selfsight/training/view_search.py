@@ -200,8 +200,6 @@ def best(
         ) from error
     chosen, why = decided(own, last)
     searched = {name: round(score, 4) if name not in lost else None for name, score in found.items()}
-    others = [part for part in told["settings"].split("; ") if not part.startswith("augmentation: ")]
-    told["settings"] = "; ".join([*others, "augmentation: see searched"])
     told |= {"settings.augmentation": why, "searched": f"kNN of training pictures, small network; {why}"}
     return replace(recipe, settings={**recipe.settings, "augmentation": chosen}, searched=searched), told
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from selfsight.views import draw, recipes, render
 from selfsight.views.recipes import Recipe
 
 VARIANTS = ("paper", "repo")
-LOOKED_AT = 256  # pictures that `doubts` opens
+LOOKED_AT = 256  # pictures that `doubts` is worth asking of
 TURNED = (15.0, 345.0)  # degrees, the released code's augmentation beside a mild random resized crop
 
 
@@ -65,12 +64,12 @@ def boxed_crops(name: str, size: int, count: int, variant: str = "paper") -> Box
 
 
 def doubts(images: Iterable[np.ndarray], size: int) -> list[str]:
-    """What there is to say of the first pictures (H, W, C), if their crops look alike wherever they lie."""
-    first = islice(images, LOOKED_AT)
-    looked = [(min(image.shape[:2]) < size // 2, (image == image[:1, :1]).all()) for image in first]
+    """What there is to say of pictures (H, W, C), if their crops look alike wherever they lie."""
+    looked = [(min(image.shape[:2]) < size // 2, (image == image[:1, :1]).all()) for image in images]
     small, plain = (sum(bool(fault) for fault in faults) for faults in zip(*looked, strict=True))
     faults = {
         "are smaller than a crop, which enlarges them; try a smaller --size": small,
         "are of one colour; nobody can tell where a crop of them lies": plain,
     }
-    return [f"{count} of the first {len(looked)} pictures {fault}" for fault, count in faults.items() if count]
+    of = f"of {len(looked)} pictures that were looked at"
+    return [f"{count} {of} {fault}" for fault, count in faults.items() if count]

@@ -41,6 +41,9 @@ class Blocks:
         if min(self.grid) < 3 or self.count < 1:
             height, width = self.grid
             raise RecipeError(f"{height} x {width} patches are too few to hide some; use a larger --size")
+        if self.least > self.count:
+            told = f"the smallest block has {self.least} patches, and at most {self.count} may be hidden"
+            raise RecipeError(f"{told}; use --set block={self.count} or less, or a larger share")
 
     def draw(self, generator: np.random.Generator) -> Bool[np.ndarray, "h w"]:
         """A mask: True is hidden."""

@@ -88,7 +88,7 @@ class Neighbourhood:
         scale = short / max(resized, self.extent + 2 * self.jitter)  # pixels of the picture per pixel of a patch
         side, gap = (max(least, int(scale * length + 1e-9)) for least, length in ((1, self.patch), (0, self.gap)))
         extent = 3 * side + 2 * gap
-        jitter = min(max(1, int(scale * self.jitter + 1e-9)), (short - extent) // 2)
+        jitter = min(max(1, int(scale * self.jitter + 1e-9)), (short - extent) // 2, gap // 2)  # so that none overlap
         top, left = (
             jitter + int(number * (room - extent - 2 * jitter + 1))
             for number, room in zip(numbers[1:3], (height, width), strict=True)

@@ -19,6 +19,7 @@ from selfsight.views.render import whole
 __all__ = ["FEWEST", "Upright", "upright"]
 
 FEWEST = 100  # pictures: on fewer the answer would be luck
+PARTS = 20  # in turn to fit and to answer for, so that copies and pictures of one burst, side by side, are on one side
 VIEW, CELLS = 32, 8  # pixels of what is looked at, and means along its side
 
 
@@ -26,7 +27,7 @@ class Upright(NamedTuple):
     """How well the four turns of held-out pictures are told apart; chance is 1/4."""
 
     accuracy: float
-    error: float  # standard error over pictures
+    error: float  # standard error over pictures, or over parts where copies are right together
     pictures: int
 
     @property
@@ -36,14 +37,18 @@ class Upright(NamedTuple):
 
 
 def upright(images: Iterable[np.ndarray]) -> Upright:
-    """Fit on every other picture (H, W, C) and answer for the rest, then the other way round."""
+    """Fit on every other part of the pictures (H, W, C) and answer for the rest, then the other way round."""
     described = [[_described(np.rot90(view, k)) for k in range(4)] for view in map(_grey, images)]
     if len(described) < FEWEST:
         return Upright(0.25, 0.0, len(described))
     rows = np.array(described)  # (N, 4, F)
-    even, odd = rows[::2], rows[1::2]
-    right = np.concatenate([_answered(even, odd), _answered(odd, even)]).mean(axis=1)  # (N,)
-    return Upright(float(right.mean()), float(right.std() / sqrt(len(right))), len(right))
+    part, right = np.arange(len(rows)) * PARTS // len(rows), np.empty(len(rows))
+    for one in (0, 1):
+        asked = part % 2 == one
+        right[asked] = _answered(rows[~asked], rows[asked]).mean(axis=1)
+    shares = np.bincount(part, right) / np.bincount(part)  # (PARTS,)
+    error = max(right.std() / sqrt(len(right)), shares.std() / sqrt(PARTS - 1))
+    return Upright(float(right.mean()), float(error), len(right))
 
 
 def _answered(fitted: Float[np.ndarray, "N 4 F"], asked: Float[np.ndarray, "M 4 F"]) -> np.ndarray:
