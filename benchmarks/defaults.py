@@ -48,7 +48,7 @@ VARIANTS: dict[str, list[str]] = {
     "colour kept": ["--views", "{}-keep-colour"],
     "hue kept": ["--views", "{}-keep-hue"],
     "gentle": ["--views", "{}-gentle"],
-    "searched": ["--views", "search"],
+    "the method's views": ["--views", "{}"],
     "batch 64": ["--batch", "64"],
     "resnet10t": ["--encoder", "resnet10t"],
     "resnet34": ["--encoder", "resnet34"],

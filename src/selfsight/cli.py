@@ -78,7 +78,8 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "pretrained": "Start from timm's published weights (these are downloaded, unless already on this machine).",
     "evaluate.pretrained": "Also compare with published weights: a timm name with its tag, or a local folder.",
     "views": "What the network sees: the name of a view recipe, such as crop-flip or simclr-keep-colour; `search` "
-    "tries some first (docs/views.md) and takes others than the method's own where labels show that they are better.",
+    "tries some first (docs/views.md) and takes others than the method's own where labels show that they are better. "
+    "Unnamed, a run of 5 minutes or more does that if it can.",
     "size": "Side of a view, pixels: by default what the pictures fill, at most 64 (with CUDA 224); of documents, how "
     "many of the first words stand for one.",
     "batch": "Pictures per optimizer step, over all devices.",
