@@ -45,8 +45,9 @@ def manifest(table: Path) -> Manifest:
 
 
 def trainer(name: str, table: Path, manifest: Manifest, folder: Path, **settings: object) -> Trainer:
+    """At a rate that is too low to unlearn colours."""
     recipe = recipe_of(name, table, manifest, steps=48 // BATCH)
-    return trainer_of(replace(recipe, settings={**recipe.settings, **settings}), manifest, folder)
+    return trainer_of(replace(recipe, lr=1e-4, settings={**recipe.settings, **settings}), manifest, folder)
 
 
 def kinds_in(views: Tensor) -> list[int]:
