@@ -62,7 +62,7 @@ class Training:
     clip: float | None = None  # largest gradient norm
     clip_each: bool = False  # the norm of each tensor, not of all together
     source: str = "published"  # or "measured"
-    quick: bool = False  # whether `QUICK` was measured to give more within minutes on a CPU
+    quick: bool = False  # whether `QUICK` takes its place on a CPU (docs/decisions.md has the figures)
 
     def rate(self, batch: int) -> tuple[float, str]:
         """The rate for a global batch, and how it came about: lr times batch / lr_batch, its root, or nothing."""
