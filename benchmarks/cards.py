@@ -30,6 +30,7 @@ RESULTS = Path(__file__).with_name("results") / "cards.json"
 LENGTHS = ("2m", "10kimages")
 TASKS = ("emoji_free", "fashion_mnist", "terrain")
 BESIDE = ("untrained", "raw_pixels", "simple_statistics")
+START = "pretrained"  # beside these where a run starts from given weights
 KEPT = ("size", "batch", "steps", "precision", "lr", "optimizer", "encoder", "pictures")
 
 
@@ -93,7 +94,8 @@ def made(
         "images_per_second": round(recipe.steps * recipe.batch / clock["seconds"], 1),
         "memory": memory,
         "verdict": found["verdict"],
-        "scores": {one: scores(found if one == "encoder" else found["baselines"][one]) for one in ("encoder", *BESIDE)},
+        "scores": {"encoder": scores(found)}
+        | {one: scores(found["baselines"][one]) for one in (*BESIDE, START) if one in found["baselines"]},
     }
 
 

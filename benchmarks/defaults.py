@@ -1,7 +1,7 @@
 """Which method should `train` use when nobody says, with which optimizer, rate, temperature, views and encoder?
 
     python benchmarks/defaults.py --data DIR [--lengths 3m 10m] [--methods ...] [--variants ...] [--tasks ...]
-                                  [--pictures 500 0] [--seeds 0 1 2]
+                                  [--pictures 500 0] [--seeds 0 1 2] [--weights efficientnet-lite0-57934424.pth]
     python benchmarks/defaults.py --table
 
 Every method with its own defaults, and every variant of it that changes one thing, on small sets (the first 500
@@ -56,6 +56,11 @@ VARIANTS: dict[str, list[str]] = {
     "32 px": ["--size", "32"],
     "96 px": ["--size", "96"],
 }
+STARTED = "from weights"  # published ones, see vdvs.py: the verdict is then against these as they came, too
+WEIGHTS = "{weights}"  # the file's place in a command
+START = ["--encoder", vdvs.ENCODER, "--weights", WEIGHTS]
+RATES = ("0.001", "0.0003", "0.0001", "0.00003")
+VARIANTS |= {STARTED: START} | {f"{STARTED}, rate {lr}": [*START, "--lr", lr] for lr in RATES}
 PUBLISHED = "published"  # of methods whose own defaults on a CPU are others
 VARIANTS[PUBLISHED] = []
 FACTS = {"size": 64, "batch": 128, "channels": 3, "classes": 2, "count": 5000}  # what usual views are asked by
@@ -109,8 +114,9 @@ def wanted(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
             yield key
 
 
-def row(data: Path, key: dict[str, Any]) -> dict[str, Any]:
+def row(asked: argparse.Namespace, key: dict[str, Any]) -> dict[str, Any]:
     """Train and evaluate once, or what was said against it."""
+    data = asked.data
     folder = data / "runs" / "default-{task}-{pictures}-{method}-{variant}-{length}-{seed}".format(**key)
     source, task = data / quality.TASKS[key["task"]].folder, quality.TASKS[key["task"]]
     table = source / "labels.csv"
@@ -118,8 +124,12 @@ def row(data: Path, key: dict[str, Any]) -> dict[str, Any]:
         split = vdvs.Task(task.split, task.label, None, task.told)
         table = vdvs.listing(source, split, key["pictures"], folder.with_suffix(".csv"))
     named = (key["task"], key["method"], key["length"], key["seed"])
+    flags = asks(key["method"], key["variant"]) or []
+    if WEIGHTS in flags:
+        file = vdvs.converted(asked.weights, data / "runs")
+        flags = [str(file) if word == WEIGHTS else word for word in flags]
     try:
-        return cards.made(table, folder, *named, asks(key["method"], key["variant"]) or [])
+        return cards.made(table, folder, *named, flags)
     except cards.Refused as refusal:
         return {"refused": cards.said(refusal)}
 
@@ -131,6 +141,8 @@ def table(results: dict[str, Any]) -> str:
         alike = [one for one in rows if (one["pictures"], one["length"]) == (pictures, length)]
         made, refused = ([one for one in alike if ("refused" in one) == no] for no in (False, True))
         parts += [f"**{pictures or 'All'} training pictures; {length} each**", "", *ranking(made), ""]
+        begun = [one for one in made if cards.START in one["scores"]]
+        parts += [*started(begun), ""] if begun else []
         parts += [*added(made), ""] if any(one["variant"] != OWN for one in made) else []
         told = [f"* `{one['method']}`, {one['variant']}, {one['task']}: {one['refused']}" for one in refused]
         parts += [*dict.fromkeys(told), ""] if told else []  # seeds are refused alike
@@ -183,6 +195,19 @@ def shown(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
+def started(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """A line for each run that started from given weights: what it came to, and these as they were."""
+    head = [f"{measure}{as_given}" for measure in cards.MEASURES for as_given in ("", ", as given")]
+    lines = [["method", "variant", "set", "seed", *head, "helped, kNN", "helped, linear probe"]]
+    lines.append(["---"] * len(lines[0]))
+    for one in rows:
+        pairs = [[one["scores"][kind][m]["accuracy"] for kind in ("encoder", cards.START)] for m in cards.MEASURES]
+        said = ["yes" if part["helped"] else "no" for part in (one["verdict"], one["verdict"]["linear"])]
+        named = [f"`{one['method']}`", one["variant"], one["task"], str(one["seed"])]
+        lines.append([*named, *(shown(value) for pair in pairs for value in pair), *said])
+    return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
 def added(rows: Sequence[dict[str, Any]]) -> list[str]:
     """A line for each method and variant: what it adds to the method's own defaults on the same sets and seeds."""
     head = [f"{what} {measure}" for measure in MEASURES for what in ("adds to", "least and most of the sets,")]
@@ -219,14 +244,18 @@ def options() -> argparse.Namespace:
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=[OWN])
     parser.add_argument("--pictures", nargs="+", type=int, default=[0], help="training pictures; 0: all there are")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    return machine.answered(parser, "data")
+    parser.add_argument("--weights", type=Path, help=f"for the variants {STARTED!r}")
+    asked = machine.answered(parser, "data")
+    if asked.weights is None and not asked.table and any(STARTED in one for one in asked.variants):
+        parser.error(f"--weights must be given for the variants {STARTED!r}; vdvs.py says where they are from")
+    return asked
 
 
 def main() -> None:
     """Make the rows that are missing, keep each at once, and print all."""
     asked = options()
     results = quality.begun(asked)
-    quality.filled(asked, results, () if asked.table else wanted(asked), lambda key: [row(asked.data, key)])
+    quality.filled(asked, results, () if asked.table else wanted(asked), lambda key: [row(asked, key)])
     print(table(results))
 
 
