@@ -78,6 +78,8 @@ def test_others_take_the_place_of_the_own_views_only_beyond_the_interval(better:
     assert name == chosen
     assert ("better than own" in why) == (chosen == "other")
     assert "95 % interval" in why
+    one = {"own": Found(usual, groups * 0), "other": Found(right, groups * 0)}
+    assert decided("own", one)[0] == "own", "of one group nothing is known"
 
 
 def test_what_comes_to_the_same_is_tried_once() -> None:

@@ -80,9 +80,11 @@ def halved(
 def decided(own: str, found: Mapping[str, Found]) -> tuple[str, str]:
     """The views to train with, and one sentence why."""
     name = max((one for one in found if one != own), key=lambda one: found[one].accuracy)
-    aside = found[own].aside
-    other, usual = found[name].right[aside], found[own].right[aside]
-    low, high = intervals.of_difference(other, usual, found[own].groups[aside])
+    last = found[own].aside
+    if not last.any():  # those that were drawn are of one group
+        return own, f"tried, and no group is left that could show {name} to be better"
+    other, usual = found[name].right[last], found[own].right[last]
+    low, high = intervals.of_difference(other, usual, found[own].groups[last])
     told = f"kNN {other.mean():.3f} against {usual.mean():.3f}, 95 % interval {low:+.3f} to {high:+.3f}"
     if low > 0:
         return name, f"tried, and better than {own}: {told}"
