@@ -50,7 +50,8 @@ def measure(
     share = part / len(rows)
     batch, loading = loaded(recipe, manifest, rows)
     micro = min(recipe.micro_batch, len(rows) if recipe.micro_batch == part else len(rows) // 2)
-    seconds, chosen = dict[tuple[str, bool], float](), None
+    seconds = dict[tuple[str, bool], float]()
+    chosen: Bare | None = None
 
     def bare(choice: tuple[str, bool]) -> Bare:
         tried = replace(recipe, precision=choice[0], channels_last=choice[1], batch=len(rows), micro_batch=micro)

@@ -184,7 +184,7 @@ def measured(small: Recipe, manifest: Manifest, jury: Jury, workers: int) -> Cos
     """The seconds of each part, the lesser of two: the first warms up."""
     began = time.perf_counter()
     step = autotune.measure(small, manifest, small.precision, small.channels_last, workers).seconds
-    trials, times, some = [], [], jury.rows[:TIMED]
+    trials, times, some = list[float](), list[float](), jury.rows[:TIMED]
     try:
         for _ in range(2):
             with TemporaryDirectory() as folder:
