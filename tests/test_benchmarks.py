@@ -430,7 +430,7 @@ def test_what_a_method_refuses_costs_its_own_row(started: Callable[..., dict[str
     names = started("defaults.py")
     names["VARIANTS"]["new"] = ["--colour", "3"]
     key = {"task": "terrain", "pictures": 0, "method": "simclr", "variant": "new", "length": "1m", "seed": 0}
-    refused = names["row"](tmp_path, key)
+    refused = names["row"](Namespace(data=tmp_path), key)
     assert refused["refused"].startswith("Unknown option: --colour.")
     lines = names["table"]({"rows": [key | {"seed": seed} | refused for seed in (0, 1)]}).splitlines()
     assert lines.count(f"* `simclr`, new, terrain: {refused['refused']}") == 1

@@ -104,7 +104,7 @@ def test_the_same_again_is_no_contradiction(recipe: Recipe, asked: dict[str, obj
         ({"batch": 16}, "batch was 8 and is now 16"),
         ({"encoder": "resnet18"}, "encoder was 'test_resnet' and is now 'resnet18'"),
         ({"length": "30steps"}, "length was '20steps' and is now '30steps'"),
-        ({"lr": 1.0}, "lr was 0.000125 and is now 1.0"),
+        ({"lr": 1.0}, f"lr was {0.001 * (8 / 64) ** 0.5} and is now 1.0"),
         ({"settings": {"temperature": "0.3"}}, "temperature was 0.2 and is now 0.3"),
         ({"settings": {"momentum": "0.3"}}, "momentum was 0.9 and is now 0.3"),
         ({"views": "weak"}, "augmentation was 'simclr' and is now 'weak'"),

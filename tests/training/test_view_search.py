@@ -104,7 +104,12 @@ def test_a_copy_names_no_picture(pictures: Path, tmp_path: Path, monkeypatch: py
     vectors = np.repeat(np.random.default_rng(0).normal(size=(len(manifest) // 2, 64)), 2, axis=0)
     monkeypatch.setattr(view_search, "trained", lambda *given, **options: (None, None))
     unread = manifest.every_row() % 8 == 5
-    monkeypatch.setattr(view_search, "embed", lambda encoder, seen, rows, size: (vectors[rows], rows[~unread[rows]]))
+
+    def embed(encoder: Any, seen: Any, rows: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+        kept = rows[~unread[rows]]
+        return vectors[kept], kept
+
+    monkeypatch.setattr(view_search, "embed", embed)
     request = Request(
         [str(pictures)], encoder="test_resnet", size=16, batch=16, length="1steps", threads=1, precision="fp32",
         device="cpu",
