@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any, ClassVar, Literal
 
@@ -62,7 +62,8 @@ class Training:
     clip: float | None = None  # largest gradient norm
     clip_each: bool = False  # the norm of each tensor, not of all together
     source: str = "published"  # or "measured"
-    quick: bool = False  # whether `QUICK` takes its place on a CPU (docs/decisions.md has the figures)
+    view_share: float = 1.0  # side of the views that are trained on, of that of the pictures the encoder is used on
+    quick: float | None = None  # `QUICK` takes its place on a CPU, with this `view_share` (figures: docs/decisions.md)
 
     def rate(self, batch: int) -> tuple[float, str]:
         """The rate for a global batch, and how it came about: lr times batch / lr_batch, its root, or nothing."""
@@ -78,7 +79,7 @@ class Training:
 
 
 # More and smaller steps of a smaller network; beside `published` in benchmarks/defaults.py.
-QUICK = Training("adamw", 0.001, 64, weight_decay=1e-4, batch=64, encoder="resnet10t", source="measured")
+QUICK = Training("adamw", 0.001, 64, batch=64, encoder="resnet10t", source="measured")
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,9 @@ class Method(nn.Module, ABC):
     def usual(cls, size: int, device: str) -> Training:
         """The recipe for a device such as `cpu` or `cuda:1`."""
         published = cls.defaults(size)
-        return QUICK if published.quick and device == "cpu" and size <= QUICK_VIEW else published
+        if published.quick is None or device != "cpu" or size > QUICK_VIEW:
+            return published
+        return replace(QUICK, view_share=published.quick)
 
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:

@@ -49,6 +49,7 @@ def plan(request: Request, manifest: Manifest) -> tuple[Recipe, dict[str, str]]:
     if training.source == "measured" and made.values["encoder"] != training.encoder:
         training = replace(training, source=f"measured with {training.encoder}")
     optimization(made, request, training)
+    views(made, kind, training)
     made.settle("on_collapse", request.on_collapse, "warn", "training goes on, and the guard says what it found")
     made.settle("keep", request.keep, "last", "the encoder as it is at the end")
     method_settings(made, request, kind, own, entries.get("settings") or {}, manifest)
@@ -157,6 +158,16 @@ def start(made: Plan, request: Request, training: Training) -> None:
         made.reasons["weights"] = f"{made.reasons['weights']}; {told}"
     if normalising(built):
         made.reasons["batch norm"] = "statistics are those of each micro-batch on each rank, not of the whole batch"
+
+
+def views(made: Plan, kind: type[Method], training: Training) -> None:
+    """The side of the views that are trained on."""
+    size, same = made.values["size"], made.values["encoder"] == training.encoder
+    usual = 8 * round(training.view_share * size / 8) if training.view_share != 1 and same else None
+    why = f"{training.source}: things look as large in crops of {usual} px as in whole pictures of {size} px"
+    side = made.settle("view_size", None, usual, why if usual else "as large as the pictures")
+    if side is not None and "augmentation" not in methods.settings(kind):
+        raise RecipeError(f"the views of {made.values['method']} are as large as its pictures; leave view_size out")
 
 
 def optimization(made: Plan, request: Request, training: Training) -> None:
