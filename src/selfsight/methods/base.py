@@ -62,8 +62,16 @@ class Training:
     clip: float | None = None  # largest gradient norm
     clip_each: bool = False  # the norm of each tensor, not of all together
     source: str = "published"  # or "measured"
-    view_share: float = 1.0  # side of the views that are trained on, of that of the pictures the encoder is used on
+    view_share: float = 1.0  # side of the views that are trained on, of that of pictures as the encoder is used on them
     quick: float | None = None  # `QUICK` takes its place on a CPU, with this `view_share` (figures: docs/decisions.md)
+
+    def side(self, size: int) -> int:
+        """The side of views for pictures of this one, in steps of 8 pixels."""
+        return size if self.view_share == 1 else 8 * round(self.view_share * size / 8)
+
+    def whole(self, side: int) -> int:
+        """The side of pictures for views of this one: what `side` is the other way of."""
+        return 8 * round(side / self.view_share / 8)
 
     def rate(self, batch: int) -> tuple[float, str]:
         """The rate for a global batch, and how it came about: lr times batch / lr_batch, its root, or nothing."""
@@ -171,9 +179,8 @@ class Method(nn.Module, ABC):
     def usual(cls, size: int, device: str) -> Training:
         """The recipe for a device such as `cpu` or `cuda:1`."""
         published = cls.defaults(size)
-        if published.quick is None or device != "cpu" or size > QUICK_VIEW:
-            return published
-        return replace(QUICK, view_share=published.quick)
+        quick = replace(QUICK, view_share=published.quick or 1.0)
+        return quick if published.quick and device == "cpu" and quick.side(size) <= QUICK_VIEW else published
 
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
