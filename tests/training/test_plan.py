@@ -72,9 +72,7 @@ def test_the_side_of_views_can_be_said(manifest: Manifest, tmp_path: Path) -> No
     assert planned(manifest, **again)[0].side == 24
     assert planned(manifest, **again | {"size": 64})[0].side == 64, "it belonged to the size of the config"
     for method in ("rotation", "mae", "byol"):
-        with pytest.raises(
-            RecipeError, match=f"the views of {method} are as large as its pictures"
-        ):
+        with pytest.raises(RecipeError, match=f"the views of {method} are as large as its pictures"):
             planned(manifest, method=method, encoder=None, size=64, settings={"view_size": "48"})
 
 
