@@ -272,7 +272,7 @@ def _dumped(entry: dict[str, Any]) -> str:
     text = yaml.safe_dump(entry, sort_keys=False, allow_unicode=True, width=10_000)
     if yaml.safe_load(text) != entry:
         text = yaml.safe_dump(entry, sort_keys=False, width=10_000)
-    return text.rstrip()
+    return text.rstrip("\n")
 
 
 def _lines(name: str, value: Any, reason: str) -> list[str]:
