@@ -120,8 +120,9 @@ def recipe_of(kind: type[Method], *, published: bool) -> list[str] | None:
     from selfsight.methods.base import OPTIMIZATION
     from selfsight.methods.base import QUICK as MEASURED
 
-    training = kind.defaults(FACTS["size"]) if published else MEASURED
-    if training == kind.usual(FACTS["size"], "cpu"):
+    own, usual = kind.defaults(FACTS["size"]), kind.usual(FACTS["size"], "cpu")
+    training = own if published else MEASURED
+    if training.source == usual.source:
         return None
     batch = min(training.batch, FACTS["batch"])
     known = [f"{name}={'null' if (value := getattr(training, name)) is None else value}" for name in OPTIMIZATION]

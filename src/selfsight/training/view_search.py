@@ -156,7 +156,7 @@ def drafted(
     budget, cost = SHARE * recipe.steps * recipe.batch, Cost(small.batch)
     if unit == "minutes":
         budget, cost = SHARE * 60 * number, measured(small, manifest, jury, workers)
-    count = len(candidates(recipe.settings["augmentation"], recipe.pixels["channels"], recipe.size))
+    count = len(candidates(recipe.settings["augmentation"], recipe.pixels["channels"], recipe.side))
     trials, least = sum(rounds(count)), LEAST * work(count) * cost.step
     left = budget - cost.whole - trials * cost.trial
     shown = int(min(len(jury.rows), max(LABELLED, JUDGING * left / (trials * cost.picture))))
@@ -247,7 +247,7 @@ def best(
         return one
 
     try:
-        found, last = halved(candidates(own, recipe.pixels["channels"], recipe.size), budget, tried)
+        found, last = halved(candidates(own, recipe.pixels["channels"], recipe.side), budget, tried)
     except Interrupted as error:
         raise Interrupted(
             f"stopped while views were tried; go on with: {typed('train', '--resume', folder)}", error.signal
