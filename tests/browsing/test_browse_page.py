@@ -195,7 +195,13 @@ def test_a_server_that_is_gone_is_told(visit: Open) -> None:
     expect(panel.locator(".trouble")).to_have_text("The server does not answer; is it still running?")
     page.locator("#tab-clusters").click()
     expect(page.locator("#panel-clusters .trouble")).to_be_visible()
+    for _ in range(3):
+        page.locator("#closer").click()  # further pictures want to be seen
+    page.wait_for_timeout(500)
     page.context.set_offline(False)
+    with page.expect_response("**/thumbnails/*"):  # they are asked for again by themselves
+        pass
+    page.locator("#fit").click()
     page.mouse.click(x, y)
     expect(panel.locator(".tile")).to_have_count(12)
     expect(page.locator(".trouble:visible")).to_have_count(0)
