@@ -46,10 +46,14 @@ def two(browsed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run
     shutil.copytree(browsed / "embeddings", home / "plain", ignore=shutil.ignore_patterns("browse"))
     plain = Index.open(home / "plain")
     plain.eye.folder = home / "gone"
-    collection = gather([Index.open(browsed), plain])
-    labels = Labels(collection, home / "labels.csv")
-    with serving(Server(Payloads(collection, labels, searchable=False), None)) as started:
+    with serving(shown(home, Index.open(browsed), plain)) as started:
         yield started
+
+
+def shown(folder: Path, *indexes: Index) -> Server:
+    """A server without an encoder."""
+    collection = gather(indexes)
+    return Server(Payloads(collection, Labels(collection, folder / "labels.csv"), searchable=False), None)
 
 
 def bad(said: ConsoleMessage) -> bool:
@@ -304,6 +308,14 @@ def test_two_runs_side_by_side(visit: Open, two: Running) -> None:
     expect(page.locator("#chosen")).to_have_text("64")
     dropped(page, b"any")
     expect(page.locator("#toast")).to_contain_text("cannot look for new pictures")
+
+
+def test_an_index_without_pictures_says_so(visit: Open, browsed: Path, tmp_path: Path) -> None:
+    index = Index.open(browsed)
+    index.vectors, index.table, index.where = np.asarray(index.vectors[:0]), index.table.slice(0, 0), str(tmp_path)
+    with serving(shown(tmp_path, index)) as empty:
+        page = visit(empty.address)
+        expect(page.locator("#panel-picture .empty")).to_have_text("There is no picture here.")
 
 
 def test_labels_are_taken_away_by_their_own_button_only(visit: Open, two: Running) -> None:
