@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -259,7 +260,7 @@ def test_lasso_label_and_save(visit: Open, running: Running, browsed: Path, tmp_
     running.server.payloads.labels.given[:] = running.server.collection.labels
 
 
-def test_a_dropped_picture_is_searched(visit: Open, running: Running) -> None:
+def test_a_dropped_picture_is_searched(visit: Open, running: Running, tmp_path: Path) -> None:
     page = visit()
     picture = Path(running.server.collection.paths[40])
     dropped(page, picture.read_bytes())
@@ -270,12 +271,13 @@ def test_a_dropped_picture_is_searched(visit: Open, running: Running) -> None:
     assert panel.locator(".tile span").first.inner_text() == "1.000"
     page.set_input_files("#file", files=[{"name": "no.png", "mimeType": "image/png", "buffer": b"no picture"}])
     expect(panel).to_contain_text("no picture that can be read")
-    large = {"name": "large.png", "mimeType": "image/png", "buffer": bytes((32 << 20) + 1)}
-    page.set_input_files("#file", files=[large])
+    (tmp_path / "large.png").touch()
+    os.truncate(tmp_path / "large.png", (32 << 20) + 1)
+    page.set_input_files("#file", tmp_path / "large.png")
     expect(page.locator("#toast")).to_have_text("That is too large: at most 32 MiB are taken.")
     held: list[Route] = []
-    page.route("**/api/encode*", held.append)
-    page.set_input_files("#file", files=[{**large, "buffer": picture.read_bytes()}])
+    page.route("**/api/encode*", lambda route: held.append(route))
+    page.set_input_files("#file", picture)
     expect(panel).to_contain_text("Looking for pictures like it")
     page.mouse.click(*place(page, "any"))  # another one is opened meanwhile
     expect(panel.locator(".tile")).to_have_count(12)
