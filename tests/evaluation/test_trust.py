@@ -31,7 +31,7 @@ def test_a_resample_is_counted_not_copied() -> None:
     picks = generator.integers(0, 12, (20, 12))
     times = np.stack([np.bincount(pick, minlength=12) for pick in picks])
     expected = [kendalltau(scores[pick], quality[pick]).statistic for pick in picks]
-    np.testing.assert_allclose(_kendall(scores, quality, times), expected, atol=1e-12)
+    np.testing.assert_allclose(_kendall(np.stack([scores, quality]), times), expected, atol=1e-12)
 
 
 def test_only_the_order_counts() -> None:

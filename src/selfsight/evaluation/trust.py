@@ -42,10 +42,10 @@ def rank_agreement(scores: Sequence[float], quality: Sequence[float], *, seed: i
         return {"spearman": None, "interval": None, "kendall": None, "kendall_interval": None, "count": count}
     picks = np.random.default_rng(seed).integers(0, count, (RESAMPLES, count))
     times = np.stack([np.bincount(pick, minlength=count) for pick in picks])
-    rho, tau = _spearman(*pairs[:, picks]), _kendall(*pairs, times)
+    rho, tau = _spearman(*pairs[:, picks]), _kendall(pairs, times)
     ends = [list(percentiles(one[np.isfinite(one)], count)) for one in (rho, tau)]  # one item alone says nothing
     found = {"spearman": float(_spearman(*pairs[:, None])[0]), "interval": ends[0]}
-    found |= {"kendall": float(_kendall(*pairs, np.ones((1, count)))[0]), "kendall_interval": ends[1]}
+    found |= {"kendall": float(_kendall(pairs, np.ones((1, count)))[0]), "kendall_interval": ends[1]}
     return found | {"count": count}
 
 
@@ -106,9 +106,9 @@ def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return found
 
 
-def _kendall(first: np.ndarray, second: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Kendall's tau-b of (N,) and (N,) where each item is there so many `times` (R, N); NaN where all are tied."""
-    a, b = (np.sign(rows[:, None] - rows) for rows in (first, second))
+def _kendall(pairs: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Kendall's tau-b of the rows of (2, N) where each item is there so many `times` (R, N); NaN where all are tied."""
+    a, b = (np.sign(row[:, None] - row) for row in pairs)
     both, one, other = (((times @ signs) * times).sum(axis=1) for signs in (a * b, a * a, b * b))
     with np.errstate(invalid="ignore", divide="ignore"):
         found: np.ndarray = both / np.sqrt(one * other)

@@ -24,7 +24,7 @@ WEAKEST = 8  # classes that are shown
 
 def parts(evaluation: Mapping[str, Any]) -> Iterator[Part]:
     """What was measured of it."""
-    if found := _papers(evaluation):
+    if fixed := _papers(evaluation):
         words = (
             "kNN of plain vectors with fixed k and T, to compare with published numbers; above, k and T are chosen on "
             "training pictures, and vectors may be whitened. With 95 % intervals."
@@ -33,7 +33,7 @@ def parts(evaluation: Mapping[str, Any]) -> Iterator[Part]:
             (name, [(percent(one["accuracy"]), interval(one["interval"])) for one in _papers(row)])
             for name, row in _rows(evaluation)
         ]
-        yield Part("Nearest neighbours as papers measure them", words, ["", *map(_pair, found)], rows)
+        yield Part("Nearest neighbours as papers measure them", words, ["", *map(_pair, fixed)], rows)
     if found := evaluation.get("retrieval"):
         sought = f"the same {found['by']}"
         among = f"those of another {found['across']}" if found.get("across") else "all others"
