@@ -147,7 +147,8 @@ def recipes(name: str) -> str:
     kind = methods.get(name)
     shown = {f"views of {size} px": kind.defaults(size) for size in (SMALL, LARGE)}
     if (quick := kind.usual(SMALL, "cpu")) != kind.defaults(SMALL):
-        shown = {f"views up to {QUICK_VIEW} px, on a CPU": quick} | shown
+        of = f" of pictures of {quick.whole(QUICK_VIEW)} px" if quick.view_share != 1 else ""
+        shown = {f"views up to {QUICK_VIEW} px{of}, on a CPU": quick} | shown
     if kind.kind != "pictures":
         shown = {kind.kind: kind.defaults(LARGE)}
     lines = [f"| | {' | '.join(shown)} |", f"|---|{'---|' * len(shown)}"]

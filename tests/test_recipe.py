@@ -59,6 +59,7 @@ def test_a_recipe_comes_back_with_its_stage(tmp_path: Path) -> None:
 
 
 @example(reason="", place="\x85", rate=1.0)  # a line's end to YAML
+@example(reason="", place="\xa0", rate=1.0)  # a space to Python
 @given(reason=st.text(max_size=40), place=st.text(min_size=1, max_size=20), rate=st.floats(1e-12, 1e6))
 def test_reasons_and_odd_names_do_no_harm(
     tmp_path_factory: pytest.TempPathFactory, reason: str, place: str, rate: float

@@ -80,8 +80,8 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "views": "What the network sees: the name of a view recipe, such as crop-flip or simclr-keep-colour; `search` "
     "tries some first (docs/views.md) and takes others than the method's own where labels show that they are better. "
     "Unnamed, a run of 5 minutes or more does that if it can.",
-    "size": "Side of a view, pixels: by default what the pictures fill, at most 64 (with CUDA 224); of documents, how "
-    "many of the first words stand for one.",
+    "size": "Side of a picture as the encoder takes it, pixels: by default what the pictures fill, at most 64 (with "
+    "CUDA 224), and 5/4 of that where the plan says so; of documents, how many of the first words stand for one.",
     "batch": "Pictures per optimizer step, over all devices.",
     "embed.batch": "Pictures encoded at a time.",
     "micro_batch": "Pictures in memory at a time: a smaller value needs less memory and gives the gradient of the "

@@ -103,7 +103,7 @@ class Recipe:
     method: str
     settings: dict[str, Any]
     encoder: str
-    size: int  # side of a view, pixels
+    size: int  # side of a picture as the encoder is used on it, and of a view where `view_size` is None; pixels
     batch: int  # global
     micro_batch: int  # on one device
     length: str  # as asked: 10m, 2000steps, 30epochs, 500kimages
@@ -139,9 +139,15 @@ class Recipe:
     beta2: Annotated[float, Within(0, 0.99999)] = 0.999  # of AdamW, whose beta1 is `momentum`
     clip_each: bool = False  # `clip` is the largest norm of each tensor's gradient, not of all together
     decay_growth: Amount = 1.0  # how many times the weight decay it is at the end, along half a cosine
+    view_size: Annotated[int, Within(8, 1024)] | None = None  # side of the views that are trained on, if not `size`
     searched: dict[str, Any] | None = None  # views that were tried first, and what labels said of each
     # a method trained to its end first
     before: Recipe | None = None
+
+    @property
+    def side(self) -> int:
+        """Side of the views that are trained on, pixels."""
+        return self.view_size or self.size
 
     @property
     def looks(self) -> set[int]:
@@ -266,7 +272,7 @@ def _dumped(entry: dict[str, Any]) -> str:
     text = yaml.safe_dump(entry, sort_keys=False, allow_unicode=True, width=10_000)
     if yaml.safe_load(text) != entry:
         text = yaml.safe_dump(entry, sort_keys=False, width=10_000)
-    return text.rstrip()
+    return text.rstrip("\n")
 
 
 def _lines(name: str, value: Any, reason: str) -> list[str]:

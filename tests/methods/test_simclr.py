@@ -47,6 +47,7 @@ def test_size_decides_the_recipe(size: int, temperature: float, optimizer: str) 
 
 def test_on_a_cpu_small_views_have_the_measured_recipe() -> None:
     assert (SimCLR.usual(64, "cpu").encoder, SimCLR.usual(64, "cpu").batch) == ("resnet10t", 64)
+    assert (SimCLR.usual(80, "cpu").side(80), SimCLR.usual(64, "cpu").whole(64)) == (64, 80)
     assert SimCLR.usual(64, "cuda:0") == SimCLR.usual(64, "mps") == SimCLR.defaults(64)
     assert SimCLR.usual(96, "cpu") == SimCLR.defaults(96), "not measured"
     assert SimCLR.resolve({}, replace(facts(64), batch=64))["temperature"][0] == 0.2

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import write_pictures
@@ -43,6 +44,36 @@ def manifest(photos: Path) -> Manifest:
 
 def planned(manifest: Manifest, **asked: Any) -> tuple[Recipe, dict[str, str]]:
     return plan(Request(data=["/photos"], **{**QUICK, **asked}), manifest)
+
+
+def test_views_are_smaller_than_pictures_where_that_was_measured(manifest: Manifest) -> None:
+    """Crops are then as large in the view as whole pictures are for the encoder."""
+    asked, _ = planned(manifest, encoder=None, size=64)
+    assert (asked.size, asked.view_size, asked.side) == (64, 48, 48)
+    own, why = planned(manifest, encoder=None, size=None)
+    assert (own.size, own.view_size, own.side) == (40, 32, 32), "views are as large as what the pictures fill"
+    assert "pictures as large in 40" in why["size"]
+    assert "40 px" in why["view_size"]
+    other, why = planned(manifest)
+    assert (other.view_size, other.side) == (None, 32), "of this network nothing was measured"
+    assert why["view_size"] == "as large as the pictures"
+    method = method_of(own)
+    image = np.zeros((80, 80, 3), np.uint8)
+    assert views_of(own, method)(image, np.random.default_rng(0))["views"].shape == (2, 32, 32, 3)
+    assert method.product.size == 40, "what embeds, evaluates and exports"
+
+
+def test_the_side_of_views_can_be_said(manifest: Manifest, tmp_path: Path) -> None:
+    said, _ = planned(manifest, settings={"view_size": "24"})
+    assert (said.size, said.side) == (32, 24)
+    config = tmp_path / "recipe.yaml"
+    config.write_text(said.to_yaml())
+    again = {**QUICK, "size": None, "config": str(config)}
+    assert planned(manifest, **again)[0].side == 24
+    assert planned(manifest, **again | {"size": 64})[0].side == 64, "it belonged to the size of the config"
+    for method in ("rotation", "mae", "byol"):
+        with pytest.raises(RecipeError, match=f"the views of {method} are as large as its pictures"):
+            planned(manifest, method=method, encoder=None, size=64, settings={"view_size": "48"})
 
 
 def test_only_data_is_needed(manifest: Manifest) -> None:

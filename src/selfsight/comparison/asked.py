@@ -51,8 +51,12 @@ class Asked:
 
     def usual(self, name: str) -> str:
         """The encoder that `train` would give the method on this device."""
-        device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return methods.get(name).usual(self.size or USUAL_SIZE, device).encoder
+        return methods.get(name).usual(self.size or USUAL_SIZE, self.at).encoder
+
+    @property
+    def at(self) -> str:
+        """The device that is asked for, else the usual one."""
+        return self.device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def named(listed: str | Sequence[str] | None) -> list[str]:

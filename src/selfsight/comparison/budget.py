@@ -14,7 +14,7 @@ from selfsight.errors import RecipeError, SelfsightError
 from selfsight.recipe import Recipe
 from selfsight.training import session
 from selfsight.training.length import chain
-from selfsight.training.plan import plan
+from selfsight.training.plan import fitting_size, plan
 from selfsight.training.request import Request, parse_length
 
 FILE = "plans.json"
@@ -74,9 +74,10 @@ def seeded(recipe: Recipe, seed: int) -> Recipe:
 
 
 def _planned(name: str, asked: Asked, shared: str, manifest: Manifest, workers: int) -> tuple[Share, dict[str, str]]:
-    """The plan with the encoder for all; where the method cannot use that, with its own."""
+    """The plan with the encoder and the size for all; where the method cannot use that encoder, with its own."""
+    size = asked.size or fitting_size(manifest, asked.at)[0]
     request = Request(
-        asked.data, name, shared, size=asked.size, length=asked.length, seed=0, threads=asked.threads,
+        asked.data, name, shared, size=size, length=asked.length, seed=0, threads=asked.threads,
         device=asked.device, columns=asked.columns, workers=workers,
     )  # fmt: skip
     try:

@@ -13,7 +13,7 @@ from selfsight.errors import typed
 __all__ = ["demo", "unpack"]
 
 LENGTH = "5m"
-VIEWS, SIZE = "simclr-keep-colour", 48  # colour stays, since it tells emoji apart
+VIEWS, SIZE = "simclr-keep-colour", 64  # colour stays, since it tells emoji apart
 
 
 def demo(out: Path | None = None, length: str | None = None) -> Run:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any, ClassVar, Literal
 
@@ -62,7 +62,16 @@ class Training:
     clip: float | None = None  # largest gradient norm
     clip_each: bool = False  # the norm of each tensor, not of all together
     source: str = "published"  # or "measured"
-    quick: bool = False  # whether `QUICK` takes its place on a CPU (docs/decisions.md has the figures)
+    view_share: float = 1.0  # side of the views that are trained on, of that of pictures as the encoder is used on them
+    quick: float | None = None  # `QUICK` takes its place on a CPU, with this `view_share` (figures: docs/decisions.md)
+
+    def side(self, size: int) -> int:
+        """The side of views for pictures of this one, in steps of 8 pixels."""
+        return size if self.view_share == 1 else 8 * round(self.view_share * size / 8)
+
+    def whole(self, side: int) -> int:
+        """The side of pictures for views of this one: what `side` is the other way of."""
+        return 8 * round(side / self.view_share / 8)
 
     def rate(self, batch: int) -> tuple[float, str]:
         """The rate for a global batch, and how it came about: lr times batch / lr_batch, its root, or nothing."""
@@ -78,7 +87,7 @@ class Training:
 
 
 # More and smaller steps of a smaller network; beside `published` in benchmarks/defaults.py.
-QUICK = Training("adamw", 0.001, 64, weight_decay=1e-4, batch=64, encoder="resnet10t", source="measured")
+QUICK = Training("adamw", 0.001, 64, batch=64, encoder="resnet10t", source="measured")
 
 
 @dataclass(frozen=True)
@@ -171,7 +180,8 @@ class Method(nn.Module, ABC):
     def usual(cls, size: int, device: str) -> Training:
         """The recipe for a device such as `cpu` or `cuda:1`."""
         published = cls.defaults(size)
-        return QUICK if published.quick and device == "cpu" and size <= QUICK_VIEW else published
+        quick = replace(QUICK, view_share=published.quick or 1.0)
+        return quick if published.quick and device == "cpu" and quick.side(size) <= QUICK_VIEW else published
 
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:

@@ -56,7 +56,7 @@ class Colorization(Method):
     def defaults(cls, size: int) -> Training:
         """Up to 96 px our own, above the paper's (train/readme; there it is 14 epochs of ImageNet)."""
         if size <= SMALL:
-            return Training("adamw", lr=1e-3, lr_batch=256, weight_decay=1e-3, batch=256, epochs=100, quick=True)
+            return Training("adamw", lr=1e-3, lr_batch=256, weight_decay=1e-3, batch=256, epochs=100, quick=1.0)
         return Training("adamw", lr=3e-5, lr_batch=40, beta2=0.99, weight_decay=1e-3, batch=40, epochs=100)
 
     @classmethod

@@ -60,7 +60,7 @@ class DeepCluster(Method):
     @classmethod
     def defaults(cls, size: int) -> Training:
         """The released code's, for AlexNet on ImageNet (paper: 500 epochs); its rate is constant, here a cosine."""
-        return Training("sgd", lr=0.05, lr_batch=256, weight_decay=1e-5, batch=256, epochs=200, quick=True)
+        return Training("sgd", lr=0.05, lr_batch=256, weight_decay=1e-5, batch=256, epochs=200, quick=0.8)
 
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:

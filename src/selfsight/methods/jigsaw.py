@@ -58,7 +58,7 @@ class Jigsaw(Method):
     def defaults(cls, size: int) -> Training:
         """Up to 96 px ours, above it the paper's rate and the port's length; all with the cosine instead of steps."""
         if size <= SMALL:
-            return Training("sgd", lr=0.05, lr_batch=256, weight_decay=5e-4, batch=256, epochs=200, quick=True)
+            return Training("sgd", lr=0.05, lr_batch=256, weight_decay=5e-4, batch=256, epochs=200, quick=1.0)
         return Training("sgd", lr=0.01, lr_batch=256, momentum=0.9, weight_decay=5e-4, batch=256, epochs=70)
 
     @classmethod

@@ -65,7 +65,7 @@ class MoCo(Method):
     def defaults(cls, size: int) -> Training:
         """Up to 96 px lightly's CIFAR-10 benchmark, above the papers; the notebook's rate is 0.06 * B / 512."""
         if size <= SMALL:
-            return Training("sgd", lr=0.06, lr_batch=128, weight_decay=5e-4, batch=128, epochs=200, quick=True)
+            return Training("sgd", lr=0.06, lr_batch=128, weight_decay=5e-4, batch=128, epochs=200, quick=0.8)
         # v1's paper: the rate x 0.1 at epochs 120 and 160 of 200; here version 1 takes v2's cosine too
         return Training("sgd", lr=0.03, lr_batch=256, momentum=0.9, weight_decay=1e-4, batch=256, epochs=200)
 

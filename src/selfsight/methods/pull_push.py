@@ -60,7 +60,7 @@ class PullPush(Method):
     @classmethod
     def defaults(cls, size: int) -> Training:
         """Ours, for nothing is published: P x K = 32 x 4."""
-        return Training("sgd", lr=0.05, lr_batch=128, weight_decay=1e-4, batch=128, epochs=200, quick=True)
+        return Training("sgd", lr=0.05, lr_batch=128, weight_decay=1e-4, batch=128, epochs=200, quick=0.8)
 
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:

@@ -55,7 +55,7 @@ class RelativePosition(Method):
     @classmethod
     def defaults(cls, size: int) -> Training:
         """Ours: the released recipe sums over examples at a rate of 1e-5 for a million iterations of AlexNet."""
-        return Training("sgd", lr=0.05, lr_batch=256, weight_decay=1e-4, batch=256, epochs=200, quick=True)
+        return Training("sgd", lr=0.05, lr_batch=256, weight_decay=1e-4, batch=256, epochs=200, quick=1.0)
 
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:

@@ -43,7 +43,7 @@ class Rotation(Method):
     def defaults(cls, size: int) -> Training:
         """The released recipes, whose rates fall in steps and, on CIFAR-10, with Nesterov; here the cosine without."""
         if size <= SMALL:
-            return Training("sgd", lr=0.1, lr_batch=128, weight_decay=5e-4, batch=128, epochs=200, quick=True)
+            return Training("sgd", lr=0.1, lr_batch=128, weight_decay=5e-4, batch=128, epochs=200, quick=1.0)
         return Training("sgd", lr=0.1, lr_batch=192, momentum=0.9, weight_decay=5e-4, batch=192, epochs=50)
 
     def prepare(self, data: Prepared) -> None:

@@ -68,7 +68,7 @@ class SimCLR(Method):
         """Up to 96 px lightly's CIFAR-10 benchmark (200 epochs: kNN 84.7 %), above the README's ImageNet recipe."""
         if size <= SMALL:
             # batch: lightly 128 or 512, equally good; epochs: lightly 200 or 800
-            return Training("sgd", lr=0.06, lr_batch=128, weight_decay=5e-4, batch=128, epochs=200, quick=True)
+            return Training("sgd", lr=0.06, lr_batch=128, weight_decay=5e-4, batch=128, epochs=200, quick=0.8)
         # rate: README 0.075 * sqrt(B), which at 4096 is the paper's 0.3 * B / 256; decay: README, paper 1e-6
         # batch: paper 4096, and 256 as the smallest studied; here one device
         return Training("lars", lr=1.2, lr_rule="sqrt", weight_decay=1e-4, batch=256, epochs=100, warmup=10.0)

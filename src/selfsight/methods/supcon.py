@@ -65,7 +65,7 @@ class SupCon(Method):
         """The code's CIFAR-10 recipe, rate 0.5 at 1024 pictures; above 96 px for as long as the paper on ImageNet."""
         # batch: code 1024, paper 6144 on ImageNet, here one device
         epochs = 1000 if size <= SMALL else 350
-        return Training("sgd", lr=0.5, lr_batch=1024, weight_decay=1e-4, batch=256, epochs=epochs, quick=True)
+        return Training("sgd", lr=0.5, lr_batch=1024, weight_decay=1e-4, batch=256, epochs=epochs, quick=0.8)
 
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:

@@ -68,7 +68,7 @@ class VDVS(Method):
     @classmethod
     def defaults(cls, size: int) -> Training:
         """From scratch, ours: none was published. The clip stands in the released code, commented out."""
-        return Training("adamw", lr=1e-3, weight_decay=1e-4, batch=256, epochs=200, warmup=10.0, clip=10.0, quick=True)
+        return Training("adamw", lr=1e-3, weight_decay=1e-4, batch=256, epochs=200, warmup=10.0, clip=10.0, quick=1.0)
 
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:

@@ -95,7 +95,7 @@ def passing(recipe: Recipe, manifest: Manifest) -> float:
 def loaded(recipe: Recipe, manifest: Manifest, rows: np.ndarray) -> tuple[Batch, float]:
     """A batch of `rows`, and the seconds that one worker needs for it once it is warm."""
     labels = torch.from_numpy(manifest.labels[rows])
-    pictures, views = Pictures(manifest, format_of(recipe)), stand_in(recipe).views(recipe.size)
+    pictures, views = Pictures(manifest, format_of(recipe)), stand_in(recipe).views(recipe.side)
     loader = Loader(pictures, rows, labels, views, seed=recipe.seed, workers=0)
     times = []
     for _ in range(2):
@@ -114,4 +114,6 @@ def prove(recipe: Recipe) -> None:
     """Make everything that the recipe names once: RecipeError for what cannot be, while nothing is written yet."""
     method = stand_in(recipe)
     optimizer_of(recipe, method)
-    method.views(recipe.size)
+    method.views(recipe.side)
+    if recipe.view_size:
+        method.product.check(recipe.view_size)

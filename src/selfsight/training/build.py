@@ -137,7 +137,7 @@ def method_of(recipe: Recipe, before: Method | None = None) -> Method:
 
 def views_of(recipe: Recipe, method: Method) -> Views:
     """What the method's network is to see of this run's pictures."""
-    views: Views = within(method.views(recipe.size), recipe.pixels["low"], recipe.pixels["high"])
+    views: Views = within(method.views(recipe.side), recipe.pixels["low"], recipe.pixels["high"])
     return views
 
 

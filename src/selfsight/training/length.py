@@ -156,7 +156,7 @@ def facts_of(values: dict[str, Any], manifest: Manifest) -> Facts:
     return Facts(
         count=values["pictures"],
         batch=values["batch"],
-        size=values["size"],
+        size=values["view_size"] or values["size"],
         channels=values["pixels"]["channels"],
         classes=len(manifest.classes),
         micro_batch=values["micro_batch"],

@@ -16,7 +16,7 @@ from selfsight.data import canvases, ranges
 from selfsight.data.kinds import KINDS
 from selfsight.data.manifest import Manifest
 from selfsight.errors import DataError, RecipeError
-from selfsight.methods.base import OPTIMIZATION, Method, Training
+from selfsight.methods.base import OPTIMIZATION, QUICK_VIEW, Method, Training
 from selfsight.nn import architectures, families
 from selfsight.nn.statistics import normalising
 from selfsight.recipe import Recipe
@@ -29,6 +29,7 @@ from selfsight.training.values import Plan, checked, kinds_of_settings
 SIZES = (32, 64, 96, 128, 160, 224)
 CPU_SIZE, CPU_BATCH = 64, 128  # what keeps a laptop quick
 LEAST_BATCHES = 8  # in an epoch, where the batch is automatic: a queue of past keys needs as many
+GIVEN = ("as asked", "from --config")
 USUAL = "simclr"  # where nobody names a method
 
 
@@ -49,6 +50,7 @@ def plan(request: Request, manifest: Manifest) -> tuple[Recipe, dict[str, str]]:
     if training.source == "measured" and made.values["encoder"] != training.encoder:
         training = replace(training, source=f"measured with {training.encoder}")
     optimization(made, request, training)
+    views(made, kind, training)
     made.settle("on_collapse", request.on_collapse, "warn", "training goes on, and the guard says what it found")
     made.settle("keep", request.keep, "last", "the encoder as it is at the end")
     method_settings(made, request, kind, own, entries.get("settings") or {}, manifest)
@@ -94,15 +96,8 @@ def data(made: Plan, request: Request, manifest: Manifest) -> None:
     made.values |= {"data": list(request.data), "use_all": request.use_all, "columns": request.columns}
     made.values |= {"pictures": len(rows), "listing": manifest.digest()}
     made.reasons["pictures"] = "all that can be read" if request.use_all else "all that can be read but the test part"
-    side = int(np.median(np.minimum(manifest.widths[rows], manifest.heights[rows])))
-    cap = SIZES[-1] if made.values["device"].startswith("cuda") else CPU_SIZE
-    fitting = [size for size in SIZES if size <= min(side, cap)] or [SIZES[0]]
-    why = f"pictures have a short side of {side} px" + (
-        f"; {cap} px keeps a CPU quick" if side > cap == CPU_SIZE else ""
-    )
     fixed = KINDS[manifest.kind].size
-    usual = (fixed, "the first words stand for a document") if fixed else (fitting[-1], why)
-    size = made.settle("size", request.size, *usual)
+    size = made.settle("size", request.size, *fitting_size(manifest, made.values["device"]))
     if not 8 <= size <= 1024:
         raise RecipeError(f"--size {size} is not between 8 and 1024{'' if fixed else ' pixels'}")
     told = [f"measured on the training {manifest.kind}"]
@@ -110,6 +105,18 @@ def data(made: Plan, request: Request, manifest: Manifest) -> None:
     made.reasons["pixels"] = "; ".join(told)
     if manifest.kind == "pictures":
         made.reasons["canvases"] = canvases.planned(manifest, ranges.PixelFormat(**made.values["pixels"]))
+
+
+def fitting_size(manifest: Manifest, device: str) -> tuple[int, str]:
+    """The side of a view that the training pictures fill, or how many words stand for a document, and why."""
+    if fixed := KINDS[manifest.kind].size:
+        return fixed, "the first words stand for a document"
+    rows = manifest.train_rows()
+    side = int(np.median(np.minimum(manifest.widths[rows], manifest.heights[rows])))
+    cap = SIZES[-1] if device.startswith("cuda") else CPU_SIZE
+    fitting = [size for size in SIZES if size <= min(side, cap)] or [SIZES[0]]
+    why = f"pictures have a short side of {side} px"
+    return fitting[-1], why + (f"; {cap} px keeps a CPU quick" if side > cap == CPU_SIZE else "")
 
 
 def training_for(made: Plan, request: Request, kind: type[Method]) -> Training:
@@ -140,6 +147,12 @@ def start(made: Plan, request: Request, training: Training) -> None:
     encoder = made.settle("encoder", name, training.encoder, f"the usual for {made.values['method']}")
     if not families.known(encoder):
         raise RecipeError(architectures.unknown_encoder(encoder))
+    if made.reasons["size"] not in GIVEN and encoder == training.encoder and training.view_share != 1:
+        views = made.values["size"]
+        made.values["size"] = training.whole(views)
+        made.reasons["size"] = (
+            f"{made.reasons['size']}: views of {views} px, and pictures as large in {made.values['size']}"
+        )
     learns, encodes = methods.get(made.values["method"]).kind, families.of(encoder).kind
     if learns != encodes:
         raise RecipeError(
@@ -157,6 +170,17 @@ def start(made: Plan, request: Request, training: Training) -> None:
         made.reasons["weights"] = f"{made.reasons['weights']}; {told}"
     if normalising(built):
         made.reasons["batch norm"] = "statistics are those of each micro-batch on each rank, not of the whole batch"
+
+
+def views(made: Plan, kind: type[Method], training: Training) -> None:
+    """The side of the views that are trained on."""
+    size, usual = made.values["size"], None
+    if training.view_share != 1 and made.values["encoder"] == training.encoder:
+        usual = training.side(size)
+    why = f"{training.source}: things look as large in crops of {usual} px as in whole pictures of {size} px"
+    side = made.settle("view_size", None, usual, why if usual else "as large as the pictures")
+    if side is not None and (kind.defaults(QUICK_VIEW).quick or 1.0) == 1.0:  # of no other is it known to do good
+        raise RecipeError(f"the views of {made.values['method']} are as large as its pictures; leave view_size out")
 
 
 def optimization(made: Plan, request: Request, training: Training) -> None:

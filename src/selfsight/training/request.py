@@ -18,6 +18,7 @@ from selfsight.training.values import RECIPE, as_value, checked, kinds_of_settin
 
 TUNABLE = (
     "optimizer",
+    "view_size",
     "momentum",
     "beta2",
     "weight_decay",
@@ -99,6 +100,8 @@ def configured(request: Request) -> dict[str, Any]:
         entries.pop(name, None)
     if isinstance(own := entries.get("settings"), dict):
         own.pop(COUNTED, None)
+    if request.size is not None:
+        entries.pop("view_size", None)
     if request.batch is not None:  # these belong to the batch of the config
         for name in ("micro_batch", "lr"):
             entries.pop(name, None)

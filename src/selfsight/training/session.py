@@ -225,7 +225,7 @@ def show_views(recipe: Recipe, manifest: Manifest, path: Path) -> None:
         return
     method = stand_in(recipe)
     originals, views = shown(recipe, manifest, method, path.parent)
-    visible = getattr(method.views(recipe.size), "visible", dict)  # where patches are hidden from the network
+    visible = getattr(method.views(recipe.side), "visible", dict)  # where patches are hidden from the network
     sheet(originals, [visible(one) for one in views], path, recipe.pixels["low"], recipe.pixels["high"])
 
 

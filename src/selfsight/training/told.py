@@ -14,6 +14,7 @@ SHOWN = (
     "encoder",
     "weights",
     "size",
+    "view_size",
     "pictures",
     "batch",
     "micro_batch",
