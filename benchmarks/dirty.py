@@ -241,7 +241,7 @@ def promises(found: dict[str, Any]) -> dict[str, str]:
 
 
 def main() -> None:
-    """Measure, keep and print."""
+    """Measure, keep and print; exit code 1 when a file is judged wrong."""
     asked = machine.answered(machine.asks(__doc__, RESULTS))
     if asked.table:
         print(table(json.loads(asked.json.read_text())["dirty"]))
@@ -252,6 +252,7 @@ def main() -> None:
         found = measured(Path(home))
     machine.keep(asked.json, {"promises": promises(found), "dirty": found})
     print(table(found))
+    sys.exit(any(one["right"] < one["files"] for one in found.values()))
 
 
 if __name__ == "__main__":

@@ -412,7 +412,7 @@ def table(found: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Read what was found before, look whether it is mended, go on."""
+    """Read what was found before, look whether it is mended, go on; exit code 1 when findings are left."""
     parser = machine.asks(__doc__, RESULTS)
     parser.add_argument("--minutes", type=float, default=0.0, help="how long to go on")
     parser.add_argument("--only", nargs="+", default=[], help="readers; by default all")
@@ -440,6 +440,8 @@ def main() -> None:
 
         fuzz(found, asked.minutes, asked.only, keep)
     print(table(found))
+    if any(row["findings"] for row in found.values()):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

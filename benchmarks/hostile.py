@@ -295,7 +295,8 @@ def promises(found: dict[str, Any]) -> dict[str, str]:
     rows = [row for ways in found.values() for row in ways.values()]
     slowest, most = max(row["seconds"] for row in rows), max(row["mib"] for row in rows)
     held = f"{sum(row['held'] for row in rows)} of {len(rows)} hostile files refused in time and memory"
-    return {"R21": f"{held}: {max(slowest, 0):.1f} s and {max(most, 0)} MiB at most"}
+    bounds = f"{max(slowest, 0):.1f} s beyond its start and {max(most, 0)} MiB beyond a harmless file"
+    return {"R21": f"{held}: a command took {bounds} at most"}
 
 
 def table(found: dict[str, Any]) -> str:

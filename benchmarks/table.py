@@ -19,6 +19,7 @@ import beside_lightly
 import browse
 import cards
 import collapse
+import compare
 import compiled
 import cookbook
 import dcl
@@ -85,6 +86,7 @@ TABLES = {
     "time_to_quality": time_to_quality.table,
     "onnx_runtime": onnx_runtime.table,
     "collapse": collapse.table,
+    "compare": compare.table,
     "postgres": postgres.table,
     "quality": quality.table,
     "ranks": ranks.table,

@@ -1,4 +1,4 @@
-"""The promises of docs/reliability.md, tried at length: kills, refused calls, full disks, lost ranks, hours of it.
+"""The promises of docs/reliability.md, tried at length: kills, full disks, lost ranks, hostile files and requests.
 
     scripts/torture [PART ...] [--minutes 90] [--list]
 
@@ -40,6 +40,11 @@ PARTS = {
     "ranks": Part(f"{STOPS} {RANKS}", True, "one of two ranks is killed or stands still"),
     "saving": Part(f"{STOPS} saving", True, "what saving costs"),
     "soak": Part("benchmarks/soak.py", True, "a training killed every two minutes, for an hour"),
+    "dirty": Part("benchmarks/dirty.py", False, "a hostile folder, in every command"),
+    "files": Part("benchmarks/listing.py", False, "a million files, 4 GB in the temporary folder"),
+    "hostile": Part("benchmarks/hostile.py", False, "files of strangers, by time and memory"),
+    "fuzz": Part("benchmarks/fuzz.py --minutes 60", True, "spoiled files, for an hour"),
+    "http": Part("benchmarks/attacks.py", False, "hostile requests to the server of browse"),
 }
 
 

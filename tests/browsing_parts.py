@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,8 +84,14 @@ class Running:
 
 @pytest.fixture(scope="session")
 def running(browsed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The server of the run on a free port, in a thread."""
-    server = server_of(gather([Index.open(browsed)]), tmp_path_factory.mktemp("labels"))
+    """The server of the run."""
+    with serving(server_of(gather([Index.open(browsed)]), tmp_path_factory.mktemp("labels"))) as started:
+        yield started
+
+
+@contextmanager
+def serving(server: Server) -> Iterator[Running]:
+    """A server on a free port, in a thread."""
     listening = bound("127.0.0.1", 0)
     engine = uvicorn.Server(config(server.app()))
     thread = threading.Thread(target=engine.run, kwargs={"sockets": [listening]})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -113,6 +114,12 @@ def test_it_is_used_again_for_the_same_labels(run: Path, photos: Path, tmp_path:
     assert found["reused"] is True
     assert selfsight.classify(run, photos, out=tmp_path / "e.csv")["reused"] is False
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "e.csv").read_bytes()
+
+
+def test_labels_that_the_encoder_has_seen_are_told(run: Path, photos: Path, classify: Said) -> None:
+    recipe = (run / "recipe.yaml").read_text()
+    (run / "recipe.yaml").write_text(re.sub(r"^searched: .*$", "searched: {simclr: 0.5}", recipe, flags=re.MULTILINE))
+    assert "training pictures chose the views of this run" in classify(photos, "--out", "found.csv")
 
 
 def test_odd_names_and_files_that_cannot_be_read(run: Path, photos: Path, tmp_path: Path, classify: Said) -> None:

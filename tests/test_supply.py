@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -46,3 +49,17 @@ def test_the_list_of_packages(tmp_path: Path) -> None:
     assert own < set(found[()])
     assert "pytest" not in found[()]
     assert set(found["export",]) - set(found[()]) >= {"onnx", "onnxruntime"}
+
+
+def test_the_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
+    """Pictures of the demo and the page of `browse` too, which an editable installation never misses."""
+    package, ours = ROOT / "src" / "selfsight", tmp_path / "project"
+    shutil.copytree(ROOT / "src", ours / "src", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, ours)
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path, ours]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    files = {file.relative_to(ROOT / "src").as_posix() for file in package.rglob("*") if file.is_file()}
+    assert held == {file for file in files if "__pycache__" not in file}

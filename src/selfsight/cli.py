@@ -109,7 +109,7 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "embed.out": "The folder to write; or --to.",
     "to": "The database to write, in place of --out: postgresql://user@host/name, with pgvector. What is there "
     "stays, so the same command goes on where it stopped.",
-    "append": "Add to what --out holds: pictures that are there with the same contents are left out.",
+    "append": "Add to what --out holds: files that are there, with the same contents, are left out.",
     "prune": "Take pictures whose files are gone out of the index; needs no DATA.",
     "place": "A run, a folder that `selfsight embed` wrote, or a database: postgresql://user@host/name.",
     "query": "What to look for: a file, a row, or the name of a picture in the index; of several, their mean.",

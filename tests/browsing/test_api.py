@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 import json
 import shutil
 from pathlib import Path
@@ -19,7 +21,10 @@ from selfsight.browsing.encoding import Busy, Encoders
 from selfsight.browsing.openapi import document
 from selfsight.data import source
 from selfsight.data.tables import read_columns
+from selfsight.errors import AddressError
 from selfsight.searching.index import Index
+
+JSON = "application/json"
 
 
 @pytest.fixture
@@ -41,7 +46,7 @@ def fits(value: Any, schema: dict[str, Any]) -> bool:
 
 
 def schema_of(path: str, method: str = "get") -> dict[str, Any]:
-    return document()["paths"][path][method]["responses"]["200"]["content"]["application/json"]["schema"]
+    return document()["paths"][path][method]["responses"]["200"]["content"][JSON]["schema"]
 
 
 def test_answers_are_as_described(client: TestClient, collection: Collection) -> None:
@@ -50,6 +55,18 @@ def test_answers_are_as_described(client: TestClient, collection: Collection) ->
     assert fits(client.get("/health").json(), schema_of("/health"))
     facts = client.get("/api/pictures/40").json()
     assert facts["name"] == collection.names[40]
+    for method, path, asked in (
+        ("get", "/api/pictures/{number}", "/api/pictures/64"),
+        ("get", "/api/pictures/{number}/neighbours", "/api/pictures/1/neighbours?k=101"),
+        ("post", "/api/labels", "/api/labels"),
+        ("post", "/api/encode", "/api/encode?side=1"),
+        ("post", "/api/encode", "/api/encode"),
+    ):
+        told = document()["paths"][path][method]
+        answer = client.request(method, asked)
+        assert fits(answer.json(), told["responses"][str(answer.status_code)]["content"][JSON]["schema"])
+    [side] = [one for one in told["parameters"] if one["name"] == "side"]
+    assert side["schema"]["maximum"] == 0
     assert fits(facts, schema_of("/api/pictures/{number}"))
     near = client.get("/api/pictures/40/neighbours?k=5").json()
     assert len(near) == 5
@@ -91,6 +108,21 @@ def test_numbers_that_cannot_be(client: TestClient, query: str) -> None:
     assert client.post(f"/api/encode?{query}", content=b"x").status_code == 400
 
 
+@pytest.mark.parametrize("kind", ["thumbnails", "pictures"])
+def test_a_picture_that_does_not_answer_now_may_later(client: TestClient, kind: str) -> None:
+    def away(path: str) -> None:
+        raise AddressError("nothing answers")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("selfsight.browsing.pictures.decode", away)
+        first = client.get(f"/{kind}/5")
+    then = client.get(f"/{kind}/5")
+    assert [(one.status_code, one.headers["content-type"]) for one in (first, then)] == [(200, "image/jpeg")] * 2
+    assert first.headers["cache-control"] == "no-store"
+    assert "immutable" in then.headers["cache-control"]
+    assert first.content != then.content
+
+
 def test_more_than_can_wait_is_sent_away(collection: Collection, tmp_path: Path) -> None:
     with TestClient(server_of(collection, tmp_path, decoders=1, waiting=0).app(), base_url="http://localhost") as busy:
         answer = busy.post("/api/encode", content=b"x")
@@ -103,8 +135,11 @@ def test_many_at_once_get_each_their_own(collection: Collection) -> None:
     data = [Path(path).read_bytes() for path in collection.paths]
 
     async def ask_all() -> list[Any]:
-        asked = [encoders.ask(0, one, 1) for one in data]
-        answers = await asyncio.gather(*asked, return_exceptions=True)
+        async def ask(one: bytes) -> bytes:
+            with encoders.place(len(one)):
+                return await encoders.ask(0, one, 1)
+
+        answers = await asyncio.gather(*map(ask, data), return_exceptions=True)
         await encoders.close()
         return answers
 
@@ -142,7 +177,11 @@ def test_labels_make_a_table_that_can_be_learned_from(
     assert client.post("/api/labels", json={"ids": [0, 1, 2, 40, 41], "label": label}).json()["labelled"] == 64
     assert client.post("/api/labels", json={"ids": [3], "label": " "}).json() == {"labelled": 63, "file": "labels.csv"}
     file = tmp_path / "labels.csv"
-    assert client.get("/api/labels").content == file.read_bytes()
+    told = [*csv.DictReader(io.StringIO(client.get("/api/labels").text, newline=""))]
+    assert [int(row["id"]) for row in told] == [*range(64)]
+    assert [row["label"] or None for row in told[:5]] == [label, label, label, None, "china"]
+    assert [row["split"] for row in told] == collection.splits
+    assert told[40]["name"] == collection.names[40]
     listing = source.find(file)
     given = dict(zip(listing.paths, listing.labels, strict=True))
     assert [given[path] for path in collection.paths[:5]] == [label, label, label, None, "china"]

@@ -32,7 +32,9 @@ OTHERS = (
     "/data/points-0-../../x", "/data/points-9-pca", "/data/column-0-__class__", "/data/names-99999999",
     "/data/near-0-99999999999", "/data/_points-0", "//evil.example/", "/\\evil.example", "/%0d%0aSet-Cookie:%20x=1",
     "/page/main.js%0d%0aX-Evil:1", "/pictures/0?url=http://169.254.169.254/", "/api/encode?url=http://127.0.0.1/",
-    "/pictures/0/../../../etc/passwd", "/index.html", "/.git/config", "/page/", "/page/%2e", "/docs",
+    "/pictures/0/../../../etc/passwd", "/index.html", "/.git/config", "/page/", "/page/%2e", "/docs", "/api/labels",
+    *(f"{one}{'9' * 5000}" for one in ("/pictures/", "/thumbnails/", "/api/pictures/")),  # more than int() reads
+    f"/api/pictures/{'9' * 5000}/neighbours",
 )  # fmt: skip
 
 
@@ -102,6 +104,7 @@ def test_two_hosts_are_none(running: Running, browsed: Path) -> None:
         {"origin": "http://evil.example"},
         {"origin": "null"},
         {"origin": "http://127.0.0.1:1"},
+        {"origin": "http://["},
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
     ],
@@ -114,6 +117,8 @@ def test_another_site_changes_nothing(collection: Collection, tmp_path: Path, he
     assert client.post("/api/labels", content='{"ids":[0],"label":"x"}').status_code == 415  # as a form could send
     own = {"origin": "http://127.0.0.1:8000", "sec-fetch-site": "same-origin"}
     assert client.post("/api/labels", json={"ids": [0], "label": "x"}, headers=own).status_code == 200
+    proxied = own | {"origin": "https://pictures.example"}  # which the browser knows by another name
+    assert client.post("/api/labels", json={"ids": [0], "label": "x"}, headers=proxied).status_code == 200
     own["content-type"] = "application/json"
     answer = client.post("/api/labels", content=bytes((8 << 20) + 1), headers=own)
     assert (answer.status_code, answer.json()["error"]) == (413, "That is too large: at most 8 MiB are taken.")
@@ -140,8 +145,14 @@ def test_a_token_where_others_can_reach_it(collection: Collection, tmp_path: Pat
     answer = client.get("/?token=secret")
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     assert "httponly" in answer.headers["set-cookie"].lower()
-    assert "samesite=strict" in answer.headers["set-cookie"].lower()
+    assert "samesite=lax" in answer.headers["set-cookie"].lower()
     assert client.get("/data/collection").status_code == 200  # by the cookie
+    other = server.app("0.0.0.0", "another")  # on the same machine: its cookie comes along
+    beside = TestClient(other, "http://192.168.0.7:8900", cookies=client.cookies, follow_redirects=False)
+    assert beside.get("/health").status_code == 401
+    assert beside.get("/?token=another").status_code == 303
+    client.cookies.update(beside.cookies)
+    assert {client.get("/health").status_code, beside.get("/health").status_code} == {200}
     assert client.get("/health", headers={"host": "evil.example"}).status_code == 421
 
 
@@ -194,6 +205,19 @@ def test_slow_clients_keep_nobody_waiting(running: Running) -> None:
     assert running.say(request("/health"), patience=20).startswith(b"HTTP/1.1 200")  # theirs have 30 seconds
     for connection in slow:
         connection.close()
+
+
+def test_more_than_there_is_room_for_is_sent_away_before_it_is_read(running: Running) -> None:
+    head = request("/api/encode", method="POST", more=f"Content-Length: {32 << 20}\r\n")
+    slow = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(16)]
+    for connection in slow:
+        connection.sendall(head)
+    assert any(running.say(head, patience=0.5).startswith(b"HTTP/1.1 429") for _ in range(40))
+    for connection in slow:
+        connection.close()
+    encoders = running.server.encoders
+    while encoders is not None and encoders._now:
+        time.sleep(0.02)
 
 
 def test_who_says_nothing_is_hung_up_on(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from browsing_parts import NASTY, Running
+from browsing_parts import NASTY, Running, serving
 from PIL import Image
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
 
 from selfsight.browsing import static
+from selfsight.browsing.collection import gather
+from selfsight.browsing.labels import Labels
 from selfsight.browsing.payloads import Payloads
+from selfsight.browsing.server import Server
+from selfsight.data import source
+from selfsight.searching.index import Index
 
 CHROMIUM = next((one for one in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if Path(one).exists()), "")
 PATIENCE = 60_000  # milliseconds: the machine may be busy
@@ -32,9 +40,27 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
+@pytest.fixture(scope="module")
+def two(browsed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Two runs side by side, of which only the first has a classifier, and no encoder."""
+    home = tmp_path_factory.mktemp("two")
+    shutil.copytree(browsed / "embeddings", home / "plain", ignore=shutil.ignore_patterns("browse"))
+    plain = Index.open(home / "plain")
+    plain.eye.folder = home / "gone"
+    with serving(shown(home, Index.open(browsed), plain)) as started:
+        yield started
+
+
+def shown(folder: Path, *indexes: Index) -> Server:
+    """A server without an encoder."""
+    collection = gather(indexes)
+    return Server(Payloads(collection, Labels(collection, folder / "labels.csv"), searchable=False), None)
+
+
 def bad(said: ConsoleMessage) -> bool:
-    """Whether the console complains; that a bad picture is refused is told there as well."""
-    return said.type == "error" and "status of 415" not in said.text
+    """Whether the console complains; that a bad picture is refused, or the page is offline, is told there as well."""
+    expected = any(one in said.text for one in ("status of 415", "ERR_INTERNET_DISCONNECTED"))
+    return said.type == "error" and not expected
 
 
 @pytest.fixture
@@ -96,9 +122,9 @@ def carded(page: Page, x: float, y: float) -> bool:
     return page.locator("#card").is_visible() and bool(page.locator("#card-name").inner_text())
 
 
-def place(page: Page, name: str) -> tuple[float, float]:
-    """Where a picture is on the screen: asked of the keyboard's cursor card, which goes there."""
-    box = page.locator(".paper").first.bounding_box()
+def place(page: Page, name: str, side: int = 0) -> tuple[float, float]:
+    """Where a picture is on the screen: asked of the card beside the hand."""
+    box = page.locator(".paper").nth(side).bounding_box()
     assert box is not None
     for column in range(4, 40):
         for row in range(4, 32):
@@ -106,6 +132,21 @@ def place(page: Page, name: str) -> tuple[float, float]:
             if carded(page, x, y) and carded(page, x + 1, y):  # the first may be of the place before
                 return x + 1, y
     raise AssertionError(f"no picture was found on the map, not even {name}")
+
+
+def dropped(page: Page, content: bytes) -> None:
+    """Drop a picture on the page."""
+    page.evaluate(
+        """bytes => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "new.png", { type: "image/png" }));
+            const options = { dataTransfer: transfer, bubbles: true, cancelable: true };
+            const kinds = ["dragenter", "dragover", "drop"].map(kind => new DragEvent(kind, options));
+            for (const event of kinds) document.body.dispatchEvent(event);
+            if (!kinds.every(event => event.defaultPrevented)) throw new Error("the browser would open it");
+        }""",
+        list(content),
+    )
 
 
 def test_the_map_is_painted_with_points_and_pictures(visit: Open, running: Running) -> None:
@@ -116,6 +157,8 @@ def test_the_map_is_painted_with_points_and_pictures(visit: Open, running: Runni
     page.keyboard.press("p")  # without thumbnails there are still dots
     expect(page.locator("#thumbnails")).to_have_attribute("aria-pressed", "false")
     drawn(page, 0.0002, both)
+    page.keyboard.press("P")
+    drawn(page, 0.9 * both, 1)
 
 
 def test_hover_and_click_show_a_picture_with_its_neighbours(visit: Open) -> None:
@@ -132,11 +175,44 @@ def test_hover_and_click_show_a_picture_with_its_neighbours(visit: Open) -> None
     assert natural == 40
     first = panel.locator(".tile").first
     title = first.get_attribute("title")
-    first.click()  # a neighbour opens in its turn
+    first.focus()
+    page.keyboard.press("Enter")  # a neighbour opens in its turn
     expect(panel.locator("h2")).to_have_text(str(title))
+    expect(panel.locator("h2")).to_be_focused()
+    page.get_by_role("button", name="Show on the map").click()
+    page.locator(".paper").focus()
+    expect(page.locator("#card")).to_be_hidden()
+    page.keyboard.press("ArrowRight")  # from the picture that is open, which is in the middle now
+    page.wait_for_timeout(200)
+    if page.locator("#card").is_hidden():  # there is nothing to the right
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_timeout(200)
+    expect(page.locator("#card")).to_be_visible()
+    assert page.locator("#card-name").inner_text() != str(title).rpartition("/")[2]
 
 
-def test_lasso_label_and_save(visit: Open, running: Running) -> None:
+def test_a_server_that_is_gone_is_told(visit: Open) -> None:
+    page = visit()
+    x, y = place(page, "any")
+    page.context.set_offline(True)
+    page.mouse.click(x, y)
+    panel = page.locator("#panel-picture")
+    expect(panel.locator(".trouble")).to_have_text("The server does not answer; is it still running?")
+    page.locator("#tab-clusters").click()
+    expect(page.locator("#panel-clusters .trouble")).to_be_visible()
+    for _ in range(3):
+        page.locator("#closer").click()  # further pictures want to be seen
+    page.wait_for_timeout(500)
+    page.context.set_offline(False)
+    with page.expect_response("**/thumbnails/*"):  # they are asked for again by themselves
+        pass
+    page.locator("#fit").click()
+    page.mouse.click(x, y)
+    expect(panel.locator(".tile")).to_have_count(12)
+    expect(page.locator(".trouble:visible")).to_have_count(0)
+
+
+def test_lasso_label_and_save(visit: Open, running: Running, browsed: Path, tmp_path: Path) -> None:
     page = visit()
     page.locator("#lasso").click()
     box = page.locator(".paper").bounding_box()
@@ -155,6 +231,23 @@ def test_lasso_label_and_save(visit: Open, running: Running) -> None:
     listed = list(csv.DictReader(io.StringIO(saved(saving))))
     assert len(listed) == chosen
     assert {row["label"] for row in listed} <= {"china", "flower"}
+    photos = shutil.copytree(browsed.parent / "photos", tmp_path / "photos")
+    (photos / "selection.csv").write_text(saved(saving), "utf-8", newline="")
+    found = source.find(photos / "selection.csv")  # as `train` would
+    assert len(found.rows) == chosen
+    assert all(Path(path).is_file() for path in found.paths)
+    collection = running.server.collection
+    parts = dict(zip(collection.names, collection.splits, strict=True))
+    assert list(found.splits) == [parts[str(Path(path).relative_to(photos))] for path in found.paths]
+    page.locator("#panel-selection input").fill("half a wo")
+    page.locator("#key button").first.click()
+    expect(page.locator("#chosen")).to_have_text("32")
+    expect(page.locator("#panel-selection input")).to_have_value("half a wo")
+    page.locator("#word").fill("nothing of this name")
+    page.keyboard.press("Enter")
+    expect(page.locator("#toast")).to_contain_text("No name holds")
+    chosen = int(page.locator("#chosen").inner_text())
+    assert chosen == 32
     label = 'odd <b>"label"</b>, yes'
     page.locator("#panel-selection input").fill(label)
     page.get_by_role("button", name="Label", exact=True).click()
@@ -167,19 +260,10 @@ def test_lasso_label_and_save(visit: Open, running: Running) -> None:
     running.server.payloads.labels.given[:] = running.server.collection.labels
 
 
-def test_a_dropped_picture_is_searched(visit: Open, running: Running) -> None:
+def test_a_dropped_picture_is_searched(visit: Open, running: Running, tmp_path: Path) -> None:
     page = visit()
     picture = Path(running.server.collection.paths[40])
-    page.evaluate(
-        """bytes => {
-            const transfer = new DataTransfer();
-            transfer.items.add(new File([new Uint8Array(bytes)], "new.png", { type: "image/png" }));
-            const options = { dataTransfer: transfer, bubbles: true, cancelable: true };
-            for (const kind of ["dragenter", "dragover", "drop"])
-                document.body.dispatchEvent(new DragEvent(kind, options));
-        }""",
-        list(picture.read_bytes()),
-    )
+    dropped(page, picture.read_bytes())
     panel = page.locator("#panel-picture")
     expect(panel.locator("h2")).to_have_text("Your picture")
     expect(panel.locator(".tile")).to_have_count(12)
@@ -187,6 +271,80 @@ def test_a_dropped_picture_is_searched(visit: Open, running: Running) -> None:
     assert panel.locator(".tile span").first.inner_text() == "1.000"
     page.set_input_files("#file", files=[{"name": "no.png", "mimeType": "image/png", "buffer": b"no picture"}])
     expect(panel).to_contain_text("no picture that can be read")
+    (tmp_path / "large.png").touch()
+    os.truncate(tmp_path / "large.png", (32 << 20) + 1)
+    page.set_input_files("#file", tmp_path / "large.png")
+    expect(page.locator("#toast")).to_have_text("That is too large: at most 32 MiB are taken.")
+    held: list[Route] = []
+    page.route("**/api/encode*", lambda route: held.append(route))
+    page.set_input_files("#file", picture)
+    expect(panel).to_contain_text("Looking for pictures like it")
+    page.mouse.click(*place(page, "any"))  # another one is opened meanwhile
+    expect(panel.locator(".tile")).to_have_count(12)
+    with page.expect_response("**/api/encode*"):
+        held[0].continue_()
+    page.wait_for_timeout(200)
+    expect(panel.locator("h2")).not_to_have_text("Your picture")
+
+
+def test_two_runs_side_by_side(visit: Open, two: Running) -> None:
+    page = visit(two.address)
+    expect(page.locator(".map")).to_have_count(2)
+    expect(page.locator("#count")).to_have_text("64 pictures")
+    page.locator("#colour").select_option("prediction")
+    page.locator("#legend summary").click()  # it covers a part of the first map
+    card, runs = page.locator("#card"), page.locator("#runs button")
+    for side, said in enumerate((re.compile("china|flower"), "no value")):  # only the first has a classifier
+        x, y = place(page, "any", side)
+        expect(page.locator("#card-value")).to_have_text(said)
+        box = card.bounding_box()
+        assert box is not None
+        assert min(abs(box["x"] - x), abs(box["x"] + box["width"] - x)) < 90  # beside the hand, not over the other map
+        expect(runs.nth(0)).to_have_attribute("aria-pressed", "true")
+    page.mouse.click(x, y)
+    expect(runs.nth(1)).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#panel-picture .tile")).to_have_count(24)  # near it in both
+    page.locator("#legend summary").click()
+    expect(page.locator("#key")).to_have_text("no picture has one")
+    page.keyboard.press("s")
+    expect(page.locator("#chosen")).to_have_text("64")
+    dropped(page, b"any")
+    expect(page.locator("#toast")).to_contain_text("cannot look for new pictures")
+
+
+def test_an_index_without_pictures_says_so(visit: Open, browsed: Path, tmp_path: Path) -> None:
+    index = Index.open(browsed)
+    index.vectors, index.table, index.where = np.asarray(index.vectors[:0]), index.table.slice(0, 0), str(tmp_path)
+    with serving(shown(tmp_path, index)) as empty:
+        page = visit(empty.address)
+        expect(page.locator("#panel-picture .empty")).to_have_text("There is no picture here.")
+
+
+def test_labels_are_taken_away_by_their_own_button_only(visit: Open, two: Running) -> None:
+    page, labels = visit(two.address), two.server.payloads.labels
+    page.locator("#tab-selection").click()
+    page.keyboard.press("S")  # not only on the map
+    panel, toast = page.locator("#panel-selection"), page.locator("#toast")
+    expect(panel.locator("h2")).to_have_text("64 pictures selected")
+    for text in ("", "  "):
+        panel.locator("input").fill(text)
+        page.keyboard.press("Enter")
+    expect(toast).to_be_empty()
+    page.get_by_role("button", name="Remove labels").click()
+    expect(toast).to_have_text("64 pictures without a label now. labels.csv holds 0 labels.")
+    panel.locator("input").fill("mine")
+    page.keyboard.press("Enter")
+    expect(toast).to_have_text("64 pictures labelled “mine”. labels.csv holds 64 labels.")
+    expect(panel.locator("input")).to_have_value("")
+    page.locator("#tab-clusters").click()
+    expect(page.locator("#panel-clusters .card p").first).to_have_text("100 % of the labelled are mine")
+    labels.values[:] = labels.given[:] = [f"kind {number}" for number in range(64)]
+    page = visit(two.address)
+    expect(page.locator("#key button")).to_have_count(41)
+    page.locator("#key button").last.click()
+    expect(page.locator("#key button")).to_have_count(64)
+    page.get_by_title("kind 63").click()
+    expect(page.locator("#chosen")).to_have_text("1")
 
 
 def test_the_keyboard_reaches_everything(visit: Open) -> None:
@@ -284,7 +442,7 @@ def test_an_export_works_from_a_disk(visit: Open, running: Running, tmp_path: Pa
     page.get_by_role("button", name="Label", exact=True).click()
     with page.expect_download() as saving:
         page.get_by_role("button", name="Save labels.csv").click()
-    assert saved(saving).count(",mine\n") == 64
+    assert saved(saving).count(",mine,") == 64
 
 
 @pytest.mark.parametrize("webgl", [True, False])

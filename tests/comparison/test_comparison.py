@@ -12,7 +12,7 @@ from conftest import write_pictures
 from PIL import Image
 
 import selfsight
-from selfsight import cli
+from selfsight import cli, methods
 from selfsight.comparison import budget, scratch, story
 from selfsight.comparison.asked import Asked
 from selfsight.comparison.scene import Scene, bits, read
@@ -116,9 +116,19 @@ def test_the_same_call_is_done_at_once_and_another_budget_refused(
     with monkeypatch.context() as patched:
         for room, name in ((story.session, "train"), (budget, "plan"), (scratch, "tune"), (measure, "embed")):
             patched.setattr(room, name, never)
+        for seed in (0, 1):
+            with open(out / "runs" / f"rotation-{seed}" / "metrics.jsonl", "a") as file:
+                file.write(json.dumps({"step": 6, "alarm": "alike_pictures", "sentence": "all are the same"}) + "\n")
+        patched.setattr(methods.get("simclr"), "supervised", {})
+        patched.setattr(story, "worth_it", lambda request, recipe, manifest: recipe.method == "simclr")
         again = selfsight.compare(photos, methods="simclr,rotation", length="6steps", seeds=2, out=out, **SMALL)
     assert again["rows"] == made["rows"]
     assert again["verdict"] == made["verdict"]
+    notes = " ".join(again["notes"])
+    assert "rotation, seed 0, step 6; seed 1, step 6: all are the same." in notes
+    assert "pictures are what simclr learned from" in notes
+    assert "pictures are what rotation learned from" not in notes
+    assert "`train` for as long would first search for those of simclr, if" in notes
     with pytest.raises(RunError, match="--for was '6steps' and is now '7steps'"):
         selfsight.compare(photos, methods="simclr,rotation", length="7steps", seeds=2, out=out, **SMALL)
     assert json.loads((out / "compare.json").read_text())["verdict"] == made["verdict"]

@@ -32,6 +32,19 @@ def test_what_was_trained_before_comes_first(tmp_path: Path) -> None:
     assert journals.curve(tmp_path / "run") == [(11.0, 0.1), (15.0, 0.2)]
 
 
+def test_what_was_said_of_a_run(tmp_path: Path) -> None:
+    """By methods before training, by the guard in it; first what was trained first."""
+    for folder, lines in (
+        (tmp_path, [{"step": 0, "sentence": "too few"}, {"step": 2, "loss": 1.0}, {"step": 50, "sentence": "alike"}]),
+        (tmp_path / "stages" / "vq", [{"step": 9, "alarm": "one_code", "sentence": "one code"}]),
+    ):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    expected = [("vq, step 9", "one code"), ("before training", "too few"), ("step 50", "alike")]
+    assert list(journals.warnings(tmp_path)) == expected
+    assert list(journals.warnings(tmp_path / "nowhere")) == []
+
+
 def test_nothing_is_zero(tmp_path: Path) -> None:
     assert journals.seconds(tmp_path) == 0.0
     assert journals.curve(tmp_path) == []

@@ -101,6 +101,20 @@ def test_an_object_store_and_memory_do_as_well(store: str, home: Path, photos: P
         assert all(pictures.read(row)[1] == row for row in range(0, 64, 7))
 
 
+def test_a_table_may_name_them_by_their_address(home: Path, tmp_path: Path) -> None:
+    """As the tables do that `search` and `browse` write."""
+    packed = source.find(in_memory(home))
+    named = "".join(f"{path},{label}\n" for path, label in zip(packed.paths, packed.labels, strict=True))
+    (tmp_path / "labels.csv").write_text(f"path,label\n{named}")
+    found = source.find(tmp_path / "labels.csv")
+    assert dict(zip(found.paths, found.labels, strict=True)) == dict(zip(packed.paths, packed.labels, strict=True))
+    pictures = Pictures(scan(found), PixelFormat())
+    assert [pictures.read(row)[1] for row in (0, 63)] == [0, 63]
+    assert len(source.find([tmp_path / "labels.csv", in_memory(home)]).rows) == len(packed.rows)
+    (tmp_path / "list.txt").write_text("memory://set/one.png\n")  # of other files, none is fetched
+    assert source.find(tmp_path / "list.txt").paths == (f"{tmp_path}/memory://set/one.png",)
+
+
 def test_what_is_kept_here_is_checked(server: Server, tmp_path: Path) -> None:
     manifest = scan(source.find(f"{server.address}/set"))
     Pictures(manifest, PixelFormat()).read(5)

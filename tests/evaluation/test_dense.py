@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +22,10 @@ from selfsight.data.masks import paired
 from selfsight.errors import DataError
 from selfsight.evaluation import dense, intervals, overlap, scene
 from selfsight.evaluation.dense import Row
+from selfsight.evaluation.protocol import RIVALS, START
 from selfsight.report import page
 from selfsight.report.contents import read
+from selfsight.training import further
 from selfsight.views.render import whole
 
 TINY = {"encoder": "test_resnet", "size": 32, "batch": 16, "precision": "fp32", "threads": 1, "length": "1steps"}
@@ -64,6 +67,27 @@ def test_the_command_tells_what_is_where(masked: Path, capsys: pytest.CaptureFix
     said = capsys.readouterr().out
     assert "mIoU of nearest patches" in said
     assert "What is where" in page.page(read(masked / "run"))
+
+
+def test_patches_are_judged_beside_the_weights_that_a_run_started_from(
+    masked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def row(miou: float) -> dict[str, Any]:
+        gap = 0.5 - miou
+        return {"knn": {"miou": miou, "difference": gap, "difference_interval": [gap - 0.1, gap + 0.1]}}
+
+    table = {"encoder": row(0.5), "untrained": row(0.3), "raw_pixels": row(0.2), "pretrained": row(0.7)}
+    assert dense.conclusion(table, 9)["helped"] is True
+    found = dense.conclusion(table, 9, (*RIVALS, START))
+    assert found["helped"] is False
+    assert "0.500 against 0.700 of pretrained" in found["sentence"]
+    asked: list[Any] = []
+    monkeypatch.setattr(further, "measured", lambda *_, rivals, **__: asked.append(rivals) or {})
+    tuned = {**TINY, "encoder": str(masked / "run")}
+    run = selfsight.train(masked / "photos", **tuned, out=tmp_path / "tuned", quiet=True)
+    for one in (run, selfsight.Run(masked / "run")):
+        one.evaluate(dense=masked / "masks")
+    assert asked == [(*RIVALS, START), RIVALS]
 
 
 def test_a_perfect_feature_is_limited_by_its_grid_alone(masked: Path, manifest: Manifest) -> None:

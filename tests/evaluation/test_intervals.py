@@ -96,6 +96,37 @@ def test_groups_that_are_alike_are_no_certainty_either() -> None:
     assert high > 0.6
 
 
+def test_the_luck_of_draws_widens() -> None:
+    """By its variance and degrees of freedom, and not at all where all draws agree."""
+    generator = np.random.default_rng(0)
+    values, groups = generator.random(400), np.arange(400)
+    draws = values.mean() + generator.normal(0, 0.1, 5)
+    alone, same = intervals.of_share(values, groups), intervals.of_share(values, groups, draws=np.full(5, 0.5))
+    assert alone == same
+    items, luck = values.var() / 399, draws.var(ddof=1) / 5  # one picture a group: the bootstrap's variance, widened
+    freedom = (items + luck) ** 2 / (items**2 / 399 + luck**2 / 4)
+    expected = intervals.wilson(float(values.mean()), items + luck, freedom)
+    assert intervals.of_share(values, groups, draws=draws) == pytest.approx(expected, abs=0.005)
+    assert np.ptp(expected) > 2 * np.ptp(alone)
+    both = [intervals.of_difference(values, values[::-1], groups, draws=one) for one in (None, draws - draws.mean())]
+    assert np.ptp(both[1]) > 1.5 * np.ptp(both[0])
+
+
+def test_intervals_over_draws_hold_the_truth() -> None:
+    """A draw of labels shifts all its answers: without their luck the true share lies outside far too often."""
+    held = np.zeros((400, 2), bool)
+    for trial in range(len(held)):
+        generator = np.random.default_rng((3, trial))
+        chances = 0.6 + generator.normal(0, 0.12, 6)
+        right = generator.random((6, 300)) < chances[:, None]
+        for place, draws in enumerate((None, right.mean(axis=1))):
+            low, high = intervals.of_share(right.mean(axis=0), np.arange(300), draws=draws)
+            held[trial, place] = low <= 0.6 <= high
+    without, with_luck = held.mean(axis=0)
+    assert without < 0.6
+    assert 0.93 <= with_luck <= 0.98
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("groups_count", [40, 200])
 def test_coverage(groups_count: int) -> None:

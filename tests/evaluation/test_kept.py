@@ -16,6 +16,8 @@ from torch import nn
 import selfsight
 from selfsight import cli
 from selfsight.evaluation import kept, linear, measure
+from selfsight.nn.encoder import Encoder
+from selfsight.nn.patches import pooled
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def test_what_is_damaged_cut_off_or_cannot_be_kept_is_computed_again(
 def test_networks_are_told_apart_by_weights_and_by_shape() -> None:
     class Network(nn.Linear):
         device = torch.device("cpu")
+        name = "linear"
 
     torch.manual_seed(0)
     one, turned, other = Network(2, 3), Network(3, 2), Network(2, 3)
@@ -101,6 +104,19 @@ def test_networks_are_told_apart_by_weights_and_by_shape() -> None:
     assert len({kept.network(net) for net in (one, turned, other)}) == 3  # type: ignore[arg-type]
     other.load_state_dict(one.state_dict())
     assert kept.network(one) == kept.network(other)  # type: ignore[arg-type]
+
+
+def test_a_mean_of_patches_is_not_a_class_token() -> None:
+    """Modules and tensors of both are the same, what they say of a picture is not."""
+    token, mean = (Encoder("test_vit", size=32).eval() for _ in range(2))
+    mean.load_state_dict(token.state_dict())
+    pixels = torch.rand(2, 3, 32, 32)
+    assert torch.equal(token(pixels), mean(pixels))
+    assert kept.network(token) == kept.network(mean)
+    pooled(mean)
+    assert str(token) == str(mean)
+    assert not torch.equal(token(pixels), mean(pixels))
+    assert kept.network(token) != kept.network(mean)
 
 
 def test_a_set_is_measured_anew_only_where_the_encoder_is(

@@ -146,12 +146,18 @@ def test_use_all_is_told(photos: Path, tmp_path: Path) -> None:
     names = sorted(photos.rglob("*.png"))
     lines = [f"{path},{path.parent.name},{'test' if i % 4 == 0 else 'train'}" for i, path in enumerate(names)]
     (tmp_path / "table.csv").write_text("\n".join(["path,label,split", *lines]))
-    run = selfsight.train(tmp_path / "table.csv", **TINY, use_all=True, out=tmp_path / "run", quiet=True)
+    asked = {**TINY, "method": "supcon", "use_all": True}
+    run = selfsight.train(tmp_path / "table.csv", **asked, out=tmp_path / "run", quiet=True)
     assert run.recipe.pictures == 64
     found = run.evaluate()
     assert "--use-all" in found["notes"][0]
     assert "16 of 16 test pictures" in found["notes"][0]
-    assert "--use-all" in found["verdict"]["sentence"]
+    for told in (found["verdict"], found["verdict"]["linear"], found["verdict"]["retrieval"]):
+        assert told["sentence"].endswith("(--use-all): see the notes.")
+    assert (
+        "Labels of 64 training pictures are what supcon learned from: numbers with few labels are not of so few."
+        in (found["notes"])
+    )
     assert found["about"]["unseen"] is False
     assert "Accuracy on pictures that are not all held out" in (run.folder / "report.html").read_text()
     run.export()

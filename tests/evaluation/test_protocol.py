@@ -1,12 +1,13 @@
 """The table and its verdict: helped, not shown, and nothing to say."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from selfsight.evaluation import protocol
+from selfsight.evaluation import few, knn, linear, protocol
 from selfsight.nn.whitening import Whitening
 
 COUNT, CLASSES = 600, 4
@@ -37,7 +38,7 @@ def test_the_issues_shape() -> None:
         for kind in ("knn", "linear"):
             low, high = row[kind]["interval"]
             assert low <= row[kind]["accuracy"] <= high
-        assert {"k", "temperature", "papers"} <= set(row["knn"])
+        assert {"k", "temperature", "whitened", "papers"} <= set(row["knn"])
         assert {"decay", "converged"} <= set(row["linear"])
         assert set(row["few"]) == {"1", "5", "10"}
         assert row["label_free"]["width"] == 8
@@ -95,6 +96,11 @@ def test_the_encoder_is_compared_as_it_is_used_and_a_baseline_in_its_better_spac
     plain = protocol.evaluate(rows, LABELS, GROUPS, TEST, NAMES, views=views)
     both = protocol.evaluate(rows, LABELS, GROUPS, TEST, NAMES, white=white, views=views)
     assert share(both, "encoder") == share(both, "untrained") > share(plain, "encoder") + 0.2
+    assert (both["knn"]["whitened"], plain["knn"]["whitened"]) == (True, False)
+    assert both["knn"]["papers"] == plain["knn"]["papers"]  # those are of plain vectors, as in papers
+    for name, row in both["baselines"].items():
+        assert row["knn"]["papers"] == plain["baselines"][name]["knn"]["papers"]
+        assert row["knn"]["whitened"] or row["knn"] == plain["baselines"][name]["knn"]
     assert share(both, "raw_pixels") >= share(plain, "raw_pixels")
     assert both["linear"] == plain["linear"]  # a linear map changes nothing there
     assert both["label_free"]["rankme"] == plain["label_free"]["rankme"]  # nor does it mend a collapse
@@ -186,3 +192,43 @@ def test_a_table_is_probed_one_way(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert seen == [True, True]
     protocol.evaluate({"encoder": features(1), "raw_pixels": features(2)}, LABELS, GROUPS, TEST, NAMES)
     assert seen == [True, True, False, False]
+
+
+def test_the_luck_of_drawn_labels_is_in_their_intervals() -> None:
+    """Of a row and of its lead: wider than the test pictures alone make them."""
+    rows = {"encoder": features(2), "untrained": features(1, 1)}
+    found = protocol.evaluate(rows, LABELS, GROUPS, TEST, NAMES)
+    train = np.flatnonzero(~TEST)
+    parts = {name: (its[train], LABELS[train], GROUPS[train], its[TEST], LABELS[TEST]) for name, its in rows.items()}
+    own, other = (few.measure(*parts[name], shots=1) for name in rows)
+    assert found["few"]["1"]["accuracy"] == own.accuracy
+    alone = protocol.intervals.of_share(own.right, GROUPS[TEST])
+    assert np.ptp(found["few"]["1"]["interval"]) > np.ptp(alone)
+    pictures = protocol.intervals.of_difference(own.right, other.right, GROUPS[TEST])
+    assert np.ptp(found["verdict"]["few"]["1"]["interval"]) > np.ptp(pictures)
+
+
+def test_every_conclusion_is_found() -> None:
+    one, two, three = ({"sentence": word} for word in "abc")
+    verdict = {"sentence": "", "linear": one, "few": {}}
+    assert protocol.conclusions({"verdict": verdict}) == [verdict, one]
+    assert protocol.conclusions({"verdict": verdict, "finetune": two, "dense": three}) == [verdict, one, two, three]
+
+
+def test_the_page_says_how_numbers_are_made() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text("utf-8")
+    rows = {line.split(" | ")[0].strip("| "): line for line in page.splitlines() if line.startswith("| ")}
+
+    def numbers(row: str, before: str) -> list[float]:
+        return [float(one) for one in re.findall(r"[\d.]+\d|\d", rows[row].split(before)[1].split(")")[0])]
+
+    assert numbers("kNN", " k (")[: len(knn.NEIGHBOURS)] == list(knn.NEIGHBOURS)
+    assert numbers("kNN", " T (") == list(knn.TEMPERATURES)
+    assert all(f"k = {k}, T = {t}" in rows["kNN, `papers` in the JSON"] for k, t in knn.PAPERS)
+    assert (knn.HELD_OUT, linear.HELD_OUT, linear.HOLD_OUTS) == (0.2, 0.1, 3), "a fifth; three tenths"
+    for number in (linear.AXES, linear.LARGE, linear.FEWER, linear.ITERATIONS):
+        assert f"{number:,}" in rows["linear probe"]
+    assert (linear.DECAYS[:2], linear.DECAYS[-2:]) == ((10, 1), (1e-6, 0))
+    assert (len(linear.REDUCED), linear.REDUCED[-1]) == (5, 1e-3)
+    assert f"n = {', '.join(map(str, protocol.SHOTS))} training" in rows["n labels a class"]
+    assert f"drawn {few.DRAWS} times" in rows["n labels a class"]

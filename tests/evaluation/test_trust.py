@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import kendalltau, spearmanr
 
-from selfsight.evaluation.trust import FEWEST, of_looks, rank_agreement
+from selfsight.evaluation.trust import FEWEST, _kendall, of_looks, rank_agreement
 
 TWO = np.array([0, 1, -1])  # labels of the training pictures
 
@@ -17,10 +17,21 @@ def test_the_correlation_is_scipys_with_ties() -> None:
     quality = scores + generator.normal(size=15).round(1)
     found = rank_agreement(scores, quality)
     assert found["spearman"] == pytest.approx(spearmanr(scores, quality).statistic, abs=1e-12)
-    low, high = found["interval"]
-    assert low < found["spearman"] < high
+    assert found["kendall"] == pytest.approx(kendalltau(scores, quality).statistic, abs=1e-12)
+    for name, ends in (("spearman", "interval"), ("kendall", "kendall_interval")):
+        low, high = found[ends]
+        assert low < found[name] < high
     assert found["count"] == 15
     assert rank_agreement(scores, quality) == found
+
+
+def test_a_resample_is_counted_not_copied() -> None:
+    generator = np.random.default_rng(0)
+    scores, quality = generator.integers(0, 5, (2, 12)).astype(float)
+    picks = generator.integers(0, 12, (20, 12))
+    times = np.stack([np.bincount(pick, minlength=12) for pick in picks])
+    expected = [kendalltau(scores[pick], quality[pick]).statistic for pick in picks]
+    np.testing.assert_allclose(_kendall(np.stack([scores, quality]), times), expected, atol=1e-12)
 
 
 def test_only_the_order_counts() -> None:
@@ -32,7 +43,8 @@ def test_only_the_order_counts() -> None:
 
 
 def test_what_cannot_be_said_is_none() -> None:
-    assert rank_agreement(range(9), range(9)) == {"spearman": None, "interval": None, "count": 9}
+    unknown = dict.fromkeys(("spearman", "interval", "kendall", "kendall_interval"))
+    assert rank_agreement(range(9), range(9)) == unknown | {"count": 9}
     assert rank_agreement([1.0] * 12, range(12))["spearman"] is None
     with pytest.raises(ValueError, match="not of the same items"):
         rank_agreement([1, 2], [1])

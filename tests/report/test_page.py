@@ -178,13 +178,23 @@ def test_the_guards_words_and_the_trust_in_scores_are_shown(run: Path) -> None:
         {"step": 4, "rankme": 9.0, "kept": True},
     ]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    agreement = {"rankme": {"spearman": 0.5, "interval": [0.1, 0.8], "count": 12}, "std": {"interval": None}}
+    known = {"spearman": 0.5, "interval": [0.1, 0.8], "kendall": 0.4, "kendall_interval": [-0.1, 0.7], "count": 12}
+    agreement = {"rankme": known, "std": {"interval": None}, "lidar": {"spearman": 0.3, "interval": [0, 1]}}
     evaluation = json.loads((run / "evaluation.json").read_text())
     evaluation["trust"] = {"measures": agreement, "sentence": f"Trust none {EVIL}"}
     (run / "evaluation.json").write_text(json.dumps(evaluation))
     text = report.write(run).read_text(encoding="utf-8")
     assert text.index("nothing is upright") < text.index("half is dead")
-    for part in ("Warnings", "the step changed nothing", "encoder of step", "+0.50", "+0.10 to +0.80"):
+    for part in (
+        "Warnings",
+        "the step changed nothing",
+        "encoder of step",
+        "+0.50",
+        "+0.10 to +0.80",
+        "+0.40",
+        "-0.10 to +0.70",
+        "+0.30",
+    ):
         assert part in text
     assert EVIL not in text
     Page(text)

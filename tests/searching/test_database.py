@@ -143,6 +143,10 @@ def test_twice_does_nothing_and_what_changed_is_replaced(address: str) -> None:
     rows = manifest(30)
     put(address, rows)
     assert put(address, rows) == "0 added, 30 kept"
+    with pytest.MonkeyPatch.context() as patch:  # one that turns out to be no picture, so no vector comes
+        patch.setattr("selfsight.searching.fill._finish", lambda database: pytest.fail("its index is made again"))
+        facts = {**FACTS, "width": 16}
+        assert str(fill(Database(address), facts, manifest(31), lambda rows: (), prune=False)) == "0 added, 30 kept"
     rows.digests[3] = "other"  # type: ignore[index]
     assert put(address, rows) == "1 added, 29 kept, 1 with other contents left out"
     assert count(address) == 30
@@ -233,8 +237,10 @@ def test_from_the_command_line(
     monkeypatch.chdir(tmp_path)
     shutil.copytree(photos, "photos")
     assert cli.main(["train", "photos", *TINY, "--for", "2steps", "--out", "run", "--quiet"]) == 0
+    (tmp_path / "photos" / "china" / "none.png").write_bytes(b"no picture")
     assert cli.main(["embed", "run", "photos", "--to", address]) == 0
     said = capsys.readouterr()
+    assert "1 that cannot be read left out, such as " in said.err
     assert "64 added" in said.err
     assert "options" not in said.out
     assert cli.main(["search", address, "photos/china/000.png", "-k", "3"]) == 0

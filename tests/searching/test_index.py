@@ -13,7 +13,7 @@ from test_main_job import TINY
 
 from selfsight import checkpoints, cli
 from selfsight.embedding import store
-from selfsight.errors import ImageError, RunError
+from selfsight.errors import DiskError, ImageError, RunError
 from selfsight.neighbours import nearest
 from selfsight.runs import RunFolder
 from selfsight.searching.index import Index
@@ -54,6 +54,13 @@ def test_a_run_embeds_its_pictures_once_and_again_for_a_new_encoder(home: Path) 
     assert file.stat().st_mtime_ns == before
     file.write_text(json.dumps(json.loads(file.read_text()) | {"encoder": "another"}))
     assert Index.open(home / "run").facts["encoder"] == store.digest(home / "run" / "encoder")
+
+
+def test_a_run_that_cannot_be_written_says_what_to_do(home: Path, tmp_path: Path) -> None:
+    shutil.copytree(home / "run", tmp_path / "run", ignore=shutil.ignore_patterns("embeddings"))
+    (tmp_path / "run" / "embeddings").touch()
+    with pytest.raises(DiskError, match=r"cannot be written \(File exists\); embed its pictures where you may write"):
+        Index.open(tmp_path / "run")
 
 
 def test_pictures_that_were_moved_are_found_where_they_are(home: Path, photos: Path, tmp_path: Path) -> None:

@@ -80,10 +80,28 @@ def test_a_picture_with_other_contents_is_embedded_anew_and_a_broken_one_leaves(
     one, two = Path("photos/china/000.png"), Path("photos/china/001.png")
     Image.new("RGB", (40, 40), (200, 10, 10)).save(one)
     two.write_bytes(two.read_bytes()[:200])
-    assert embed("photos", "--append") == "1 added, 62 kept, 2 with other contents left out."
-    embed("photos", out="fresh")
+    told = f"1 that cannot be read left out, such as {str(two.absolute())!r} (truncated)."
+    assert embed("photos", "--append") == f"{told}\n1 added, 62 kept, 2 with other contents left out."
+    assert embed("photos", out="fresh").endswith(told)
     assert same(held(), held("fresh"))
     assert str(two.absolute()) in Path("vectors/bad_files.csv").read_text()
+
+
+def test_a_picture_that_turns_out_to_be_none_is_not_added_again_and_again(embed: Said) -> None:
+    """Its head is whole, so it is listed; only its decoder finds that the rest is missing."""
+    embed("photos")
+    half = Path("photos/china/half.jpg")
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(half)
+    half.write_bytes(half.read_bytes()[: half.stat().st_size // 2])
+    told = f"1 that cannot be read left out, such as {str(half.absolute())!r} (truncated).\n"
+    before = {}
+    for _ in range(2):
+        assert embed("photos", "--append").endswith(f"{told}0 added, 64 kept.")
+        assert str(half.absolute()) in Path("vectors/bad_files.csv").read_text()
+        before = before or {path: path.stat().st_mtime_ns for path in Path("vectors").iterdir()}
+    assert {path: path.stat().st_mtime_ns for path in Path("vectors").iterdir()} == before
+    assert embed("photos", "--append", out="fresh").endswith(f"{told}64 added, 0 kept.")
 
 
 def test_pictures_that_are_gone_leave(embed: Said) -> None:

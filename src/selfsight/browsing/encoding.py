@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,7 @@ from selfsight.embedding.embed import lanes_for, vectors_of
 
 __all__ = ["MOST_NEIGHBOURS", "WAITING", "Busy", "Encoders"]
 
-WAITING = 256  # pictures that may be on their way at once
+WAITING, ROOM = 256, 512 << 20  # pictures, and their bytes, that may be on their way at once
 MOST_NEIGHBOURS = 100
 NAMED = 3  # classes
 TOGETHER = 16  # pictures in a batch: more are no faster each, and would leave nothing for the lane that is next
@@ -33,7 +34,7 @@ class Encoders:
     """The encoder of each side with its decoders. RunError at once when one is not there, or is another by now."""
 
     def __init__(self, collection: Collection, *, decoders: int = 2, waiting: int = WAITING) -> None:
-        self.collection, self._most, self._now = collection, waiting, 0
+        self.collection, self._most, self._now, self._bytes = collection, waiting, 0, 0.0
         self._lanes = [_Lane(side, decoders) for side in collection.sides]
 
     async def close(self) -> None:
@@ -42,19 +43,24 @@ class Encoders:
             await lane.batcher.close()
             await asyncio.to_thread(lane.decoders.close)
 
+    @contextmanager
+    def place(self, size: float = 0) -> Iterator[None]:
+        """For one picture of so many bytes, from before they are read. Busy when too much is on its way."""
+        if self._now >= self._most or self._bytes + size > ROOM:
+            raise Busy
+        self._now, self._bytes = self._now + 1, self._bytes + size
+        try:
+            yield
+        finally:
+            self._now, self._bytes = self._now - 1, self._bytes - size
+
     async def ask(self, side: int, data: bytes, k: int) -> bytes:
         """JSON of embedding, the k nearest pictures and, where the run has a classifier, up to three classes.
 
-        Busy when too many are on their way, Undecodable when this is no picture.
+        Undecodable when this is no picture.
         """
-        if self._now >= self._most:
-            raise Busy
-        self._now += 1
-        try:
-            lane = self._lanes[side]
-            return await lane.batcher.ask((await lane.decoders.view(data), k))
-        finally:
-            self._now -= 1
+        lane = self._lanes[side]
+        return await lane.batcher.ask((await lane.decoders.view(data), k))
 
 
 class _Lane:

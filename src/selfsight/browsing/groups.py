@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -48,15 +46,12 @@ def clusters(vectors: Vectors, number: int) -> Int[np.ndarray, "N"]:
     return np.asarray(rank[found])
 
 
-def told(vectors: Vectors, own: Int[np.ndarray, "N"], labels: Sequence[str | None]) -> list[dict[str, Any]]:
-    """Of each cluster: its size, the commonest label and its share of the labelled, and those nearest to its centre."""
+def told(vectors: Vectors, own: Int[np.ndarray, "N"]) -> list[dict[str, Any]]:
+    """Of each cluster: its size, and those nearest to its centre."""
     facts = []
     for number in range(int(own.max(initial=-1)) + 1):
         members = np.flatnonzero(own == number)
         rows = unit(np.asarray(vectors[members]))
         nearest = members[np.argsort(-(rows @ rows.mean(axis=0)), kind="stable")[:SHOWN]]
-        known = Counter(label for member in members.tolist() if (label := labels[member]) is not None)
-        commonest = known.most_common(1)
-        most = {"label": commonest[0][0], "share": commonest[0][1] / known.total()} if commonest else None
-        facts.append({"size": len(members), "most": most, "examples": nearest.tolist()})
+        facts.append({"size": len(members), "examples": nearest.tolist()})
     return facts

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import math
 import socket
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
@@ -18,9 +19,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Guard", "TooLarge", "body", "loopback", "refused"]
+__all__ = ["Guard", "TooLarge", "body", "length", "loopback", "refused"]
 
-COOKIE = "selfsight"
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -39,8 +39,7 @@ class TooLarge(Exception):  # noqa: N818 - it is an answer
 
 async def body(request: Request, limit: int) -> bytes:
     """What was sent, read as it comes; TooLarge as soon as it is more than `limit` bytes, or says it will be."""
-    said = request.headers.get("content-length", "0")
-    if not said.isdecimal() or int(said) > limit:
+    if "content-length" in request.headers and length(request) > limit:
         raise TooLarge(limit)
     parts, size = [], 0
     async for part in request.stream():
@@ -49,6 +48,12 @@ async def body(request: Request, limit: int) -> bytes:
             raise TooLarge(limit)
         parts.append(part)
     return b"".join(parts)
+
+
+def length(request: Request) -> float:
+    """How many bytes will come, as it is said; endless where it is not, or not in a few digits."""
+    said = request.headers.get("content-length", "")
+    return int(said) if said.isdecimal() and len(said) < 16 else math.inf
 
 
 def loopback(host: str) -> bool:
@@ -101,20 +106,22 @@ class Guard:
         return name in self._names or (self._addresses and is_address(name))
 
     def _foreign(self, headers: Headers, host: str) -> bool:
-        if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            return True
+        """Whether another site's page asks: browsers say so; by the Origin only where they do not (plain HTTP)."""
+        if (site := headers.get("sec-fetch-site")) is not None:
+            return site not in ("same-origin", "none")
         origin = headers.get("origin")
-        return origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+        return origin is not None and place(origin) != host.lower()
 
     def _stranger(self, scope: Scope, headers: Headers) -> Response | None:
         """Whether the token is missing. In the address it becomes a cookie, so that it stays out of the history."""
+        own = f"selfsight-{scope['server'][1]}"  # browsers send a cookie to every port
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        if (scheme.lower() == "bearer" and self._known(bearer)) or self._known(cookie(headers)):
+        if (scheme.lower() == "bearer" and self._known(bearer)) or self._known(cookie(headers, own)):
             return None
         asked = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         if scope["path"] == "/" and self._known(asked):
             answer = RedirectResponse("/", 303)
-            answer.set_cookie(COOKIE, self.token, httponly=True, samesite="strict")
+            answer.set_cookie(own, self.token, httponly=True, samesite="lax")  # the link may be in a page
             return answer
         return refused(401, "A token is needed; open the address that was printed when the server started.")
 
@@ -127,6 +134,14 @@ def hostname(host: str) -> str:
     try:
         parts = urlsplit(f"//{host}")
         return "" if parts.username is not None or parts.path else (parts.hostname or "")
+    except ValueError:
+        return ""
+
+
+def place(origin: str) -> str:
+    """Host and port of an Origin header; "" where it is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
     except ValueError:
         return ""
 
@@ -145,10 +160,10 @@ def own_names() -> set[str]:
     return {socket.gethostname().lower(), socket.getfqdn().lower()}
 
 
-def cookie(headers: Headers) -> str:
-    """The token in the cookie; "" for none."""
+def cookie(headers: Headers, name: str) -> str:
+    """What a cookie holds; "" for none."""
     try:
-        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        found = SimpleCookie(headers.get("cookie", "")).get(name)
     except CookieError:
         return ""
     return found.value if found else ""

@@ -12,6 +12,7 @@ from threading import Lock
 from selfsight import checkpoints
 from selfsight.browsing.collection import Collection
 from selfsight.data import tables
+from selfsight.data.bad import safe_name
 from selfsight.embedding.store import alone
 from selfsight.errors import DataError, DiskError, RunError
 
@@ -61,11 +62,12 @@ class Labels:
                 self.values.append(label)
             return sum(one is not None for one in changed)
 
-    def table(self) -> bytes:
-        """What the file holds."""
+    def told(self) -> bytes:
+        """A table for those elsewhere: of each picture here its number and name, not its path, and what is known."""
         with self._lock:
             self._again()
-            return self._table(self.given)
+            names = enumerate(map(safe_name, self.collection.names))
+            return _written(("id", "name"), [*zip(names, self._rows(self.given), strict=True)])
 
     def _again(self) -> None:
         try:
@@ -106,12 +108,16 @@ class Labels:
     def _table(self, labels: Sequence[str | None]) -> bytes:
         """path (absolute), label and, where it is known, split: the test part stays the test part."""
         rows = [*zip(self.collection.paths, self._rows(labels), strict=True), *self._others.items()]
-        split = any(part for _, (_, part) in rows)
-        text = io.StringIO(newline="")
-        writer = csv.writer(text)
-        writer.writerow(["path", "label", *(["split"] if split else [])])
-        writer.writerows([path, label or "", *([part or "train"] if split else [])] for path, (label, part) in rows)
-        return text.getvalue().encode("utf-8", "surrogateescape")
+        return _written(("path",), [((path,), row) for path, row in rows])
+
+
+def _written(heads: Sequence[str], rows: Sequence[tuple[tuple[object, ...], Row]]) -> bytes:
+    split = any(part for _, (_, part) in rows)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow([*heads, "label", *(["split"] if split else [])])
+    writer.writerows([*called, label or "", *([part or "train"] if split else [])] for called, (label, part) in rows)
+    return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def _moved(others: Iterable[str], wanted: Mapping[str, str]) -> dict[str, str]:

@@ -137,8 +137,7 @@ class Payloads:
         return self._kept(f"cluster-{number}", side, "cluster", form, make)
 
     def _clusters(self, number: int) -> list[dict[str, Any]]:
-        own = self._cluster(number)
-        return groups.told(self.collection.sides[number].vectors, own, self.collection.labels)
+        return groups.told(self.collection.sides[number].vectors, self._cluster(number))
 
     def _likeness(self, number: int) -> Float[np.ndarray, "N"]:
         side = self.collection.sides[number]

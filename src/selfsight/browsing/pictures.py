@@ -12,7 +12,7 @@ from selfsight.data.decode import decode, displayed
 from selfsight.errors import ImageError
 from selfsight.views.sheet import jpeg
 
-__all__ = ["LARGE", "SMALL", "Pictures"]
+__all__ = ["LARGE", "SMALL", "Pictures", "missing"]
 
 SMALL, LARGE = 96, 640  # longer side, pixels
 ROOM = 64 << 20  # bytes of small pictures that stay in memory
@@ -46,18 +46,19 @@ class Pictures:
         return made
 
     def made(self, number: int, side: int) -> bytes:
-        """The picture as JPEG, its longer side at most `side` pixels."""
+        """The picture as JPEG, its longer side at most `side` pixels. AddressError when it is elsewhere, and nothing
+        answers there: it may later."""
         try:
             with self._few:
                 return jpeg(displayed(decode(self.paths[number])), side)
         except ImageError:
-            return jpeg(gone(SMALL), SMALL)
+            return missing()
 
 
-def gone(side: int) -> np.ndarray:
-    """What is shown for a picture that is not there any more: a grey square with a cross."""
-    drawn = np.full((side, side, 3), BLANK, np.uint8)
-    line = np.arange(side // 3, side - side // 3)
+def missing() -> bytes:
+    """What is shown for a picture that is not there: a grey square with a cross."""
+    drawn = np.full((SMALL, SMALL, 3), BLANK, np.uint8)
+    line = np.arange(SMALL // 3, SMALL - SMALL // 3)
     for shift in (-1, 0, 1):
-        drawn[line, line + shift] = drawn[line, side - 1 - line + shift] = 150
-    return drawn
+        drawn[line, line + shift] = drawn[line, SMALL - 1 - line + shift] = 150
+    return jpeg(drawn, SMALL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.resources import files
@@ -21,12 +21,12 @@ from starlette.types import ASGIApp
 
 from selfsight.browsing.decoding import Undecodable
 from selfsight.browsing.encoding import MOST_NEIGHBOURS, Busy, Encoders
-from selfsight.browsing.guard import Guard, TooLarge, body, refused
+from selfsight.browsing.guard import Guard, TooLarge, body, length, refused
 from selfsight.browsing.late import apart
 from selfsight.browsing.openapi import document
 from selfsight.browsing.payloads import NEIGHBOURS, Payloads
-from selfsight.browsing.pictures import LARGE, Pictures
-from selfsight.errors import DataError, DiskError, MissingError
+from selfsight.browsing.pictures import LARGE, Pictures, missing
+from selfsight.errors import AddressError, DataError, DiskError, MissingError
 
 __all__ = ["PAGE", "Server"]
 
@@ -53,12 +53,12 @@ class Server:
             Route("/", self.page),
             Route("/page/{name:str}", self.page),
             Route("/data/{key:str}", self.data),
-            Route("/thumbnails/{number:int}", self.thumbnail),
-            Route("/pictures/{number:int}", self.picture),
+            Route("/thumbnails/{number}", self.thumbnail),
+            Route("/pictures/{number}", self.picture),
             Route("/health", self.health),
             Route("/openapi.json", self.openapi),
-            Route("/api/pictures/{number:int}", self.facts),
-            Route("/api/pictures/{number:int}/neighbours", self.neighbours),
+            Route("/api/pictures/{number}", self.facts),
+            Route("/api/pictures/{number}/neighbours", self.neighbours),
             Route("/api/encode", self.encode, methods=["POST"]),
             Route("/api/labels", self.label, methods=["POST"]),
             Route("/api/labels", self.labels),
@@ -98,13 +98,11 @@ class Server:
 
     async def thumbnail(self, request: Request) -> Response:
         """A small JPEG."""
-        made = await run_in_threadpool(self.pictures.small, self._number(request))
-        return Response(made, media_type="image/jpeg", headers=FOREVER)
+        return await _drawn(self.pictures.small, self._number(request))
 
     async def picture(self, request: Request) -> Response:
         """A larger JPEG."""
-        made = await run_in_threadpool(self.pictures.made, self._number(request), LARGE)
-        return Response(made, media_type="image/jpeg", headers=FOREVER)
+        return await _drawn(self.pictures.made, self._number(request), LARGE)
 
     async def health(self, request: Request) -> Response:
         """That it is well."""
@@ -112,7 +110,7 @@ class Server:
 
     async def openapi(self, request: Request) -> Response:
         """This API, described."""
-        return JSONResponse(document())
+        return JSONResponse(document(len(self.collection.sides)))
 
     async def facts(self, request: Request) -> Response:
         """What is known of a picture."""
@@ -132,9 +130,10 @@ class Server:
             return refused(409, "The encoder of these vectors is not at hand; start the server with its run.")
         side, k = self._side(request), _count(request, "k", NEIGHBOURS, MOST_NEIGHBOURS)
         try:
-            async with asyncio.timeout(PATIENCE):
-                sent = await body(request, UPLOAD)
-            return Response(await self.encoders.ask(side, sent, k), media_type="application/json")
+            with self.encoders.place(min(length(request), UPLOAD)):
+                async with asyncio.timeout(PATIENCE):
+                    sent = await body(request, UPLOAD)
+                return Response(await self.encoders.ask(side, sent, k), media_type="application/json")
         except TimeoutError:
             return refused(408, "The picture took too long to come.")
         except Undecodable as error:
@@ -157,15 +156,15 @@ class Server:
         return JSONResponse({"labelled": count, "file": self.payloads.labels.file.name})
 
     async def labels(self, request: Request) -> Response:
-        """labels.csv."""
-        return Response(self.payloads.labels.table(), media_type="text/csv")
+        """The label of every picture."""
+        return Response(await run_in_threadpool(self.payloads.labels.told), media_type="text/csv")
 
     def _holds(self, number: int) -> bool:
         return 0 <= number < len(self.collection)
 
     def _number(self, request: Request) -> int:
-        number = int(request.path_params["number"])
-        if not self._holds(number):
+        number = _whole(request.path_params["number"])
+        if number is None or not self._holds(number):
             raise HTTPException(404)
         return number
 
@@ -174,10 +173,23 @@ class Server:
 
 
 def _count(request: Request, name: str, default: int, most: int) -> int:
-    text = request.query_params.get(name, str(default))
-    if not (text.isascii() and text.isdecimal() and len(text) < 9 and int(text) <= most):
+    number = _whole(request.query_params.get(name, str(default)))
+    if number is None or number > most:
         raise HTTPException(400, f"{name} is a whole number from 0 to {most}.")
-    return int(text)
+    return number
+
+
+def _whole(text: str) -> int | None:
+    """The number that a few digits say; None for any other text."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+
+
+async def _drawn(make: Callable[..., bytes], *asked: int) -> Response:
+    """A JPEG; one that cannot be fetched now has a stand-in, which browsers do not keep."""
+    try:
+        return Response(await run_in_threadpool(make, *asked), media_type="image/jpeg", headers=FOREVER)
+    except AddressError:
+        return Response(missing(), media_type="image/jpeg")
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -21,6 +21,15 @@ def curve(run: Path) -> list[tuple[float, float]]:
     return [(before + when[step], quality) for step, quality in looks.items() if step in when]
 
 
+def warnings(run: Path) -> Iterator[tuple[str, str]]:
+    """When, and what methods said before training or the guard in it; of all stages, in the order of training."""
+    for stage in reversed(stages(run)):
+        which = "" if stage == run else f"{stage.name}, "
+        for line in lines(stage / "metrics.jsonl"):
+            if "sentence" in line:
+                yield which + (f"step {line['step']}" if line["step"] else "before training"), str(line["sentence"])
+
+
 def clock(run: Path) -> list[tuple[int, float]]:
     """(step, seconds since step 0) at each look and save."""
     return [(int(entry["step"]), float(entry["seconds"])) for entry in lines(run / "timing.jsonl")]

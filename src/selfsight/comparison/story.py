@@ -17,6 +17,7 @@ from selfsight.comparison.asked import Asked
 from selfsight.comparison.budget import Share, runs, shares
 from selfsight.comparison.scene import Outcome, Scene
 from selfsight.comparison.table import Row, Table
+from selfsight.comparison.verdict import listed
 from selfsight.data import source
 from selfsight.data.manifest import Manifest, scan
 from selfsight.data.pictures import pictures_of
@@ -27,8 +28,12 @@ from selfsight.nn.encoder import Encoder
 from selfsight.recipe import Recipe
 from selfsight.report import compared
 from selfsight.training import build, session
+from selfsight.training.labels import labels_seen
 from selfsight.training.progress import clock
 from selfsight.training.request import Request
+from selfsight.training.view_search import worth_it
+
+SEARCHED = "Here each method has its own views; `train` for as long would first search for those of {}, if time allows."
 
 
 def compare(asked: Asked, out: Path | None, *, workers: int, quiet: bool) -> dict[str, Any]:
@@ -208,7 +213,25 @@ class Comparison:
         found |= {"pictures": len(self.manifest), "failed": self.failed, **table.to_json()}
         every = {row.name: runs(self.folder, row.name, self.asked.seeds) for row in table.methods}
         curves = {name: [journals.curve(run) for run in its] for name, its in every.items()}
+        found["notes"] += [*self.heard(), *self.of_recipes(table)]
         return found | {"curves": curves, "out": str(self.folder)}
+
+    def heard(self) -> list[str]:
+        """What methods and the guard said of the runs; of several seeds the same sentence once."""
+        said: dict[tuple[str, str], list[str]] = {}
+        for name in self.asked.methods:
+            for seed, run in enumerate(runs(self.folder, name, self.asked.seeds)):
+                for when, words in journals.warnings(run):
+                    said.setdefault((name, words), []).append(f"seed {seed}, {when}")
+        return [f"{name}, {'; '.join(when)}: {words}." for (name, words), when in said.items()]
+
+    def of_recipes(self, table: Table) -> list[str]:
+        """Which methods have seen labels, and which `train` would first have searched views for."""
+        folders = (runs(self.folder, row.name, 1)[0] for row in table.methods)
+        recipes = [Recipe.from_yaml(folder / "recipe.yaml") for folder in folders]
+        told = [note for recipe in recipes for note in labels_seen(recipe, self.manifest)]
+        own = [recipe.method for recipe in recipes if worth_it(Request(), recipe, self.manifest)]
+        return told + ([SEARCHED.format(listed(own))] if own else [])
 
     def tell_run(self, name: str, seed: int, own: Outcome, run: Path) -> None:
         """One line for a run."""

@@ -45,8 +45,10 @@ def write_bad_files(path: str | Path, bad: Iterable[BadFile]) -> None:
 
 def add_bad_files(path: str | Path, bad: Iterable[BadFile]) -> None:
     """The same, and files that were listed there before stay listed: what an earlier process of a run found counts."""
-    lines = {line[0]: line for line in (*_lines(Path(path)), *map(_line, bad))}
-    _write(Path(path), list(lines.values()))
+    there = _lines(Path(path))
+    lines = {line[0]: line for line in (*there, *map(_line, bad))}
+    if list(lines.values()) != there or not there:
+        _write(Path(path), list(lines.values()))
 
 
 def _write(path: Path, lines: list[list[str]]) -> None:

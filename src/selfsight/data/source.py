@@ -10,7 +10,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
 
-from selfsight.data import packed, remote, splits, tables
+from selfsight.data import packed, remote, shards, splits, tables
 from selfsight.data.bad import BadFile
 from selfsight.data.classes import from_folders
 from selfsight.data.decode import Header
@@ -237,14 +237,21 @@ def _packed(found: packed.Packed, columns: Columns, kind: Kind) -> Listing:
 
 
 def _row(file: Path, name: str, label: str | None = None, group: str | None = None, split: str | None = None) -> Row:
-    return Row(os.path.join(os.path.abspath(file.parent), name), name, label, group, split)
+    elsewhere = remote.is_address(name) and shards.at(name)  # as a table that `search` or `browse` wrote has it
+    path = name if elsewhere else os.path.join(os.path.abspath(file.parent), name)
+    return Row(path, name, label, group, split)
+
+
+def _key(row: Row) -> str:
+    """What two rows of one picture have in common."""
+    return row.path if remote.is_address(row.path) else os.path.normpath(row.path)
 
 
 def _sorted(file: Path, rows: list[Row], what: str) -> Listing:
     """The rows of a list or table, sorted by name, each picture once."""
     if not rows:
         raise DataError(f"{str(file)!r} names no picture; give it one path for each line.")
-    once = {os.path.normpath(row.path): row for row in reversed(rows)}
+    once = {_key(row): row for row in reversed(rows)}
     repeated = len(rows) - len(once)
     notes = [f"{what} says which pictures are used."]
     if repeated:
@@ -270,7 +277,7 @@ def _join(listings: list[Listing], shared_labels: bool) -> Listing:
         for row in listing.rows:
             label = row.label if shared_labels or row.label is None else f"{title}/{row.label}"
             joined = row._replace(name=f"{title}/{row.name}", label=label, source=before + row.source)
-            rows.setdefault(row.path if row.seen else os.path.normpath(row.path), joined)
+            rows.setdefault(row.path if row.seen else _key(row), joined)
         before += len(listing.titles)
     refused = tuple(bad for listing in listings for bad in listing.refused)
     notes = [f"{title}: {note}" for title, listing in zip(titles, listings, strict=True) for note in listing.notes]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,13 @@ import numpy as np
 from jaxtyping import Int
 
 from selfsight.data import remote, shards
+from selfsight.data.bad import add_bad_files
 from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import Pictures
 from selfsight.embedding import store
 from selfsight.errors import RunError
 
-__all__ = ["Change", "change", "is_there", "same_encoder", "update"]
+__all__ = ["Change", "change", "is_there", "noted", "same_encoder", "update"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +31,6 @@ class Change:
     kept: Int[np.ndarray, "K"]
     changed: int = 0
     gone: int = 0
-
-    def __bool__(self) -> bool:
-        return bool(len(self.new) or self.changed or self.gone)
 
     def __str__(self) -> str:
         parts = [f"{len(self.new)} added", f"{len(self.kept)} kept"]
@@ -84,11 +84,15 @@ def update(
     *,
     prune: bool,
 ) -> Change:
-    """Bring an index up to date; where there is none, it is made. The same again does nothing, and writes nothing."""
+    """Bring an index up to date; where there is none, it is made. The same again does nothing, and writes nothing.
+
+    Of the change that is returned, `new` are the rows that have a vector now: a file may turn out to be no picture.
+    """
     if pictures is not None and store.facts_of(folder) is None:
         rows = pictures.manifest.every_row()
-        store.write(folder, parts_of(rows), pictures, facts)
-        return Change(rows, rows[:0])
+        came = [rows[:0]]
+        store.write(folder, noted(parts_of(rows), came), pictures, facts)
+        return Change(np.concatenate(came), rows[:0])
     stored = store.read(folder)
     if pictures is None:
         facts = {**facts, "patches": stored.facts.get("patches")}
@@ -96,6 +100,19 @@ def update(
     files = [os.fsdecode(file) for file in stored.table["file"].to_pylist()]
     manifest = None if pictures is None else pictures.manifest
     todo = change(files, stored.table["digest"].to_pylist(), manifest, prune=prune)
-    if todo:
-        store.write(folder, parts_of(todo.new), pictures, facts, (stored, todo.kept))
-    return todo
+    came = [todo.new[:0]]
+    parts = iter(noted(parts_of(todo.new), came))
+    first = [*islice(parts, 1)]
+    if first or todo.changed or todo.gone:
+        store.write(folder, chain(first, parts), pictures, facts, (stored, todo.kept))
+    elif pictures is not None and len(todo.new):
+        with suppress(OSError):  # they are told as well
+            add_bad_files(folder / "bad_files.csv", pictures.bad_files)
+    return replace(todo, new=np.concatenate(came))
+
+
+def noted(parts: store.Parts, came: list[Int[np.ndarray, "B"]]) -> store.Parts:
+    """The same parts; their rows go into `came`."""
+    for vectors, rows in parts:
+        came.append(rows)
+        yield vectors, rows

@@ -50,9 +50,18 @@ class Row:
 
 
 def measured(
-    encoders: Mapping[str, Encoder], pictures: Readable, scene: Scene, *, low: float, high: float
+    encoders: Mapping[str, Encoder],
+    pictures: Readable,
+    scene: Scene,
+    *,
+    low: float,
+    high: float,
+    rivals: Sequence[str] = RIVALS,
 ) -> dict[str, Any]:
-    """The table as JSON: `encoders` ("encoder", "untrained", ...), then raw pixels and simple statistics of patches."""
+    """The table as JSON: `encoders` ("encoder", "untrained", ...), then raw pixels and simple statistics of patches.
+
+    Whether training helped is judged beside those named in `rivals`.
+    """
     rows = {name: of_encoder(name, one, pictures, scene) for name, one in encoders.items()}
     own = rows[ENCODER]
     rows["raw_pixels"] = of_pixels(partial(raw, low=low, high=high), own, pictures, scene, centred=True)
@@ -78,7 +87,7 @@ def measured(
         "majority": majority(scene, known[ENCODER][1], seen),
         "classes": by_class(found[ENCODER][0]["linear"], scene.classes),
         "notes": [*scene.notes, *coarse(own)],
-        **conclusion(table, len(np.unique(groups))),
+        **conclusion(table, len(np.unique(groups)), rivals),
     }
 
 
@@ -194,10 +203,9 @@ def coarse(row: Row) -> list[str]:
     return [f"The encoder divides a view into {across} patches only; {remedy}."]
 
 
-def conclusion(table: Mapping[str, Any], groups: int) -> dict[str, Any]:
-    """Whether training helped, by the nearest neighbours of patches, beside the best that needs no training."""
-    rivals = [name for name in RIVALS if name in table]
-    best = max(rivals, key=lambda name: table[name]["knn"]["miou"])
+def conclusion(table: Mapping[str, Any], groups: int, rivals: Sequence[str] = RIVALS) -> dict[str, Any]:
+    """Whether training helped, by the nearest neighbours of patches, beside the best of the rivals that are there."""
+    best = max((name for name in rivals if name in table), key=lambda name: table[name]["knn"]["miou"])
     one = table[best]["knn"]
     low, high = one["difference_interval"]
     helped = None if groups < intervals.FEWEST else low > 0

@@ -60,8 +60,12 @@ def answer(question: Callable[..., Answer], *arguments: Any, types: Iterable[typ
 
 
 def network(encoder: Embedder) -> bytes:
-    """Digest of a network: its weights, and where it computes."""
-    found = blake2b(repr((str(encoder), encoder.device, best_device())).encode())
+    """Digest of a network: its weights, what its folder says of it, and where it computes.
+
+    Weights and modules are not enough: a transformer that takes the mean of its patches has those of its class token.
+    """
+    made = encoder.name, getattr(encoder, "arguments", None)  # networks of words have a name only
+    found = blake2b(repr((str(encoder), *made, encoder.device, best_device())).encode())
     for name, tensor in encoder.state_dict().items():
         found.update(name.encode())
         found.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())

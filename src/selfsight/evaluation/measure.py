@@ -118,9 +118,8 @@ def _once_plain(
 
 def _in_words(table: dict[str, Any], kind: str) -> dict[str, Any]:
     """The table, its sentences in the words of this kind of sample."""
-    verdict = table["verdict"]
-    for told in (verdict, *(verdict.get(name) for name in ("linear", "retrieval", "identity")), table["leaks"]):
-        if told and "sentence" in told:
+    for told in (*protocol.conclusions(table), table["leaks"]):
+        if told:
             told["sentence"] = KINDS[kind].said(told["sentence"])
     return table
 

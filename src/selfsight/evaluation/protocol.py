@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from selfsight.nn.whitening import Whitening
 ENCODER = "encoder"
 RIVALS = ("untrained", "raw_pixels", "simple_statistics", "bag_of_words")  # of those there are
 START = "pretrained"  # and, where a run started from given weights, these
+BESIDE = ("linear", "retrieval", "identity")  # verdicts beside the one on kNN
 SHOTS = (1, 5, 10)  # labels per class of the few-label rows
 
 Features = Float[np.ndarray, "N _"]
@@ -27,7 +28,8 @@ Views = tuple[Features, Features]
 class Row:
     """Everything measured of one row's features on one task."""
 
-    knn: knn.Knn
+    knn: knn.Knn  # its `papers` are of plain vectors
+    whitened: bool  # whether the rest of it is of whitened ones
     linear: linear.Linear
     few: tuple[few.Few, ...]
 
@@ -133,18 +135,28 @@ def seen_again(name: str, views: Views, white: Whitening | None) -> Bool[np.ndar
 def measure(
     features: Features, compared: Sequence[Features], task: Task, shots: Sequence[int], seed: int, large: bool
 ) -> Row:
-    """The linear probe of one row's features; kNN and few labels, each in the best of the spaces `compared`."""
+    """The linear probe of one row's features, and kNN by the papers' fixed k and T; the other kNN and few labels, each
+    in the best of the spaces `compared`."""
 
-    def parts(rows: Features) -> tuple[np.ndarray, ...]:
-        return rows[task.train], task.train_labels, task.train_groups, rows[task.test], task.test_labels
+    def asked(measured: Callable[..., Any], kind: type, rows: Features, **options: int) -> Any:
+        parts = (rows[task.train], task.train_labels, task.train_groups, rows[task.test], task.test_labels)
+        return kept.answer(measured, *parts, seed=seed, types=(kind,), **options)
 
-    def best(measured: Callable[..., Any], kind: type, **options: int) -> Any:
-        found = [kept.answer(measured, *parts(rows), seed=seed, types=(kind,), **options) for rows in compared]
+    def best(found: Sequence[Any]) -> Any:
         return max(found, key=lambda one: one.accuracy)
 
-    probe = kept.answer(linear.measure, *parts(features), seed=seed, large=large, types=(linear.Linear,))
-    shown = tuple(best(few.measure, few.Few, shots=number) for number in shots)
-    return Row(best(knn.measure, knn.Knn), probe, shown)
+    near = [asked(knn.measure, knn.Knn, rows) for rows in compared]
+    plain = near[0] if compared[0] is features else asked(knn.measure, knn.Knn, features)
+    shown = tuple(best([asked(few.measure, few.Few, rows, shots=number) for rows in compared]) for number in shots)
+    told = replace(best(near), papers=plain.papers)
+    return Row(told, best(near) is not plain, asked(linear.measure, linear.Linear, features, large=large), shown)
+
+
+def conclusions(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All in an evaluation that says whether training helped, each with its `sentence`."""
+    verdict = found["verdict"]
+    parts = [verdict, *map(verdict.get, BESIDE), found.get("finetune"), found.get("dense")]
+    return [one for one in parts if one]
 
 
 def verdict(rows: Mapping[str, Row], task: Task, rivals: Sequence[str] = RIVALS, seed: int = 0) -> dict[str, Any]:
@@ -205,7 +217,8 @@ def _few_gap(number: int, rows: Mapping[str, Row], task: Task, rivals: Sequence[
     beside = {name: rows[name].few[number] for name in rivals if name in rows}
     best = max(beside, key=lambda name: beside[name].accuracy)
     own = rows[ENCODER].few[number]
-    interval = intervals.of_difference(own.right, beside[best].right, task.test_groups, seed=seed)
+    draws = own.draws - beside[best].draws  # of the same labels
+    interval = intervals.of_difference(own.right, beside[best].right, task.test_groups, draws=draws, seed=seed)
     return {"against": best, "difference": own.accuracy - beside[best].accuracy, "interval": list(interval)}
 
 
@@ -219,7 +232,7 @@ def _json(row: Row, task: Task, seed: int) -> dict[str, Any]:
     """One row's accuracies, each with its interval and what was chosen for it."""
     return {
         "knn": _share(row.knn.correct, task, seed)
-        | {"k": row.knn.k, "temperature": row.knn.temperature}
+        | {"k": row.knn.k, "temperature": row.knn.temperature, "whitened": row.whitened}
         | {
             "papers": [
                 {"k": k, "temperature": t} | _share(right, task, seed) for (k, t), right in row.knn.papers.items()
@@ -228,15 +241,17 @@ def _json(row: Row, task: Task, seed: int) -> dict[str, Any]:
         "linear": _share(row.linear.correct, task, seed)
         | {"decay": row.linear.decay, "converged": row.linear.converged},
         "few": {
-            str(one.shots): _share(one.right, task, seed)
+            str(one.shots): _share(one.right, task, seed, one.draws)
             | {"draws": len(one.draws), "spread": float(one.draws.std(ddof=1)) if len(one.draws) > 1 else 0.0}
             for one in row.few
         },
     }
 
 
-def _share(right: Shaped[np.ndarray, "Q"], task: Task, seed: int) -> dict[str, Any]:
-    interval = intervals.of_share(right, task.test_groups, seed=seed)
+def _share(
+    right: Shaped[np.ndarray, "Q"], task: Task, seed: int, draws: Float[np.ndarray, "R"] | None = None
+) -> dict[str, Any]:
+    interval = intervals.of_share(right, task.test_groups, draws=draws, seed=seed)
     return {"accuracy": float(right.mean()), "interval": list(interval)}
 
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int
-from scipy.special import ndtr, stdtrit
 
-from selfsight.evaluation.intervals import LEVEL, RESAMPLES
+from selfsight.evaluation.intervals import RESAMPLES, percentiles
 
 __all__ = ["FEWEST", "of_looks", "rank_agreement"]
 
@@ -27,10 +26,10 @@ CALLED = {  # in a sentence; the others go by their name
 
 
 def rank_agreement(scores: Sequence[float], quality: Sequence[float], *, seed: int = 0) -> dict[str, Any]:
-    """Spearman's rank correlation of `scores` with `quality` over the same items, and its 95 % interval.
+    """Spearman's rank correlation of `scores` with `quality` over the same items, Kendall's tau-b, and 95 % intervals.
 
     Items are encoders: looks of one run, or runs of several methods. From 1 (the same order) to -1 (the opposite); give
-    scores of which less is better negated. The interval is the bootstrap's over items. Both are None below ten items,
+    scores of which less is better negated. The intervals are the bootstrap's over items. All are None below ten items,
     and where either side has one value only. ValueError when the two differ in length or are not finite.
     """
     if len(scores) != len(quality):
@@ -40,13 +39,14 @@ def rank_agreement(scores: Sequence[float], quality: Sequence[float], *, seed: i
         raise ValueError("scores and quality must be finite; leave out the items that have none")
     count = pairs.shape[1]
     if count < FEWEST or (np.ptp(pairs, axis=1) == 0).any():
-        return {"spearman": None, "interval": None, "count": count}
+        return {"spearman": None, "interval": None, "kendall": None, "kendall_interval": None, "count": count}
     picks = np.random.default_rng(seed).integers(0, count, (RESAMPLES, count))
-    found = _spearman(*pairs[:, picks])
-    found = found[np.isfinite(found)]  # a resample of one item only says nothing
-    tail = ndtr(np.sqrt(count / (count - 1)) * stdtrit(count - 1, (1 - LEVEL) / 2))  # as in intervals
-    low, high = np.quantile(found, [tail, 1 - tail])
-    return {"spearman": float(_spearman(*pairs[:, None])[0]), "interval": [float(low), float(high)], "count": count}
+    times = np.stack([np.bincount(pick, minlength=count) for pick in picks])
+    rho, tau = _spearman(*pairs[:, picks]), _kendall(pairs, times)
+    ends = [list(percentiles(one[np.isfinite(one)], count)) for one in (rho, tau)]  # one item alone says nothing
+    found = {"spearman": float(_spearman(*pairs[:, None])[0]), "interval": ends[0]}
+    found |= {"kendall": float(_kendall(pairs, np.ones((1, count)))[0]), "kendall_interval": ends[1]}
+    return found | {"count": count}
 
 
 BETTER: dict[str, Callable[[float], float]] = {  # each label-free score, turned so that more is better
@@ -103,4 +103,13 @@ def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     a, b = (rows - rows.mean(axis=1, keepdims=True) for rows in ranks)
     with np.errstate(invalid="ignore", divide="ignore"):
         found: np.ndarray = (a * b).sum(axis=1) / np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    return found
+
+
+def _kendall(pairs: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Kendall's tau-b of the rows of (2, N) where each item is there so many `times` (R, N); NaN where all are tied."""
+    a, b = (np.sign(row[:, None] - row) for row in pairs)
+    both, one, other = (((times @ signs) * times).sum(axis=1) for signs in (a * b, a * a, b * b))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: np.ndarray = both / np.sqrt(one * other)
     return found

@@ -164,6 +164,7 @@ class Method(nn.Module, ABC):
     """Teach an encoder from images. One final subclass per file in this folder."""
 
     kind: ClassVar[str] = "pictures"  # of sample that it learns from, see `data.kinds`
+    supervised: ClassVar[Mapping[str, Any] | None] = None  # settings by which it learns from labels; {}: by any
     progress: float = 0.0  # share of training done, [0, 1]; written by the loop only
     reassign: int = 0  # epochs from one pass over all pictures to the next; 0: it makes none
 

@@ -9,7 +9,7 @@ gradient's size differs. Push to 0 or to -1? Between P > 2 identities the least 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
@@ -29,6 +29,8 @@ from selfsight.views.recipes import multi_view
 @final
 class PullPush(Method):
     """Pull the samples of an identity together and push identities apart, by inner products."""
+
+    supervised: ClassVar[Mapping[str, Any] | None] = {"identity": "classes"}
 
     def __init__(
         self,
@@ -64,12 +66,10 @@ class PullPush(Method):
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
         """What an identity is and how many samples it has. RecipeError when the batch cannot be P x K."""
         labelled, classes = sum(facts.per_class), sum(count > 0 for count in facts.per_class)
-        known = classes > 1 and 2 * labelled >= facts.count
         told = f"{labelled} of {facts.count} training pictures are labelled, with {classes} classes"
-        identity = settings.get("identity") or ("classes" if known else "views")
-        samples = (2, "two views of each picture, as SimCLR has")
-        if identity == "classes":
-            samples = order.samples_for(facts.batch, classes, settings.get("samples"))
+        identity = settings.get("identity") or ("classes" if classes > 1 and 2 * labelled >= facts.count else "views")
+        two = (2, "two views of each picture, as SimCLR has")
+        samples = order.samples_for(facts.batch, classes, settings.get("samples")) if identity == "classes" else two
         found: dict[str, tuple[Any, str]] = {"identity": (identity, told), "samples": samples}
         return {name: value for name, value in found.items() if settings.get(name) is None}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import exp, log
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 
@@ -34,6 +34,8 @@ CHOICES = {"head": ("mlp", "linear"), "form": FORMS, "contrast_mode": ("all", "o
 @final
 class SupCon(Method):
     """Pull the pictures of a class together, all their views, and push them from every other class of the batch."""
+
+    supervised: ClassVar[Mapping[str, Any] | None] = {}
 
     def __init__(
         self,
@@ -97,10 +99,8 @@ class SupCon(Method):
         """This rank's anchors against all ranks' views, and which share of them had a partner by label."""
         own, labels = projections["views"], distributed.gather(batch["label"])
         everyone, offset = distributed.gather(own), distributed.rank() * len(own)
-        total, count = sup_con(
-            own, labels, temperature=self.temperature, base_temperature=self.base_temperature, form=self.form,
-            contrast_mode=self.contrast_mode, candidates=everyone, offset=offset,
-        )  # fmt: skip
+        how: Any = {"base_temperature": self.base_temperature, "form": self.form, "contrast_mode": self.contrast_mode}
+        total, count = sup_con(own, labels, temperature=self.temperature, candidates=everyone, offset=offset, **how)
         alignment = 2 * own.detach().var(dim=1).sum(dim=-1).mean()  # mean squared distance of two views of a picture
         partnered = (classes_of(labels)[1][offset : offset + len(own)] > 1).float().mean()
         found = of_views(own, everyone, labels, offset=offset)

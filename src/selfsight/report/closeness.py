@@ -24,6 +24,16 @@ WEAKEST = 8  # classes that are shown
 
 def parts(evaluation: Mapping[str, Any]) -> Iterator[Part]:
     """What was measured of it."""
+    if fixed := _papers(evaluation):
+        words = (
+            "kNN of plain vectors with fixed k and T, to compare with published numbers; above, k and T are chosen on "
+            "training pictures, and vectors may be whitened. With 95 % intervals."
+        )
+        rows = [
+            (name, [(percent(one["accuracy"]), interval(one["interval"])) for one in _papers(row)])
+            for name, row in _rows(evaluation)
+        ]
+        yield Part("Nearest neighbours as papers measure them", words, ["", *map(_pair, fixed)], rows)
     if found := evaluation.get("retrieval"):
         sought = f"the same {found['by']}"
         among = f"those of another {found['across']}" if found.get("across") else "all others"
@@ -67,6 +77,22 @@ def weakest(evaluation: Mapping[str, Any]) -> str:
         f"{one['label']} {percent(one['accuracy'])} of {one['pictures']}" for one in evaluation.get("classes") or []
     ]
     return f"Weakest classes: {', '.join(some[:3])}." if len(some) > 3 else ""
+
+
+def as_papers(evaluation: Mapping[str, Any]) -> str:
+    """This run's kNN as papers measure it, in one sentence."""
+    told = [f"{percent(one['accuracy'])} ({_pair(one)})" for one in _papers(evaluation)]
+    return f"kNN of this run by plain vectors and the papers' fixed k and T: {', '.join(told)}." if told else ""
+
+
+def _papers(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Of plain vectors; an evaluation that does not say `whitened` has them of whitened ones."""
+    found = row.get("knn") or {}
+    return list(found["papers"]) if "whitened" in found else []
+
+
+def _pair(one: Mapping[str, Any]) -> str:
+    return f"k {one['k']}, T {one['temperature']:g}"
 
 
 def _rows(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -31,14 +31,21 @@ def unlabelled(numbers: Mapping[str, Any]) -> tuple[list[str], dict[str, list[fl
     return list(found), {measure: [own.get(measure) for own in found.values()] for measure in measures}
 
 
-def agreements(numbers: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """How well each score without labels ranked the looks of the run: rank correlation and interval, where known."""
+AGREEMENT = ("Spearman", "95 % interval", "Kendall's tau", "95 % interval")  # heads of what `agreements` tells
+
+
+def agreements(numbers: Mapping[str, Any]) -> dict[str, list[str]]:
+    """How well each score without labels ranked the looks of the run: rank correlations and intervals, where known."""
     found = dict(dict(numbers.get("trust") or {}).get("measures") or {})
     return {
-        name: (f"{one['spearman']:+.2f}", f"{one['interval'][0]:+.2f} to {one['interval'][1]:+.2f}")
+        name: [*_correlated(one, "spearman", "interval"), *_correlated(one, "kendall", "kendall_interval")]
         for name, one in found.items()
         if one.get("interval")
     }
+
+
+def _correlated(one: Mapping[str, Any], value: str, ends: str) -> tuple[str, str]:
+    return (f"{one[value]:+.2f}", "{:+.2f} to {:+.2f}".format(*one[ends])) if one.get(ends) else ("", "")
 
 
 def trusted(numbers: Mapping[str, Any]) -> str:

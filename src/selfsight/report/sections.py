@@ -11,7 +11,7 @@ from selfsight.report.curves import chart
 from selfsight.report.html import element, safe
 from selfsight.report.parts import Part
 from selfsight.report.pieces import card, grid, image, legend, section, thumbnail
-from selfsight.report.scores import agreements, contenders, named, trusted, unlabelled, whiskers
+from selfsight.report.scores import AGREEMENT, agreements, contenders, named, trusted, unlabelled, whiskers
 from selfsight.report.words import MEANINGS, NAMES, conclusions, interval, percent, plain, said
 
 CURVES = (  # key in metrics.jsonl, title, what it says
@@ -159,7 +159,7 @@ def _trust(run: Contents) -> str:
         element("tr", f"<td>{safe(NAMES.get(name, name))}</td>" + "".join(element("td", safe(v)) for v in row))
         for name, row in agreements(run.evaluation).items()
     ]
-    heads = ["", "ranks the looks of this run as labels do (Spearman)", "95 % interval"]
+    heads = ["ranks the looks of this run as labels do?", *AGREEMENT]
     sentence = trusted(run.evaluation)
     words = element("p", safe(sentence), names="note") if sentence else ""
     return ("<br>" + card(grid(heads, known)) if known else "") + words

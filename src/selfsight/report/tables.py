@@ -13,7 +13,7 @@ from rich.text import Text
 
 from selfsight.errors import typed
 from selfsight.report import closeness, compared, downstream
-from selfsight.report.scores import agreements, contenders, named, trusted, unlabelled
+from selfsight.report.scores import AGREEMENT, agreements, contenders, named, trusted, unlabelled
 from selfsight.report.words import NAMES, conclusions, interval, percent, plain, said
 
 Row = Sequence[object]
@@ -57,7 +57,7 @@ def evaluation(numbers: Mapping[str, Any]) -> None:
         values = [(told[name], *("-" if one is None else plain(one) for one in row)) for name, row in free.items()]
         _table(["without labels", *(NAMES.get(name, name) for name in whose)], values)
     if known := agreements(numbers):
-        heads = ["score without labels", "ranks this run's looks as labels do", "95 % interval"]
+        heads = ["score without labels: ranks this run's looks as labels do?", *AGREEMENT]
         _table(heads, [(NAMES.get(name, name), *row) for name, row in known.items()])
     for part in downstream.parts(numbers):
         _line(part.title)
@@ -66,7 +66,13 @@ def evaluation(numbers: Mapping[str, Any]) -> None:
         for sentence in part.sentences:
             _line(sentence)
     leaks = (numbers.get("leaks") or {}).get("sentence")
-    for note in (leaks, closeness.weakest(numbers), *(numbers.get("notes") or []), trusted(numbers)):
+    for note in (
+        leaks,
+        closeness.weakest(numbers),
+        closeness.as_papers(numbers),
+        *(numbers.get("notes") or []),
+        trusted(numbers),
+    ):
         if note:
             _line(note)
     for conclusion, _ in conclusions(numbers.get("verdict")):

@@ -69,12 +69,16 @@ def collect(run: RunFolder, data: list[str] | None, named: Named, wanted: Wanted
                 size, batch = run.recipe.size, wanted.batch
                 yield from batches(encoder, pictures, rows, size=size, batch=batch, patches=wanted.patches, tell=tell)
 
+    todo: upkeep.Change | None = None
     if database is not None:
         todo = fill(database, {**facts, "width": encoder.width}, manifest, parts_of, prune=wanted.prune)
     elif wanted.out is not None and (wanted.append or wanted.prune):
         todo = upkeep.update(wanted.out, facts, pictures, parts_of, prune=wanted.prune)
     elif wanted.out is not None and pictures is not None:
         store.write(wanted.out, parts_of(pictures.manifest.every_row()), pictures, facts)
-        return str(wanted.out)
-    print(f"{todo}.", file=sys.stderr)
+    if pictures is not None and (bad := pictures.bad_files):
+        said = f"{len(bad):,} that cannot be read left out, such as {bad[0].path!r} ({bad[0].reason})."
+        print(said, file=sys.stderr)
+    if todo is not None:
+        print(f"{todo}.", file=sys.stderr)
     return database.where if database is not None else str(wanted.out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from jaxtyping import Float, Int
 from selfsight.data.manifest import Manifest
 from selfsight.embedding import store
 from selfsight.embedding.store import Parts
-from selfsight.embedding.upkeep import Change, change, same_encoder
+from selfsight.embedding.upkeep import Change, change, noted, same_encoder
 from selfsight.errors import RunError
 from selfsight.searching.database import COLUMNS, EFFORTS, WIDEST, WIDEST_HALF, Database, distance
 from selfsight.searching.quick import TEN, best, sample, strangers
@@ -45,17 +46,24 @@ def fill(
         known = database.connection.execute("SELECT file, digest FROM selfsight ORDER BY id").fetchall()
         todo = change([os.fsdecode(file) for file, _ in known], [digest for _, digest in known], manifest, prune=prune)
         left = set(todo.kept.tolist())
-        doomed = [file for place, (file, _) in enumerate(known) if place not in left]
-        if todo:
-            _say(database, {**database.facts, "ready": False})  # so that a write that ends early is finished later
-        database.connection.execute("DELETE FROM selfsight WHERE file = ANY(%s)", (doomed,))
+        came = [todo.new[:0]]
+        if doomed := [file for place, (file, _) in enumerate(known) if place not in left]:
+            _begin(database)
+            database.connection.execute("DELETE FROM selfsight WHERE file = ANY(%s)", (doomed,))
         if manifest is not None and len(todo.new):
-            for vectors, rows in parts_of(todo.new):
+            for vectors, rows in noted(parts_of(todo.new), came):
+                if len(came) == 2:  # the first: before it, nothing may have come to be written
+                    _begin(database)
                 _write(database, manifest, vectors, rows)
-        if todo or not database.facts.get("ready"):
+        if not database.facts.get("ready"):
             _finish(database)
         database.connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))  # a server may be slow to see us gone
-    return todo
+    return replace(todo, new=np.concatenate(came))
+
+
+def _begin(database: Database) -> None:
+    """Say that it is not ready, so that a write that ends early is finished later."""
+    _say(database, {**database.facts, "ready": False})
 
 
 def _prepare(database: Database, facts: Mapping[str, Any]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import pictures_of
 from selfsight.embedding import progress, store
 from selfsight.embedding.embed import batches
-from selfsight.errors import DataError, DiskError, RunError
+from selfsight.errors import DataError, DiskError, RunError, typed
 from selfsight.neighbours import nearest, unit
 from selfsight.nn import families
 from selfsight.nn.embedder import Embedder
@@ -187,12 +188,25 @@ def _of_run(run: RunFolder) -> store.Stored:
     owner = store.digest(run.encoder_folder())
     if (store.facts_of(folder) or {}).get("encoder") != owner:
         encoder, manifest = families.load(run.encoder_folder()).eval(), Manifest.load(listing)
-        with progress.line("embedding", len(manifest)) as tell:
+        with progress.line("embedding", len(manifest)) as tell, _elsewhere(run):
             pictures = pictures_of(run.recipe, manifest)
             parts = batches(encoder, pictures, manifest.every_row(), size=run.recipe.size, tell=tell)
             store.write(folder, parts, pictures, store.facts_for(run, encoder.kind))
     stored = store.read(folder)
     return _placed(stored, run, Manifest.load(listing)) if listing.is_file() else stored
+
+
+@contextmanager
+def _elsewhere(run: RunFolder) -> Iterator[None]:
+    """Who may not write into a run can have its vectors somewhere else."""
+    try:
+        yield
+    except DiskError as error:
+        reason = getattr(error.__cause__, "strerror", None)
+        raise DiskError(
+            f"{str(run.folder / 'embeddings')!r} cannot be written ({reason}); embed its pictures where you may write, "
+            f"`{typed('embed', run.folder, 'DATA', '--out', 'DIR')}`, and give DIR with --encoder {run.folder}"
+        ) from error
 
 
 def _placed(stored: store.Stored, run: RunFolder, manifest: Manifest) -> store.Stored:

@@ -17,6 +17,7 @@ from selfsight.recipe import Named
 from selfsight.runs import RunFolder
 from selfsight.training import session
 from selfsight.training.build import rivals
+from selfsight.training.labels import labels_seen
 
 __all__ = ["classify"]
 
@@ -28,12 +29,13 @@ def classify(
     file, folder, recipe = predictions.target(out), run.folder / "classifier", run.recipe
     owner = store.digest(run.encoder_folder())
     saved = classifier.kept(folder, owner)
+    trained = Manifest.load(run.folder / "manifest.parquet")
     known = session.manifest_for(run.folder, recipe, labels, *named.over(recipe.columns))
     listing = source.find(data)
     manifest = scan(listing)
 
     def teach(those: Manifest) -> Classifier:
-        seen = trained_on(those, Manifest.load(run.folder / "manifest.parquet"))
+        seen = trained_on(those, trained)
         encoders = {"encoder": encoder, **rivals(recipe, run.folder)}
         return labelled.learn(encoders, pictures_of(recipe, those), those, seen, size=recipe.size)
 
@@ -45,4 +47,5 @@ def classify(
         pictures = pictures_of(recipe, manifest)
         lines = predictions.predict(model, encoder, pictures, size=recipe.size, tell=tell)
     written = predictions.write(file, lines, listing)
-    return {**written, "classifier": str(folder), "reused": reused, **model.facts}
+    notes = [*(model.facts.get("notes") or []), *labels_seen(recipe, trained)]
+    return {**written, "classifier": str(folder), "reused": reused, **model.facts, "notes": notes}

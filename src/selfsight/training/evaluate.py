@@ -14,13 +14,14 @@ from selfsight.embedding import store
 from selfsight.errors import brief
 from selfsight.evaluation import together, trust
 from selfsight.evaluation.measure import measured
-from selfsight.evaluation.protocol import ENCODER, RIVALS, START
+from selfsight.evaluation.protocol import ENCODER, RIVALS, START, conclusions
 from selfsight.evaluation.unseen import held_out, unseen
 from selfsight.nn.embedder import Embedder
 from selfsight.recipe import Named
 from selfsight.runs import RunFolder
 from selfsight.training import further, session
 from selfsight.training.build import rivals
+from selfsight.training.labels import labels_seen
 
 __all__ = ["Wanted", "evaluate"]
 
@@ -28,6 +29,7 @@ OTHER = (
     "These numbers are of another listing than the run's own: {}, digest {}. Of what the run was trained on, only "
     "files of the same contents were looked for in it."
 )
+USED_ALL = " The run was trained on its test part too (--use-all): see the notes."
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,9 @@ def evaluate(
     manifest, notes = unseen(manifest, trained)
     about["unseen"] = held_out(manifest, trained)
     encoders = {ENCODER: encoder, **rivals(recipe, run.folder, wanted.pretrained)}
+    judges = (*RIVALS, START) if recipe.weights or recipe.pretrained else RIVALS
     more = further.asked(
-        run, manifest, encoders, finetune=wanted.finetune, length=wanted.finetune_for, dense=wanted.dense
+        run, manifest, encoders, judges, finetune=wanted.finetune, length=wanted.finetune_for, dense=wanted.dense
     )
     column = session.column_of(recipe, data or [], columns)
     found, shown, dropped = measured(
@@ -66,7 +69,7 @@ def evaluate(
         size=recipe.size,
         low=recipe.pixels["low"],
         high=recipe.pixels["high"],
-        rivals=(*RIVALS, START) if recipe.weights or recipe.pretrained else RIVALS,
+        rivals=judges,
         sought=together.asked(manifest, wanted.identity_column, wanted.across_column, column),
         drop_leaks=wanted.drop_leaks,
     )
@@ -74,10 +77,11 @@ def evaluate(
     if not about["own"]:
         names = ", ".join(Path(one).absolute().name for one in about["data"])
         notes.append(OTHER.format(brief(repr(names)), about["listing"]))
+    notes += labels_seen(recipe, trained)
     found |= {"about": about, "notes": notes + found["notes"], **more(left)}
     found["trust"] = trust.of_looks(run.metrics.to_pylist(), trained.labels[trained.train_rows()])
-    if recipe.use_all:
-        found["verdict"]["sentence"] += " The run was trained on its test part too (--use-all): see the notes."
+    for told in conclusions(found) if recipe.use_all else ():
+        told["sentence"] += USED_ALL
     return found, shown
 
 

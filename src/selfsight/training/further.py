@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ def asked(
     run: RunFolder,
     manifest: Manifest,
     encoders: Mapping[str, Embedder],
+    rivals: Sequence[str],
     *,
     finetune: bool,
     length: str | None,
@@ -33,7 +34,7 @@ def asked(
 ) -> Callable[[Manifest], dict[str, Any]]:
     """What measures it, by name in the JSON; an error now where it cannot be done. A length asks for it as well.
 
-    It is measured on what is left of the manifest when the time comes.
+    It is measured on what is left of the manifest when the time comes. `rivals` are what patches are judged beside.
     """
     wanted: dict[str, Callable[[Manifest], Any]] = {}
     if finetune or length is not None:
@@ -53,6 +54,7 @@ def asked(
             posed(left, paired(dense, left), run.recipe.size),
             low=pixels["low"],
             high=pixels["high"],
+            rivals=rivals,
         )
     return lambda left: {name: measure(left) for name, measure in wanted.items()}
 

@@ -18,7 +18,9 @@ export function column(side, name) {
 }
 
 async function load(side, name) {
-  const told = store.facts.sides[side].columns.find((one) => one.name === name);
+  const each = store.facts.sides.map((one) => one.columns.find((column) => column.name === name));
+  const told = each[side];
+  if (!told) return { ...each.find(Boolean), kind: "category", values: [], data: new Int32Array(store.count).fill(NONE) };
   const data = await source.numbers(`column-${side}-${name}`, told.kind === "number" ? Float32Array : Int32Array);
   if (told.kind !== "number") {
     let most = -1;
@@ -40,6 +42,20 @@ export function tally(column) {
   const counts = new Array(column.values.length).fill(0);
   for (const place of column.data) if (place !== NONE) counts[place]++;
   return counts;
+}
+
+/** Of each value of a column the commonest label, and its share of those that are labelled; null where none is. */
+export function commonest(column, labels) {
+  const counts = column.values.map(() => new Map());
+  for (let id = 0; id < labels.data.length; id++) {
+    const [own, label] = [counts[column.data[id]], labels.data[id]];
+    if (label !== NONE) own.set(label, (own.get(label) ?? 0) + 1);
+  }
+  return counts.map((own) => {
+    const [label, most] = [...own].reduce((one, other) => (other[1] > one[1] ? other : one), [NONE, 0]);
+    const every = [...own.values()].reduce((sum, one) => sum + one, 0);
+    return every ? { label: labels.values[label], share: most / every } : null;
+  });
 }
 
 export const valueOf = (column, id) => (column.data[id] === NONE ? null : column.values[column.data[id]]);

@@ -1,10 +1,10 @@
-/** Pointer, wheel and keys on a map. */
+/** Pointer and wheel on a map, and the keys that go from picture to picture. */
 import { store } from "./store.js";
 
 const CLICK = 5; // pixels that a click may move
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
-/** `tools` says whether the lasso is on, and is told of the keys that belong to the whole page. */
+/** `tools` says whether the lasso is on, opens a picture, and shows what was selected. */
 export function handle(map, tools) {
   const { paper } = map;
   const down = new Map(); // pointers
@@ -27,7 +27,7 @@ export function handle(map, tools) {
     const now = place(event);
     const before = down.get(event.pointerId);
     if (!before) {
-      if (event.pointerType === "mouse") store.point(map.at(...now));
+      if (event.pointerType === "mouse") store.point(map.at(...now), map.side);
       return;
     }
     moved += Math.hypot(now[0] - before[0], now[1] - before[1]);
@@ -80,15 +80,10 @@ export function handle(map, tools) {
     const arrow = ARROWS[event.key];
     if (arrow && event.shiftKey) map.move(-60 * arrow[0], 60 * arrow[1]);
     else if (arrow) step(map, arrow);
-    else if (event.key === "+" || event.key === "=") map.zoom(1.4);
-    else if (event.key === "-") map.zoom(1 / 1.4);
     else if (event.key === "Enter" && store.pointed >= 0) tools.open(store.pointed);
     else if (event.key === " " && store.pointed >= 0)
       store.select([store.pointed], store.selected[store.pointed] ? "remove" : "add");
-    else if (event.key === "s") {
-      store.select(map.inSight());
-      tools.selected();
-    } else return;
+    else return;
     event.preventDefault();
     event.stopPropagation();
   });
@@ -97,7 +92,8 @@ export function handle(map, tools) {
 /** The keyboard's cursor goes to the next picture in a direction. */
 function step(map, [dx, dy]) {
   store.turn(map.side);
-  const from = store.pointed;
+  const here = store.pointed < 0 ? store.shown : store.pointed;
+  const from = Number.isNaN(map.grid.xy[2 * here]) ? -1 : here;
   const [x, y] = from < 0 ? [map.view.x, map.view.y] : [map.grid.xy[2 * from], map.grid.xy[2 * from + 1]];
   const next = from < 0 ? map.grid.nearest(x, y, Infinity) : map.grid.towards(x, y, dx, dy);
   if (next < 0) return;

@@ -5,8 +5,8 @@ import { counted, fill, h } from "./element.js";
 import { handle } from "./hands.js";
 import { PictureMap } from "./map.js";
 import * as panels from "./panels.js";
-import { button, say, waiting } from "./pieces.js";
-import { source } from "./source.js";
+import { button, say, trouble, waiting } from "./pieces.js";
+import { source, UPLOAD } from "./source.js";
 import { store } from "./store.js";
 
 const at = (id) => document.getElementById(id);
@@ -15,6 +15,7 @@ const TABS = ["picture", "selection", "clusters", "duplicates", "outliers"];
 const maps = [];
 const tools = { lasso: false, open, selected: () => tab("selection", false) };
 const panel = { open, go: (id) => maps.forEach((map) => map.go(id)), select: ofValue };
+let laid; // the layout that is on the map
 
 async function begin() {
   const facts = await source.json("collection");
@@ -29,14 +30,17 @@ async function begin() {
   maps.forEach((map) => handle(map, tools));
   options(at("layout"), facts.layouts, facts.layout);
   const labelled = facts.sides[0].columns.some((one) => one.name === "label" && one.values.length);
-  options(at("colour"), facts.sides[0].columns, labelled ? "label" : "cluster");
+  const columns = new Map(facts.sides.flatMap((side) => side.columns.map((one) => [one.name, one])));
+  options(at("colour"), [...columns.values()], labelled ? "label" : "cluster");
   at("layout").onchange = () => layout(at("layout").value);
   at("colour").onchange = recolour;
+  laid = facts.layout;
   await layout(facts.layout);
   await recolour();
   listen();
   if (several) runs(facts.sides);
   at("legend").open = innerWidth > 760;
+  if (!facts.count) document.querySelector("#panel-picture .empty").textContent = "There is no picture here.";
   tab("picture", false);
 }
 
@@ -48,10 +52,12 @@ async function layout(name) {
   const slow = setTimeout(() => say("This map is being computed; it is kept, so that the next time it is there at once."), 700);
   try {
     const places = await Promise.all(maps.map((map) => source.numbers(`points-${map.side}-${name}`, Float32Array)));
-    if (at("layout").value === name) maps.forEach((map, side) => map.place(places[side]));
+    if (at("layout").value !== name) return;
+    maps.forEach((map, side) => map.place(places[side]));
+    laid = name;
   } catch (error) {
     say(error.message, true);
-    at("layout").value = store.facts.layout;
+    if (at("layout").value === name) at("layout").value = laid;
   } finally {
     clearTimeout(slow);
   }
@@ -97,23 +103,20 @@ async function tab(name, fresh = true) {
     at(`panel-${one}`).hidden = one !== name;
   }
   const place = at(`panel-${name}`);
-  if (name === "picture") {
-    if (store.shown < 0) return;
-    if (fresh) await panels.picture(place, store.shown, panel);
-    return;
-  }
-  if (name === "selection") {
-    await panels.selection(place, panel);
-    return;
-  }
-  if (place.dataset.side === String(store.side)) return;
-  place.dataset.side = store.side;
-  place.replaceChildren(waiting("Being computed …"));
+  const { shown } = store;
   try {
-    await panels[name](place, store.side, { ...panel, dark: night.matches });
+    if (name === "picture") {
+      if (fresh && shown >= 0) await panels.picture(place, shown, panel);
+    } else if (name === "selection") {
+      await panels.selection(place, panel);
+    } else if (place.dataset.side !== String(store.side)) {
+      place.dataset.side = store.side;
+      place.replaceChildren(waiting("Being computed …"));
+      await panels[name](place, store.side, { ...panel, dark: night.matches });
+    }
   } catch (error) {
     delete place.dataset.side;
-    place.replaceChildren(waiting(error.message));
+    if (name !== "picture" || store.shown === shown) place.replaceChildren(trouble(error.message));
   }
 }
 
@@ -142,6 +145,7 @@ function listen() {
   });
   store.addEventListener("labels", () => {
     at("colour").value = "label";
+    delete at("panel-clusters").dataset.side; // it tells the commonest label
     recolour();
   });
   store.addEventListener("pointed", card);
@@ -172,13 +176,18 @@ function listen() {
 
 function keys(event) {
   if (event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+  const map = maps.find((one) => one.paper === event.target) ?? maps[store.side];
   const act = {
     l: () => lasso(!tools.lasso),
     p: thumbs,
+    s: () => (store.select(map.inSight()), tools.selected()),
     0: () => at("fit").click(),
+    "+": () => map.zoom(1.4),
+    "=": () => map.zoom(1.4),
+    "-": () => map.zoom(1 / 1.4),
     "/": () => at("word").focus(),
-    Escape: () => (tools.lasso ? lasso(false) : (store.select([]), store.find([]))),
-  }[event.key];
+    escape: () => (tools.lasso ? lasso(false) : (store.select([]), store.find([]))),
+  }[event.key.toLowerCase()];
   if (!act) return;
   event.preventDefault();
   act();
@@ -191,22 +200,23 @@ function lasso(on) {
 }
 
 function thumbs() {
-  const off = store.thumbnails !== "never";
-  store.thumbnails = off ? "never" : "always";
-  at("thumbnails").setAttribute("aria-pressed", String(!off));
+  store.thumbnails = !store.thumbnails;
+  at("thumbnails").setAttribute("aria-pressed", String(store.thumbnails));
   maps.forEach((map) => map.draw());
 }
 
 /** The little card beside the pointer. */
 async function card() {
-  const id = store.pointed;
+  const [id, side] = [store.pointed, store.over];
   const place = at("card");
   place.hidden = id < 0;
   if (id < 0) return;
-  const map = maps[store.side];
-  const own = await column(store.side, at("colour").value);
-  const name = await source.name(id);
-  if (store.pointed !== id) return;
+  const map = maps[side];
+  const asked = Promise.all([column(side, at("colour").value), source.name(id)]);
+  const [own, name] = await asked.catch((error) => (say(error.message, true), []));
+  if (store.pointed !== id || store.over !== side) return;
+  place.hidden = !own;
+  if (!own) return;
   const value = own.kind === "number" ? own.data[id].toFixed(3) : own.data[id] === NONE ? "no value" : own.values[own.data[id]];
   at("card-image").src = source.thumbnail(id);
   at("card-name").textContent = name.split("/").at(-1);
@@ -222,34 +232,46 @@ async function card() {
 
 async function find(event) {
   event.preventDefault();
-  const word = at("word").value.trim().toLowerCase();
+  const word = at("word").value.trim();
   if (!word) return;
-  const names = await source.names(store.count);
-  const ids = [...names.keys()].filter((id) => names[id].toLowerCase().includes(word));
-  if (!ids.length) say(`No name holds “${at("word").value.trim()}”.`);
-  store.select(ids);
-  if (ids.length) tab("selection");
+  try {
+    const names = await source.names(store.count);
+    const ids = [...names.keys()].filter((id) => names[id].toLowerCase().includes(word.toLowerCase()));
+    if (!ids.length) throw new Error(`No name holds “${word}”.`);
+    store.select(ids);
+    tab("selection");
+  } catch (error) {
+    say(error.message, true);
+  }
 }
 
 /** Send a picture to the server and show what is near it. */
 async function ask(file) {
   at("file").value = "";
+  if (file.size > UPLOAD) {
+    say(`That is too large: at most ${UPLOAD >> 20} MiB are taken.`, true);
+    return;
+  }
   tab("picture", false);
   const place = at("panel-picture");
-  place.replaceChildren(waiting("Looking for pictures like it …"));
+  const note = waiting("Looking for pictures like it …");
+  place.replaceChildren(note);
   store.show(-1);
   try {
     const answer = await source.encode(store.side, file);
+    if (!note.isConnected) return; // another one was opened meanwhile
     panels.asked(place, URL.createObjectURL(file), answer, panel);
     store.find(answer.neighbours.map((one) => one.id));
   } catch (error) {
-    place.replaceChildren(waiting(error.message));
+    if (note.isConnected) place.replaceChildren(trouble(error.message));
   }
 }
 
+/** Pictures that are dropped or pasted; where none can be searched for, the browser would show them in place of the page. */
 function drops() {
-  if (at("ask").hidden) return;
-  const over = (on) => at("drop").classList.toggle("over", on);
+  const ready = !at("ask").hidden;
+  const over = (on) => at("drop").classList.toggle("over", on && ready);
+  const take = (file) => file && (ready ? ask(file) : say("This page cannot look for new pictures: there is no encoder with it."));
   let depth = 0;
   addEventListener("dragenter", (event) => (event.preventDefault(), over(++depth > 0)));
   addEventListener("dragleave", () => over(--depth > 0));
@@ -257,9 +279,9 @@ function drops() {
   addEventListener("drop", (event) => {
     event.preventDefault();
     over((depth = 0) > 0);
-    if (event.dataTransfer.files[0]) ask(event.dataTransfer.files[0]);
+    take(event.dataTransfer.files[0]);
   });
-  addEventListener("paste", (event) => event.clipboardData?.files[0] && ask(event.clipboardData.files[0]));
+  addEventListener("paste", (event) => take(event.clipboardData?.files[0]));
 }
 
 begin().catch((error) => {

@@ -195,10 +195,9 @@ export class PictureMap {
   /** Thumbnails where there is room for them; which ones are seen does not change while the map is moved. */
   pictures(pen) {
     this.drawn = new Map();
-    if (store.thumbnails === "never" || !this.border) return;
-    const always = store.thumbnails === "always";
-    const ids = this.inSight(always ? Infinity : CROWD + 1, 60);
-    if (!always && ids.length > CROWD) return;
+    if (!store.thumbnails || !this.border) return;
+    const ids = this.inSight(CROWD + 1, 60);
+    if (ids.length > CROWD) return;
     const side = bounded(26, Math.round(0.62 * Math.sqrt((this.width * this.height) / (ids.length + 1))), 84);
     this.tile = side;
     const some = store.chosen > 0;

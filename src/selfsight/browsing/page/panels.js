@@ -1,14 +1,15 @@
 /** The panels beside the map: one picture, the selection, clusters, duplicates, outliers. */
 import { css, ofClass } from "./colours.js";
-import { column, relabel, tally } from "./columns.js";
+import { column, commonest, relabel, tally } from "./columns.js";
 import { counted, fill, h } from "./element.js";
 import { csv, download } from "./lists.js";
-import { button, chances, facts, say, similarity, tile, tiles, waiting } from "./pieces.js";
+import { button, chances, facts, say, similarity, tile, tiles, trouble, waiting } from "./pieces.js";
 import { source } from "./source.js";
 import { store } from "./store.js";
 
 const SHOWN = 60; // tiles of a selection
 const GROUPS = 100; // of duplicates
+const VALUES = 40; // of the key, until all are asked for
 
 /** One picture: itself, what is known of it, and its neighbours in each run. */
 export async function picture(place, id, { open, go }) {
@@ -18,10 +19,11 @@ export async function picture(place, id, { open, go }) {
   const near = sides.map(() => h("div", {}, waiting("Looking for its neighbours …")));
   const known = await facts(store.side, id);
   if (store.shown !== id) return; // another one was opened meanwhile
+  const held = document.activeElement === document.body || place.contains(document.activeElement);
   fill(
     place,
     h("figure", { className: "large" }, h("img", { src: source.picture(id), alt: name })),
-    h("h2", { className: "name" }, h("bdi", {}, name)),
+    h("h2", { className: "name", tabIndex: -1 }, h("bdi", {}, name)),
     known,
     h("div", { className: "row" }, button("Show on the map", () => go(id)), select),
     ...sides.flatMap((side, number) => [
@@ -29,12 +31,14 @@ export async function picture(place, id, { open, go }) {
       near[number],
     ]),
   );
+  place.scrollTop = 0;
+  if (held) place.querySelector("h2").focus({ preventScroll: true }); // what had the focus is no more
   sides.forEach(async (_, side) => {
     try {
       const found = await source.neighbours(side, id);
       near[side].replaceChildren(neighbours(found, open));
     } catch (error) {
-      near[side].replaceChildren(waiting(error.message));
+      near[side].replaceChildren(trouble(error.message));
     }
   });
 }
@@ -48,7 +52,7 @@ export function neighbours(found, open) {
     "div",
     {},
     tiles(ids, open, found.map((one) => similarity(one.score))),
-    ids.length ? button("Select these", () => store.select(ids)) : waiting("There is no other picture."),
+    ids.length ? button("Select these", () => store.select(ids)) : h("p", { className: "empty" }, "There is no other picture."),
   );
 }
 
@@ -74,18 +78,27 @@ export async function selection(place, { open }) {
   }
   const labels = await column(0, "label");
   const options = h("datalist", { id: "known" }, ...labels.values.map((value) => h("option", { value })));
+  const typed = place.querySelector("input");
+  const held = typed !== null && document.activeElement === typed;
   const word = h("input", { name: "label", autocomplete: "off", maxLength: 200, ariaLabel: "Label", placeholder: "A label, such as cat" });
+  Object.assign(word, { value: typed?.value ?? "", required: true, pattern: ".*\\S.*" });
   word.setAttribute("list", "known");
-  const form = h("form", { className: "row grow", onsubmit: (event) => name(event, ids, word) }, word, options, h("button", { className: "main" }, "Label"));
+  const onsubmit = async (event) => {
+    event.preventDefault();
+    if (await give(ids, word.value.trim())) word.value = "";
+  };
+  const form = h("form", { className: "row grow", onsubmit }, word, options, h("button", { className: "main" }, "Label"));
   const list = h("div", { className: "tiles" }, ...ids.slice(0, SHOWN).map((id) => tile(id, open)));
   const keep = button("Save as a list", async () => download("selection.csv", await csv(ids)));
   fill(place, 
     h("h2", {}, counted(ids.length), " selected"),
     form,
-    h("div", { className: "row" }, keep, ...saved(), button("Clear", () => store.select([]))),
+    h("div", { className: "row" }, keep, ...saved(), button("Remove labels", () => give(ids, "")), button("Clear", () => store.select([]))),
+    h("p", { className: "empty" }, "A list names pictures as DATA does: to train on it, put it into that folder."),
     list,
     ids.length > SHOWN ? h("p", { className: "empty" }, `and ${(ids.length - SHOWN).toLocaleString("en")} more`) : null,
   );
+  if (held) word.focus();
 }
 
 const saved = () => (source.label ? [] : [button("Save labels.csv", async () => download("labels.csv", await csv(await labelled())))]);
@@ -95,23 +108,26 @@ async function labelled() {
   return Array.from(data.keys()).filter((id) => data[id] >= 0);
 }
 
-async function name(event, ids, word) {
-  event.preventDefault();
-  const label = word.value.trim();
+/** Label pictures, "" for none; whether that was done. */
+async function give(ids, label) {
   try {
     const told = source.label ? await source.label(ids, label) : null;
     await relabel(ids, label);
     const done = label ? `${counted(ids.length)} labelled “${label}”.` : `${counted(ids.length)} without a label now.`;
     say(told ? `${done} ${told.file} holds ${counted(told.labelled, "label")}.` : `${done} Save labels.csv to keep that.`);
+    return true;
   } catch (error) {
     say(error.message, true);
+    return false;
   }
 }
 
 /** Groups that k-means found. */
 export async function clusters(place, side, { open, select, dark }) {
-  const [groups, own] = await Promise.all([source.json(`clusters-${side}`), column(side, "cluster")]);
-  const cards = groups.map(({ size, most, examples }, number) =>
+  const asked = [source.json(`clusters-${side}`), column(side, "cluster"), column(side, "label")];
+  const [groups, own, labels] = await Promise.all(asked);
+  const mostly = commonest(own, labels);
+  const cards = groups.map(({ size, examples }, number) =>
     h(
       "section",
       { className: "card" },
@@ -123,12 +139,15 @@ export async function clusters(place, side, { open, select, dark }) {
         h("small", {}, counted(size)),
         button("Select", () => select(own, number)),
       ),
-      most ? h("p", {}, `${(100 * most.share).toFixed(0)} % of the labelled are `, h("bdi", {}, h("b", {}, most.label))) : null,
+      said(mostly[number]),
       tiles(examples, open),
     ),
   );
   fill(place, h("p", { className: "empty" }, "Found by k-means in the vectors, without labels; those nearest to a centre are shown."), ...cards);
 }
+
+const said = (most) =>
+  most && h("p", {}, `${(100 * most.share).toFixed(0)} % of the labelled are `, h("bdi", {}, h("b", {}, most.label)));
 
 /** Pictures that are the same, or nearly. */
 export async function duplicates(place, side, { open }) {
@@ -169,14 +188,20 @@ export function key(place, column, dark, select) {
   }
   const counts = tally(column);
   const order = [...counts.keys()].filter((value) => counts[value]).sort((one, other) => counts[other] - counts[one]);
-  const rows = order.slice(0, 40).map((value) =>
+  const most = place.dataset.whole === column.name ? order.length : VALUES;
+  const rows = order.slice(0, most).map((value) =>
     h(
       "button",
       { type: "button", onclick: () => select(column, value) },
       h("i", { className: "dot", style: { "--own": css(ofClass(value, dark)) } }),
-      h("bdi", {}, column.values[value]),
+      h("bdi", { title: column.values[value] }, column.values[value]),
       h("small", {}, counts[value].toLocaleString("en")),
     ),
   );
-  fill(place, ...rows, order.length > 40 ? h("small", {}, `and ${order.length - 40} more`) : null);
+  const all = () => {
+    place.dataset.whole = column.name;
+    key(place, column, dark, select);
+  };
+  fill(place, ...rows, order.length > most ? button(`and ${order.length - most} more`, all) : null);
+  if (!rows.length) fill(place, h("small", {}, "no picture has one"));
 }

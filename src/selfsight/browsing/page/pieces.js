@@ -10,10 +10,10 @@ export function tile(id, open, note) {
   const button = h("button", { className: "tile", type: "button", onclick: () => open(id) }, image);
   button.dataset.id = id;
   if (note !== undefined) button.append(h("span", {}, note));
-  source.name(id).then((name) => {
-    button.title = name;
-    image.alt = name;
-  });
+  source.name(id).then(
+    (name) => ([button.title, image.alt] = [name, name]),
+    () => {}, // without a name it can be opened as well
+  );
   for (const event of ["pointerenter", "focus"]) button.addEventListener(event, () => store.point(id));
   for (const event of ["pointerleave", "blur"]) button.addEventListener(event, () => store.point(-1));
   return button;
@@ -49,9 +49,21 @@ export async function facts(side, id) {
   return h("dl", { className: "facts" }, ...rows);
 }
 
-export const button = (text, onclick, className = "") => h("button", { type: "button", className, onclick }, text);
+/** A button; what goes wrong when it is pressed is said. */
+export function button(text, act, className = "") {
+  const onclick = async () => {
+    try {
+      await act();
+    } catch (error) {
+      say(error.message, true);
+    }
+  };
+  return h("button", { type: "button", className, onclick }, text);
+}
 
 export const waiting = (text) => h("p", { className: "waiting" }, text);
+
+export const trouble = (text) => h("p", { className: "trouble" }, text);
 
 let quiet;
 

@@ -1,9 +1,12 @@
 /** Where the page's data comes from: the server it came from, or the files that --export wrote beside it. */
 export const NAMES = 4096; // names come in chunks of as many (payloads.py)
 export const NEAR = 256; // neighbours, in an export
+export const UPLOAD = 32 << 20; // bytes of a picture (server.py)
 
 async function answer(path, options) {
-  const found = await fetch(path, options);
+  const found = await fetch(path, options).catch(() => {
+    throw new Error("The server does not answer; is it still running?");
+  });
   if (found.ok) return found;
   const said = await found.json().catch(() => ({}));
   throw new Error(said.error ?? `The server answered ${found.status}.`);

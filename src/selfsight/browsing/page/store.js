@@ -8,8 +8,10 @@ class Store extends EventTarget {
     this.chosen = 0;
     this.shown = -1; // the picture in the panel
     this.pointed = -1; // the picture under the pointer or the keyboard's cursor
+    this.over = 0; // the run whose map that is
     this.found = []; // what a search found: rings on the map
     this.side = 0; // the run that panels speak of
+    this.thumbnails = true; // on the map, where there is room
   }
 
   tell(what) {
@@ -30,9 +32,9 @@ class Store extends EventTarget {
     return ids;
   }
 
-  point(id) {
-    if (id === this.pointed) return;
-    this.pointed = id;
+  point(id, side = this.side) {
+    if (id === this.pointed && side === this.over) return;
+    [this.pointed, this.over] = [id, side];
     this.tell("pointed");
   }
 

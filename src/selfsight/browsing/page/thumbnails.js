@@ -3,6 +3,7 @@ import { source } from "./source.js";
 
 const KEPT = 3000;
 const AT_ONCE = 8;
+const AGAIN = 5000; // milliseconds until one that did not come is asked for again
 
 class Thumbnails {
   constructor() {
@@ -38,7 +39,7 @@ class Thumbnails {
       image.src = source.thumbnail(id);
       image.decode().then(
         () => this.came(id, image),
-        () => this.came(id, null),
+        () => this.failed(id),
       );
     }
   }
@@ -53,6 +54,14 @@ class Thumbnails {
     }
     for (const redraw of this.told) redraw();
     this.next();
+  }
+
+  failed(id) {
+    this.came(id, null);
+    setTimeout(() => {
+      this.kept.delete(id);
+      for (const redraw of this.told) redraw();
+    }, AGAIN);
   }
 }
 

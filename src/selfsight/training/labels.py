@@ -1,0 +1,25 @@
+"""Labels that a run has seen before any is given to what comes after it: numbers with few labels have to say so."""
+
+from __future__ import annotations
+
+from selfsight import methods
+from selfsight.data.manifest import Manifest
+from selfsight.recipe import Recipe
+from selfsight.training import view_search
+
+__all__ = ["labels_seen"]
+
+
+def labels_seen(recipe: Recipe, manifest: Manifest) -> list[str]:
+    """A note where labels of its training pictures chose its views, and one where its method learned from them."""
+    rows, told = manifest.train_rows(), []
+    if recipe.searched:
+        told.append((view_search.labelled(manifest, recipe.seed), "chose the views of this run"))
+    taught = methods.get(recipe.method).supervised
+    if taught is not None and taught.items() <= recipe.settings.items():
+        told.append((rows[manifest.labels[rows] >= 0], f"are what {recipe.method} learned from"))
+    return [
+        f"Labels of {len(known):,} training {manifest.kind} {what}: numbers with few labels are not of so few."
+        for known, what in told
+        if len(known)
+    ]
