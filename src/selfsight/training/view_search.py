@@ -64,11 +64,9 @@ class Jury:
     groups: Int[np.ndarray, "N"]
 
     @classmethod
-    def of(cls, manifest: Manifest, seed: int, count: int = SHOWN) -> Jury:
-        """So many at most, drawn by the seed."""
-        train = manifest.train_rows()
-        known = train[manifest.labels[train] >= 0]
-        rows = np.sort(keyed(seed, 4, Purpose.MONITOR).permutation(known)[:count])
+    def of(cls, manifest: Manifest, seed: int, count: int | None = None) -> Jury:
+        """So many of those there are."""
+        rows = labelled(manifest, seed, count)
         return cls(rows, manifest.labels[rows], units(manifest.groups, manifest.digests)[rows])
 
     @property
@@ -77,6 +75,13 @@ class Jury:
         pairs = np.unique(np.stack([self.labels, self.groups]), axis=1)
         labels, counts = np.unique(pairs[0], return_counts=True)
         return np.isin(self.labels, labels[counts > 1])
+
+
+def labelled(manifest: Manifest, seed: int, count: int | None = None) -> Int[np.ndarray, "N"]:
+    """Training pictures with a label, `SHOWN` or so many, drawn by the seed."""
+    rows = manifest.train_rows()
+    known = rows[manifest.labels[rows] >= 0]
+    return np.sort(keyed(seed, 4, Purpose.MONITOR).permutation(known)[: SHOWN if count is None else count])
 
 
 def check(recipe: Recipe, manifest: Manifest) -> Jury:
