@@ -30,12 +30,15 @@ import supcon
 RESULTS = supcon.RESULTS.with_name("beside_lightly.json")
 TASKS = ("fashion_mnist", "emoji_free")
 OURS: dict[str, tuple[str, dict[str, Any]]] = {  # the settings that lightly_methods.py has
-    "simclr": ("simclr", {"head": "lightly"}),
-    "dcl": ("simclr", {"head": "lightly", "criterion": "dcl"}),
-    "byol": ("byol", {}),
+    "simclr": ("simclr", {"head": "lightly", "temperature": 0.5}),
+    "dcl": ("simclr", {"head": "lightly", "criterion": "dcl", "temperature": 0.1}),
+    "byol": ("byol", {"hidden": 1024, "width": 256}),
     "simsiam": ("simsiam", {"layers": 3, "hidden": 512, "width": 128, "predictor_hidden": 64, "constant_rate": False}),
-    "barlow_twins": ("barlow_twins", {"layers": 3, "redundancy": 0.005}),
-    "vicreg": ("vicreg", {}),
+    "barlow_twins": (
+        "barlow_twins",
+        {"layers": 3, "hidden": 2048, "width": 2048, "redundancy": 0.005, "steady_rate": 1.0},
+    ),
+    "vicreg": ("vicreg", {"hidden": 2048, "width": 2048}),
     "nnclr": ("nnclr", {"hidden": 512, "width": 128, "predictor_hidden": 512, "denominator": "ntxent"}),
 }
 SHARED = ("encoder", "size", "batch", "precision", "images")  # what the lines of one table have in common
@@ -164,13 +167,15 @@ def spread(side: Rows) -> str:
 def table(results: dict[str, Any]) -> str:
     """A table for each kind of training with a line for each task and method, and whether ours is nowhere below."""
     parts, below = [], []
-    for values in dict.fromkeys(tuple(one[name] for name in SHARED) for one in results["rows"]):
-        lines, lost = compared(results["rows"], dict(zip(SHARED, values, strict=True)))
+    rows, refused = quality.parted(results["rows"], "task", "method", *SHARED)
+    for values in dict.fromkeys(tuple(one[name] for name in SHARED) for one in rows):
+        lines, lost = compared(rows, dict(zip(SHARED, values, strict=True)))
         encoder, size, batch, precision, images = values
         what = f"{encoder}, {size} px, batches of {batch}, {images:,} pictures seen, {precision}"
         parts += [f"{what} (losses in float32 on both sides).", "\n".join(lines)]
         below += [f"{one} ({what})" for one in lost]
-    return "\n\n".join([*parts, f"Below lightly beyond the interval: {', '.join(below) or 'none'}."])
+    said = [f"Below lightly beyond the interval: {', '.join(below) or 'none'}."]
+    return "\n\n".join([*parts, *([refused] if refused else []), *said])
 
 
 def compared(found: Rows, shared: dict[str, Any]) -> tuple[list[str], list[str]]:
@@ -199,12 +204,15 @@ def options() -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--methods", nargs="+", choices=OURS, default=list(OURS))
     parser.add_argument("--encoder", default="resnet18")
-    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--size", type=int, choices=(32, 64, 96), default=32, help="lightly's recipes are for these")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
     parser.add_argument("--own-views", type=int, default=20, help="steps with lightly's own views")
     parser.add_argument("--threads", type=int, help="default: one for each core")
-    return machine.answered(parser, "data")
+    asked = machine.answered(parser, "data")
+    if asked.own_views < 1:
+        parser.error("--own-views must be 1 or more")
+    return asked
 
 
 def main() -> None:
@@ -216,7 +224,7 @@ def main() -> None:
         {"task": task, "method": name, "seed": seed, **shared}
         for seed, task, name in product(range(asked.seeds), asked.tasks, asked.methods)
     )
-    quality.filled(asked, results, keys, lambda key: rows(asked, key))
+    quality.filled(asked, results, keys, quality.attempted(lambda key: rows(asked, key)))
     print(table(results))
 
 

@@ -155,9 +155,14 @@ def at_rate(times: int) -> Callable[[Any], Any]:
     return changed
 
 
-def with_setting(name: str, value: Any) -> Callable[[Any], Any]:
-    """A setting of the method as it should not be."""
-    return lambda recipe: replace(recipe, settings={**recipe.settings, name: value})
+def with_settings(**values: Any) -> Callable[[Any], Any]:
+    """Settings as they should not be, of those that the method has."""
+
+    def changed(recipe: Any) -> Any:
+        own = {name: value for name, value in values.items() if name in recipe.settings}
+        return replace(recipe, settings={**recipe.settings, **own})
+
+    return changed
 
 
 def some(table: Path, count: int, target: Path) -> Path:
@@ -182,8 +187,19 @@ COLLAPSED = (
 )
 FAULTS = {
     "lr x 100": Fault(("simclr", "moco", "rotation", "vdvs"), COLLAPSED, recipe=at_rate(100)),
-    "no predictor": Fault(("byol", "simsiam"), COLLAPSED, unpredicted, at_rate(1)),
-    "no centre, nothing sharpened": Fault(("dino",), COLLAPSED, uncentred, with_setting("teacher_temperature", 0.1)),
+    "no predictor": Fault(
+        ("byol", "simsiam"),
+        COLLAPSED,
+        unpredicted,
+        lambda recipe: with_settings(teacher_momentum=0.9)(at_rate(1)(recipe)),  # one that follows within 200 steps
+    ),
+    "no centre, nothing sharpened": Fault(
+        ("dino",), COLLAPSED, uncentred, with_settings(temperature=0.04, teacher_temperature=0.04)
+    ),
+    "no variance term": Fault(("vicreg",), COLLAPSED, recipe=with_settings(variance_weight=1e-6)),
+    "no test of Gaussian rows": Fault(("lejepa",), COLLAPSED, recipe=with_settings(regularisation=0.0)),
+    "codes all alike": Fault(("swav",), COLLAPSED, recipe=with_settings(epsilon=10.0)),
+    "teacher is the student": Fault(("ijepa",), COLLAPSED, recipe=with_settings(teacher_momentum=0, last_momentum=0)),
     "constant pictures": Fault(("simclr", "vdvs", "rotation"), ("alike_pictures",), pictures=white),
     "encoder x 1e-6": Fault(("simclr", "vdvs", "rotation"), ("complete_collapse",), on_output(tiny)),
     "encoder constant": Fault(("simclr", "moco", "vdvs"), ("complete_collapse",), on_output(constant)),
@@ -191,9 +207,13 @@ FAULTS = {
     "encoder in a plane": Fault(("simclr", "vdvs"), ("dimensional_collapse",), on_output(a_plane)),
     "half of the dimensions at 0": Fault(("simclr", "moco", "vdvs"), ("dead_dimensions",), on_output(half_still)),
     "head x 1e-6": Fault(("simclr", "moco", "rotation"), ("stuck_at_chance", "constant_head"), on_head(tiny)),
-    "head constant": Fault(("simclr", "moco", "rotation"), ("constant_head",), on_head(constant)),
-    "frozen teacher": Fault(("moco",), ("frozen_teacher",), recipe=with_setting("teacher_momentum", 1.0)),
-    "stale queue": Fault(("moco",), ("stale_queue",), stale),
+    "head constant": Fault(
+        ("simclr", "moco", "rotation", "barlow_twins", "vicreg", "nnclr", "swav"), ("constant_head",), on_head(constant)
+    ),
+    "frozen teacher": Fault(
+        ("moco", "byol", "dino", "ijepa"), ("frozen_teacher",), recipe=with_settings(teacher_momentum=1.0)
+    ),
+    "stale queue": Fault(("moco", "nnclr"), ("stale_queue",), stale),
     "empty clusters": Fault(
         ("deepcluster", "deepcluster_v2"), ("empty_clusters",), clusters(lambda found, count: found % (count // 4))
     ),

@@ -63,41 +63,70 @@ RATES = ("0.001", "0.0003", "0.0001", "0.00003")
 VARIANTS |= {STARTED: START} | {f"{STARTED}, rate {lr}": [*START, "--lr", lr] for lr in RATES}
 PUBLISHED = "published"  # of methods whose own defaults on a CPU are others
 VARIANTS[PUBLISHED] = []
+QUICK = "quick"  # what `methods.base.QUICK` has, of methods whose own defaults on a CPU are the published ones
+VARIANTS[QUICK] = []
 FACTS = {"size": 64, "batch": 128, "channels": 3, "classes": 2, "count": 5000}  # what usual views are asked by
 
 
 def asks(method: str, variant: str) -> list[str] | None:
     """What the variant adds to the command, or None where the method has nothing like it."""
     from selfsight import methods
-    from selfsight.methods.base import Facts
 
     kind = methods.get(method)
     known = methods.settings(kind)
     if variant.startswith("temperature") and "temperature" not in known:
         return None
-    if variant == PUBLISHED:
-        return published(kind)
+    if variant in (PUBLISHED, QUICK):
+        return recipe_of(kind, published=variant == PUBLISHED)
     if "--views" not in VARIANTS[variant]:
         return VARIANTS[variant]
     if "augmentation" not in known:
         return None
-    settings = {name: one.default for name, one in known.items()}
-    views = settings["augmentation"]
-    if views is None:
+    return [word.format(usual_views(method)) for word in VARIANTS[variant]]
+
+
+def usual_views(method: str) -> str | None:
+    """The view recipe that the method has for small views; None where its views are its task."""
+    from selfsight import methods
+    from selfsight.methods.base import Facts
+
+    kind = methods.get(method)
+    settings = {name: one.default for name, one in methods.settings(kind).items()}
+    if "augmentation" not in settings:
+        return None
+    if settings["augmentation"] is None:
         facts = Facts(**FACTS, per_class=(FACTS["count"] // 2,) * 2)
-        views = kind.resolve(settings, facts)["augmentation"][0]
-    return [word.format(views) for word in VARIANTS[variant]]
+        return str(kind.resolve(settings, facts)["augmentation"][0])
+    return str(settings["augmentation"])
 
 
-def published(kind: type[Method]) -> list[str] | None:
-    """What makes the published recipe, in batches of 128 at most, of a method whose own on a CPU is another."""
+def beside(key: dict[str, Any], flags: list[str], rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The flags of a variant that names no views, with those of its method's own row: a long run would search for some,
+    and what the variant adds would not be that of its one change."""
+    from selfsight.training.request import parse_length
+    from selfsight.training.view_search import LONG
+
+    number, unit = parse_length(key["length"])
+    short = unit != "minutes" or number < LONG
+    if short or key["variant"] == OWN or "--views" in flags or (views := usual_views(key["method"])) is None:
+        return flags
+    own = [one["recipe"] for one in rows if (key | {"variant": OWN}).items() <= one.items() and "refused" not in one]
+    return [*flags, "--views", own[0]["augmentation"] if own else views]
+
+
+def recipe_of(kind: type[Method], *, published: bool) -> list[str] | None:
+    """What makes the published recipe, in batches of 128 at most, or the quick one; None where that is the method's own
+    on a CPU."""
     from selfsight.methods.base import OPTIMIZATION
+    from selfsight.methods.base import QUICK as MEASURED
 
-    training = kind.defaults(FACTS["size"])
-    if training == kind.usual(FACTS["size"], "cpu"):
+    own, usual = kind.defaults(FACTS["size"]), kind.usual(FACTS["size"], "cpu")
+    training = own if published else MEASURED
+    if training.source == usual.source:
         return None
     batch = min(training.batch, FACTS["batch"])
-    known = [f"{name}={value}" for name in OPTIMIZATION if (value := getattr(training, name)) is not None]
+    known = [f"{name}={'null' if (value := getattr(training, name)) is None else value}" for name in OPTIMIZATION]
+    known.append(f"warmup={training.warmup / training.epochs:g}")
     flags = ["--encoder", training.encoder, "--batch", str(batch), "--lr", str(training.rate(batch)[0])]
     return [*flags, *(word for setting in known for word in ("--set", setting))]
 
@@ -114,17 +143,17 @@ def wanted(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
             yield key
 
 
-def row(asked: argparse.Namespace, key: dict[str, Any]) -> dict[str, Any]:
-    """Train and evaluate once, or what was said against it."""
+def row(asked: argparse.Namespace, key: dict[str, Any], rows: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    """Train and evaluate once, or what was said against it; `rows` are those there are."""
     data = asked.data
     folder = data / "runs" / "default-{task}-{pictures}-{method}-{variant}-{length}-{seed}".format(**key)
     source, task = data / quality.TASKS[key["task"]].folder, quality.TASKS[key["task"]]
     table = source / "labels.csv"
     if key["pictures"]:
         split = vdvs.Task(task.split, task.label, None, task.told)
-        table = vdvs.listing(source, split, key["pictures"], folder.with_suffix(".csv"))
+        table = vdvs.listing(source, split, key["pictures"], folder.with_name(f"{folder.name}.csv"))
     named = (key["task"], key["method"], key["length"], key["seed"])
-    flags = asks(key["method"], key["variant"]) or []
+    flags = beside(key, asks(key["method"], key["variant"]) or [], rows)
     if WEIGHTS in flags:
         file = vdvs.converted(asked.weights, data / "runs")
         flags = [str(file) if word == WEIGHTS else word for word in flags]
@@ -255,7 +284,7 @@ def main() -> None:
     """Make the rows that are missing, keep each at once, and print all."""
     asked = options()
     results = quality.begun(asked)
-    quality.filled(asked, results, () if asked.table else wanted(asked), lambda key: [row(asked, key)])
+    quality.filled(asked, results, () if asked.table else wanted(asked), lambda key: [row(asked, key, results["rows"])])
     print(table(results))
 
 

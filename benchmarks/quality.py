@@ -23,6 +23,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -138,17 +139,18 @@ def cell(score: dict[str, Any] | None) -> str:
 def table(results: dict[str, Any]) -> str:
     """The rows as Markdown, one table for each task, baselines beside the methods."""
     lines: list[str] = []
-    for name, task in TASKS.items():
-        rows = [one for one in results["rows"] if one["task"] == name]
+    lengths = dict.fromkeys(one["length"] for one in results["rows"])
+    for (name, task), length in product(TASKS.items(), lengths):
+        rows = [one for one in results["rows"] if (one["task"], one["length"]) == (name, length)]
         if rows:
-            lines += [f"**{task.told}**", "", *task_table(rows), ""]
+            lines += [f"**{task.told}{f'; {length}' if len(lengths) > 1 else ''}**", "", *task_table(rows), ""]
             lines += [f"* {told(one)}" for one in rows] + [""]
     return "\n".join(lines).rstrip()
 
 
 def task_table(rows: list[dict[str, Any]]) -> list[str]:
     """A line for each method and each baseline; a baseline that is not the same for all methods has a line for each."""
-    sizes = rows[0]["sizes"]
+    sizes, seeds = rows[0]["sizes"], len({one["seed"] for one in rows}) > 1
     measures = MEASURES if "retrieval" in rows[0] else MEASURES[:-1]
     counts = f"{sizes['train']:,} training and {sizes['test']:,} test pictures"
     lines = [
@@ -162,9 +164,8 @@ def task_table(rows: list[dict[str, Any]]) -> list[str]:
         for one in rows:
             scores = {**one["scores"][kind], "R@1": one.get("retrieval", {}).get("scores", {}).get(kind)}
             cells = " | ".join(cell(scores[measure]) for measure in measures)
-            word = kind.replace("_", " ")
-            title = f"`{one['method']}`" if kind == "encoder" else word if not shown else f"{word} ({one['method']})"
-            shown.setdefault(cells, title)
+            word, run = kind.replace("_", " "), f"`{one['method']}`" + (f", seed {one['seed']}" if seeds else "")
+            shown.setdefault(cells, run if kind == "encoder" else f"{word} ({run.replace('`', '')})" if shown else word)
         lines += [f"| {title} | {cells} |" for cells, title in shown.items()]
     return lines
 
@@ -224,19 +225,41 @@ def filled(
             machine.keep(asked.json, results)
 
 
+def attempted(make: Callable[[dict[str, Any]], list[dict[str, Any]]]) -> Callable[..., list[dict[str, Any]]]:
+    """`make`, of which a refusal costs its own row: what was said against it is kept instead."""
+    from selfsight.errors import Interrupted, SelfsightError
+
+    def made(key: dict[str, Any]) -> list[dict[str, Any]]:
+        try:
+            return make(key)
+        except Interrupted:
+            raise
+        except SelfsightError as error:
+            return [{"refused": " ".join(str(error).split())}]
+
+    return made
+
+
+def parted(rows: Iterable[dict[str, Any]], *named: str) -> tuple[list[dict[str, Any]], str]:
+    """The rows that were made, and a line for each refusal, with what it is `named` by; seeds are refused alike."""
+    kept, told = list[dict[str, Any]](), list[str]()
+    for one in rows:
+        if "refused" in one:
+            told.append(f"* {', '.join(str(one[name]) for name in named)}: {one['refused']}")
+        else:
+            kept.append(one)
+    return kept, "\n".join(dict.fromkeys(told))
+
+
 def main() -> None:
     """Make the rows that are missing, keep each at once, and print all."""
     asked = options()
     results = begun(asked)
-    if not asked.table:
-        for name in asked.tasks:
-            for method in asked.methods:
-                key = {"task": name, "method": method, "length": asked.length, "seed": asked.seed}
-                if any(key.items() <= one.items() for one in results["rows"]):
-                    continue
-                others = [one for one in results["rows"] if (one["task"], one["method"]) != (name, method)]
-                results = {"rows": [*others, row(asked.data, name, method, asked)]}
-                machine.keep(asked.json, results)
+    keys = (
+        {"task": name, "method": method, "length": asked.length, "seed": asked.seed}
+        for name, method in product(asked.tasks, asked.methods)
+    )
+    filled(asked, results, keys, lambda key: [row(asked.data, key["task"], key["method"], asked)])
     print(table(results))
 
 

@@ -137,19 +137,24 @@ def cross_entropy(run: Any) -> tuple[Any, Any]:
 
 
 def learn(run: Any, method: Any, model: Any, loss: Callable[[Any, float], Any]) -> None:
-    """Train `model` by a loss of batch and progress on the batches of the run of `method`, with its optimizer."""
+    """Train `model` by a loss of batch and progress on the batches of the run of `method`, with its optimizer.
+
+    A gradient is not limited here, and all parameters have one rate.
+    """
     import torch
 
     from selfsight.data.loader import Loader
     from selfsight.data.manifest import Manifest
     from selfsight.data.order import permuted
     from selfsight.data.pictures import pictures_of
-    from selfsight.methods.base import Group, Training
+    from selfsight.methods.base import OPTIMIZATION, Group, Training
     from selfsight.training import optimizers, schedule, session
 
     recipe, manifest = run.recipe, Manifest.load(run.folder / "manifest.parquet")
     torch.set_num_threads(recipe.threads)
-    training = Training(recipe.optimizer, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    if recipe.clip is not None:
+        raise SystemExit(f"the run of {recipe.method} limits its gradient, which is not done here")
+    training = Training(**{name: getattr(recipe, name) for name in OPTIMIZATION})
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = optimizers.build([Group(parameters)], training, recipe.lr)
     rows = manifest.train_rows()

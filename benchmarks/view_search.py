@@ -26,6 +26,7 @@ from statistics import mean
 from typing import Any
 
 import beside_lightly
+import defaults
 import machine
 import quality
 
@@ -70,7 +71,7 @@ def agreement(asked: argparse.Namespace, task: str, seed: int) -> list[dict[str,
     )
     recipe = view_search.proxy(plan(request, manifest)[0], manifest)
     rows = []
-    for views in view_search.candidates(recipe.settings["augmentation"], recipe.pixels["channels"]):
+    for views in view_search.candidates(recipe.settings["augmentation"], recipe.pixels["channels"], recipe.size):
         its = view_search.viewed(recipe, views, asked.images // recipe.batch)
         folder = asked.data / "runs" / f"views-{task}-{asked.images}-{seed}-{views}"
         try:
@@ -88,7 +89,7 @@ def measured(encoder: Any, pictures: Any, manifest: Any, recipe: Any) -> dict[st
 
     from selfsight.embedding.embed import embed
     from selfsight.evaluation import baselines, geometry, knn, quality, retrieval, trust
-    from selfsight.training.view_search import labelled
+    from selfsight.training.view_search import Jury
 
     def vectors(rows: Any) -> Any:
         return embed(encoder, pictures, rows, size=recipe.size)[0]
@@ -98,11 +99,11 @@ def measured(encoder: Any, pictures: Any, manifest: Any, recipe: Any) -> dict[st
     bank, asked = bank[geometry.subset(len(bank), BANK)], test[geometry.subset(len(test), ASKED)]
     facts = (manifest.labels[bank], manifest.groups[bank])
     judge = knn.measure(vectors(bank), *facts, vectors(asked), manifest.labels[asked])
-    chosen = labelled(manifest, recipe.seed)
-    seen = vectors(chosen)
-    told = quality.by_others(seen, manifest.labels[chosen], manifest.groups[chosen])
-    some = np.random.default_rng(recipe.seed).permutation(len(chosen))[:FEW]
-    few = quality.by_others(seen[some], manifest.labels[chosen[some]], manifest.groups[chosen[some]])
+    jury = Jury.of(manifest, recipe.seed)
+    seen = vectors(jury.rows)
+    told = quality.by_others(seen, jury.labels, jury.groups)
+    some = np.random.default_rng(recipe.seed).permutation(len(seen))[:FEW]
+    few = quality.by_others(seen[some], jury.labels[some], jury.groups[some])
     shown = known[geometry.subset(len(known), SHOWN)]
     images = [pictures.read(int(row))[0] for row in shown]
     bare = vectors(shown)
@@ -166,8 +167,8 @@ def effect(asked: argparse.Namespace, key: dict[str, Any]) -> dict[str, Any]:
     columns = {"label_column": own.label, "split_column": own.split, "group_column": own.group}
     run = selfsight.train(
         asked.data / own.folder / "labels.csv", method=key["method"], length=key["length"], seed=key["seed"],
-        views="search" if key["arm"] == "search" else None, threads=asked.threads, quiet=True, **columns,
-        out=asked.data / "runs" / f"view-{'-'.join(map(str, key.values()))}",
+        views="search" if key["arm"] == "search" else defaults.usual_views(key["method"]), threads=asked.threads,
+        quiet=True, out=asked.data / "runs" / f"view-{'-'.join(map(str, key.values()))}", **columns,
     )  # fmt: skip
     told = {"views": run.recipe.settings["augmentation"], "tried": run.recipe.searched}
     return {**told, "steps": run.recipe.steps, **beside_lightly.scored(run, run.encoder())}
@@ -175,7 +176,9 @@ def effect(asked: argparse.Namespace, key: dict[str, Any]) -> dict[str, Any]:
 
 def table(results: dict[str, Any]) -> str:
     """How each score agrees, and what a run gains."""
-    parts = [ranks(results.get("agreement", [])), gains(results["rows"])]
+    tried, untried = quality.parted(results.get("agreement", []), "task", "images")
+    made, refused = quality.parted(results["rows"], "task", "method", "length", "arm")
+    parts = [ranks(tried), untried, gains(made), refused]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -250,10 +253,9 @@ def main() -> None:
         {"task": task, **told, "arm": arm, "seed": seed}
         for seed, task, arm in product(range(asked.seeds if asked.length != "0m" else 0), asked.tasks, ARMS)
     )
-    quality.filled(
-        asked, results, ranked, lambda key: [{"rows": agreement(asked, key["task"], key["seed"])}], "agreement"
-    )
-    quality.filled(asked, results, trained, lambda key: [effect(asked, key)])
+    agreed = quality.attempted(lambda key: [{"rows": agreement(asked, key["task"], key["seed"])}])
+    quality.filled(asked, results, ranked, agreed, "agreement")
+    quality.filled(asked, results, trained, quality.attempted(lambda key: [effect(asked, key)]))
     print(table(results))
 
 

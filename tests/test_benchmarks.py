@@ -17,8 +17,10 @@ import torch
 from contract_parts import batch_of, everything_scanned, made, recipe_of
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+from selfsight.errors import Interrupted, RecipeError
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.weights import weights_from
+from selfsight.training.build import method_of
 
 HOME = Path(__file__).resolve().parents[1] / "benchmarks"
 SCRIPTS = sorted(HOME.glob("*.py"))
@@ -252,6 +254,9 @@ def test_ours_and_lightlys_are_compared_on_the_same_seeds(started: Callable[...,
     assert both.endswith("beyond the interval: byol on fashion_mnist (x, 64 px, batches of 8, 10 pictures seen, fp32).")
 
 
+row_of_dcl = {"encoder": "x", "size": 32, "batch": 32, "precision": "bf16", "criterion": "dcl"}
+
+
 def test_a_line_for_each_experiment(started: Callable[..., dict[str, Any]]) -> None:
     """Other lengths, networks and sizes are not averaged with it, and a side alone is no line."""
     names = started("dcl.py")
@@ -340,6 +345,66 @@ def test_defaults_in_the_order_of_their_ranks_and_what_variants_add(started: Cal
     published = names["asks"]("rotation", "published")
     assert published[:6] == ["--encoder", "resnet18", "--batch", "128", "--lr", "0.1"]
     assert "optimizer=sgd" in published
+    assert {"warmup=0.05", "clip=10.0"} < set(names["asks"]("vdvs", "published")), "10 of 200 epochs"
+    assert names["asks"]("rotation", "quick") is None, "its own is the quick one"
+    assert {"resnet10t", "optimizer=adamw", "clip=null"} < set(names["asks"]("dino", "quick"))
+
+
+def test_a_variant_of_a_long_run_has_the_views_of_the_methods_own(started: Callable[..., dict[str, Any]]) -> None:
+    """Else each would search for some, and the difference would be that of the views as well."""
+    names = started("defaults.py")
+    key = {"task": "elpv", "pictures": 0, "method": "simclr", "seed": 0, "length": "10m", "variant": "batch 64"}
+    own = key | {"variant": "own", "recipe": {"augmentation": "simclr-turns"}}
+
+    def beside(flags: list[str], rows: list[dict[str, Any]], **changes: str) -> list[str]:
+        return names["beside"](key | changes, flags, rows)
+
+    assert beside(["--batch", "64"], [own]) == ["--batch", "64", "--views", "simclr-turns"]
+    assert beside([], [own | {"seed": 1}]) == ["--views", "simclr"], "its own is not made, and nothing is searched for"
+    assert beside([], [own], length="2m") == beside([], [own], variant="own") == []
+    assert beside([], [own], method="rotation") == []
+    assert beside(["--views", "weak"], [own]) == ["--views", "weak"]
+
+
+def test_what_is_compared_with_the_search_does_not_search(
+    started: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And a refusal costs its own row, which the table tells."""
+    names, asked = started("view_search.py"), list[Any]()
+
+    def train(*given: Any, **options: Any) -> None:
+        asked.append(options["views"])
+        raise RecipeError("there is\n no room")
+
+    monkeypatch.setattr("selfsight.train", train)
+    quality = started("quality.py")
+    make = quality["attempted"](lambda key: [names["effect"](Namespace(data=tmp_path, threads=1), key)])
+    key = {"task": "elpv", "method": "byol", "length": "10m", "arm": "own", "seed": 0}
+    rows = [key | one for arm in ("own", "search") for one in make(key | {"arm": arm})]
+    assert asked == ["simclr", "search"], "BYOL's own views up to 96 px"
+    assert names["table"]({"rows": rows}) == "* elpv, byol, 10m, own: there is no room"
+    assert started("dcl.py")["table"]({"rows": [row_of_dcl | rows[0]]}).endswith("dcl: there is no room")
+    assert "there is no room" in started("beside_lightly.py")["table"]({"rows": [row_of_dcl | rows[0] | {"images": 9}]})
+
+    def stopped(key: dict[str, Any]) -> list[dict[str, Any]]:
+        raise Interrupted("stopped", 2)
+
+    with pytest.raises(Interrupted):
+        quality["attempted"](stopped)(key)
+
+
+def test_runs_of_other_lengths_and_seeds_are_kept_apart(started: Callable[..., dict[str, Any]]) -> None:
+    names = started("quality.py")
+    score = {name: {"accuracy": 0.5, "interval": [0.4, 0.6]} for name in names["MEASURES"]}
+    row = {"task": "elpv", "method": "moco", "sizes": {"train": 9, "test": 9, "majority": 0.5}, "minutes": 1.0}
+    row |= {"scores": dict.fromkeys(names["ROWS"], score), "recipe": {"size": 32, "batch": 8, "steps": 9}}
+    row |= {"verdict": {"sentence": "Helped."}}
+    rows = [row | {"length": length, "seed": seed} for length, seed in (("2m", 0), ("2m", 1), ("10m", 0))]
+    rows[1]["scores"] = row["scores"] | {"encoder": {name: one | {"accuracy": 0.6} for name, one in score.items()}}
+    shown = names["table"]({"rows": rows})
+    assert shown.count("defective?; 2m**") == shown.count("defective?; 10m**") == 1
+    assert "| `moco`, seed 1 | 0.600 (" in shown
+    assert shown.count("| raw pixels | ") == 2, "the same for both seeds"
 
 
 def test_a_card_tells_what_was_refused(started: Callable[..., dict[str, Any]]) -> None:
@@ -365,7 +430,7 @@ def test_what_a_method_refuses_costs_its_own_row(started: Callable[..., dict[str
     names = started("defaults.py")
     names["VARIANTS"]["new"] = ["--colour", "3"]
     key = {"task": "terrain", "pictures": 0, "method": "simclr", "variant": "new", "length": "1m", "seed": 0}
-    refused = names["row"](tmp_path, key)
+    refused = names["row"](Namespace(data=tmp_path), key)
     assert refused["refused"].startswith("Unknown option: --colour.")
     lines = names["table"]({"rows": [key | {"seed": seed} | refused for seed in (0, 1)]}).splitlines()
     assert lines.count(f"* `simclr`, new, terrain: {refused['refused']}") == 1
@@ -380,17 +445,24 @@ def test_what_a_method_refuses_costs_its_own_row(started: Callable[..., dict[str
 def test_what_is_planted_in_modern_methods_is_what_its_name_says(
     started: Callable[..., dict[str, Any]], photos: Path
 ) -> None:
-    faults = started("collapse.py")["FAULTS"]
+    faults, scanned = started("collapse.py")["FAULTS"], everything_scanned(photos)
     siamese, dino = made("simsiam"), made("dino")
     faults["no predictor"].plant(Namespace(method=siamese))
-    rows = siamese.project(batch_of(siamese, everything_scanned(photos), 4))
+    rows = siamese.project(batch_of(siamese, scanned, 4))
     assert torch.equal(rows["projection"], rows["prediction"])
     faults["no centre, nothing sharpened"].plant(Namespace(method=dino))
-    batch = batch_of(dino, everything_scanned(photos), 4)
+    batch = batch_of(dino, scanned, 4)
     dino.on_step_end({**dino.project(batch), **dino.targets(batch)}, batch)
     assert not dino.centre.any()
-    recipe = recipe_of("dino", photos, everything_scanned(photos))
-    assert faults["no centre, nothing sharpened"].recipe(recipe).settings["teacher_temperature"] == 0.1
+    recipe = faults["no centre, nothing sharpened"].recipe(recipe_of("dino", photos, scanned))
+    alike = recipe.settings["temperature"] == recipe.settings["teacher_temperature"] == dino.teacher_temperature
+    assert alike, "from the first step on: the teacher's begins at 0.04"
+    assert "teacher_momentum" not in faults["no predictor"].recipe(recipe_of("simsiam", photos, scanned)).settings
+    for fault in ("no variance term", "no test of Gaussian rows", "codes all alike", "teacher is the student"):
+        honest = recipe_of(*faults[fault].methods, photos, scanned)
+        changed = faults[fault].recipe(honest)
+        assert changed.settings != honest.settings
+        method_of(changed)
 
 
 def test_scores_that_rank_views_as_labels_do_and_those_that_do_not(started: Callable[..., dict[str, Any]]) -> None:

@@ -88,7 +88,8 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "whole batch (only batch norm sees no more than these).",
     "length": "How long: 10m, 2000steps, 30epochs or 500kimages; by default 10m on a CPU, else as long as published.",
     "demo.length": "How long to train, as for `train`; by default 5m.",
-    "lr": "Learning rate at the peak, for this batch; by default the method's own rule.",
+    "lr": "Learning rate at the peak, for this batch and for the optimizer that the plan shows, which on a CPU may be "
+    "another than the published one (`--set optimizer=sgd` takes that); by default the method's own rule.",
     "seed": "The seed of every random choice.",
     "workers": "Threads that prepare pictures; the result does not depend on it.",
     "threads": "Threads of the computation; the last bits of the result depend on it.",

@@ -15,10 +15,11 @@ from selfsight.recipe import Recipe
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["SEARCH", "RunCheck", "RunFolder", "checked", "only_begun", "recipe_in"]
+__all__ = ["SEARCH", "TRIALS", "RunCheck", "RunFolder", "checked", "only_begun", "recipe_in"]
 
-SEARCH = "search"  # what --views is given to have them chosen; also the folder in the run while they are tried
-BEGUN = {".lock", "manifest.parquet", "bad_files.csv", "views.png", "untrained", "recipe.yaml", SEARCH}
+SEARCH = "search"  # what --views is given to have them chosen
+TRIALS = ".search"  # the folder in the run while they are tried, of a name that nobody gives to results
+BEGUN = {".lock", "manifest.parquet", "bad_files.csv", "views.png", "untrained", "recipe.yaml", TRIALS}
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def recipe_in(folder: Path) -> Path | None:
 
     RunError where a kill came before either.
     """
-    for file in (folder / "recipe.yaml", folder / SEARCH / "recipe.yaml"):
+    for file in (folder / "recipe.yaml", folder / TRIALS / "recipe.yaml"):
         if file.is_file():
             return file
     if (folder / "manifest.parquet").is_file() and only_begun(folder):

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from selfsight import checkpoints, cli
-from selfsight.training import guard, loop, saver
+from selfsight import checkpoints, cli, report
+from selfsight.training import guard, saver
 from selfsight.training.loop import Trainer
 
 TINY = "--encoder test_resnet --size 16 --batch 8 --for 6steps --precision fp32 --threads 1 --device cpu --use-all"
@@ -68,6 +68,10 @@ def test_scarce_room_and_another_selfsight_are_told_and_stop_nothing(
     assert float(told.partition("saving takes ")[2].split()[0]) == pytest.approx(taken, rel=0.1)
     assert cli.main(line) == 0
     assert not said(capsys).count("was saved by")
-    monkeypatch.setattr(loop, "__version__", "9.9")
-    assert cli.main(line) == 0
-    assert "step-00000006 was saved by Selfsight" in said(capsys)
+    monkeypatch.setattr(saver, "__version__", "9.9")
+    assert cli.main([*line, "--quiet"]) == 0
+    assert "was saved by" not in said(capsys)
+    report.write(tmp_path / "run")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "step-00000006 was saved by Selfsight" in page
+    assert "has room for 0.3 MB" in page, "said to nobody else where it is quiet"

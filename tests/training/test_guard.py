@@ -90,6 +90,14 @@ def test_a_loss_at_chance() -> None:
     assert told(loss=lambda step: noise[step] - 0.01, chance=0.0) == []
 
 
+def test_a_loss_that_passes_chance_from_above() -> None:
+    """Its mean is within 1 % of it at two glances, and it falls all the while; where it comes to rest there, it is."""
+    noise = np.random.default_rng(0).normal(0, 0.005, 1000)
+    assert told(400, loss=lambda step: 1.02 * log(4) - step / 8000 + noise[step]) == []
+    rests = [max(1.03 - step / 2000, 1.0) * log(4) + noise[step] for step in range(401)]
+    assert told(400, loss=rests.__getitem__) == [(200, "stuck_at_chance")]
+
+
 @pytest.mark.parametrize(("pictures", "healthy"), [(2, 1.0), (3, 1.8), (4, 2.5), (5, 2.8)])
 def test_few_pictures_have_few_directions(pictures: int, healthy: float) -> None:
     """N of them span N - 1, which is no collapse; half of that is."""

@@ -131,6 +131,12 @@ def test_the_first_few_bad_files_are_named_once(recipe: Recipe) -> None:
     assert "further ones are only listed" in said[-1]
 
 
+def test_who_says_it_is_told_where_there_are_several(recipe: Recipe, capsys: pytest.CaptureFixture[str]) -> None:
+    """Such as a small network that tries views, and whose collapse is not the run's."""
+    Watcher(recipe, title="views simclr-turns: ").warn(100, "dead_dimensions", "half is dead")
+    assert capsys.readouterr().err == "views simclr-turns: step 100: half is dead\n"
+
+
 @pytest.mark.parametrize("kind", ["terminal", "notebook", "pipe"])
 def test_one_live_line_on_a_terminal_and_plain_ones_elsewhere(
     recipe: Recipe, capsys: pytest.CaptureFixture[str], kind: str

@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from selfsight.nn.encoder import Encoder
 from selfsight.nn.patches import pooled
 from selfsight.recipe import Recipe
 from selfsight.training import autotune, told
+from selfsight.training.bare import Bare
 from selfsight.training.build import encoder_of, method_of, views_of
 from selfsight.training.plan import plan
 from selfsight.training.request import Request, contradiction
@@ -114,7 +116,8 @@ def test_flag_wins_over_set_over_config_over_method(manifest: Manifest, tmp_path
     assert (recipe.batch, reasons["batch"]) == (8, "as asked")
     assert (recipe.momentum, reasons["momentum"]) == (0.2, "as asked")
     assert (recipe.weight_decay, reasons["weight_decay"]) == (0.5, "from --config")
-    assert recipe.lr == pytest.approx(0.001 * 8 / 64), "the config's belongs to its own batch"
+    assert recipe.lr == pytest.approx(0.001 * (8 / 64) ** 0.5), "the config's belongs to its own batch"
+    assert reasons["lr"] == "measured with resnet10t 0.001 x sqrt(8 / 64), the rule that is usual with adamw"
     assert planned(manifest, config=str(config), lr=0.25, batch=8)[0].lr == 0.25
     assert planned(manifest, config=str(config))[0].lr == 0.5
     assert recipe.clip == 3.0
@@ -167,6 +170,25 @@ def test_a_rate_is_of_its_optimizer(manifest: Manifest, tmp_path: Path) -> None:
     assert planned(manifest, **other, lr=0.001)[0].lr == 0.001
     (tmp_path / "recipe.yaml").write_text("lr: 0.002\n")
     assert planned(manifest, **other, config=str(tmp_path / "recipe.yaml"))[0].lr == 0.002
+
+
+def test_a_network_that_is_timed_is_the_only_one(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There may be no room for two; the one that is chosen is made anew for its memory."""
+    there, made = WeakSet[Bare](), list[str]()
+
+    class Timed(Bare):
+        def __init__(self, recipe: Recipe, *given: Any) -> None:
+            assert not there, "the one before is gone"
+            super().__init__(recipe, *given)
+            there.add(self)
+            made.append(recipe.precision)
+            self.seconds = 1.0 if len(made) != 2 else 0.5
+
+    monkeypatch.setattr(autotune, "Bare", Timed)
+    recipe, reasons = planned(manifest, precision=None)
+    assert made == ["fp32", "fp32", "bf16", "bf16", "fp32"]
+    assert (recipe.precision, recipe.channels_last) == ("fp32", True)
+    assert "memory" in reasons
 
 
 def test_views_name_the_augmentation(manifest: Manifest) -> None:

@@ -52,6 +52,21 @@ def test_settings_are_sorted_and_read_as_yaml() -> None:
     assert loose == {"clip": None, "momentum": 0.5}
 
 
+def test_views_that_are_named_end_no_search_in_silence(recipe: Recipe, tmp_path: Path) -> None:
+    """However they are named, and though they are those that the search is around."""
+    searching, config = replace(recipe, searched={}), tmp_path / "recipe.yaml"
+    config.write_text("settings: {augmentation: simclr}\n")
+    for asked in ({"views": "simclr"}, {"settings": {"augmentation": "simclr"}}, {"config": str(config)}):
+        said = "views are still being searched for, and now 'simclr' is named"
+        assert contradiction(Request(**asked), searching) == said
+    for asked in ({}, {"views": "search"}, {"views": "search", "config": str(config)}):
+        assert contradiction(Request(**asked), searching) is None
+    own = {**recipe.settings, "augmentation": "simclr-turns"}
+    ended = replace(recipe, settings=own, searched={"simclr": 0.5, "simclr-turns": 0.6})
+    assert contradiction(Request(views="search", config=str(config)), ended) is None, "the same command once more"
+    assert contradiction(Request(views="simclr"), ended) == "augmentation was 'simclr-turns' and is now 'simclr'"
+
+
 @pytest.mark.parametrize("name", methods.names())
 def test_no_setting_of_a_method_has_the_name_of_a_recipes_entry(name: str) -> None:
     """Else `--set` would mean the one or the other."""
@@ -89,7 +104,7 @@ def test_the_same_again_is_no_contradiction(recipe: Recipe, asked: dict[str, obj
         ({"batch": 16}, "batch was 8 and is now 16"),
         ({"encoder": "resnet18"}, "encoder was 'test_resnet' and is now 'resnet18'"),
         ({"length": "30steps"}, "length was '20steps' and is now '30steps'"),
-        ({"lr": 1.0}, "lr was 0.000125 and is now 1.0"),
+        ({"lr": 1.0}, f"lr was {0.001 * (8 / 64) ** 0.5} and is now 1.0"),
         ({"settings": {"temperature": "0.3"}}, "temperature was 0.2 and is now 0.3"),
         ({"settings": {"momentum": "0.3"}}, "momentum was 0.9 and is now 0.3"),
         ({"views": "weak"}, "augmentation was 'simclr' and is now 'weak'"),

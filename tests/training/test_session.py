@@ -22,6 +22,7 @@ from selfsight import cli, distributed
 from selfsight.data.ranges import FULL
 from selfsight.errors import DiskError, MissingError, RecipeError, RunError, TrainingError
 from selfsight.recipe import Recipe
+from selfsight.runs import TRIALS
 from selfsight.training import memory, ranks, session
 from selfsight.training.request import Request
 
@@ -77,6 +78,20 @@ def test_folder_for_refuses_other_things(photos: Path, tmp_path: Path) -> None:
         session.folder_for(request(photos), tmp_path)
     with pytest.raises(RunError, match="is a file"):
         session.folder_for(request(photos), tmp_path / "thesis.tex")
+
+
+def test_results_that_are_called_search_are_not_ours(photos: Path, tmp_path: Path) -> None:
+    """Nor is what a search of views left in a run's folder."""
+    (tmp_path / "project" / "search").mkdir(parents=True)
+    with pytest.raises(RunError, match="holds other files and no run"):
+        session.folder_for(request(photos), tmp_path / "project")
+    session.train(request(photos), tmp_path / "run", workers=0, quiet=True)
+    for name in ("search", TRIALS):
+        (tmp_path / "run" / name).mkdir()
+        (tmp_path / "run" / name / "hits.csv").touch()
+    session.train(request(photos), tmp_path / "run", workers=0, quiet=True)
+    assert (tmp_path / "run" / "search" / "hits.csv").exists()
+    assert not (tmp_path / "run" / TRIALS).exists()
 
 
 def test_a_second_process_is_refused_and_a_dead_ones_lock_is_not_in_the_way(tmp_path: Path) -> None:

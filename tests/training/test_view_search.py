@@ -6,6 +6,7 @@ import filecmp
 from dataclasses import replace
 from math import nan
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,16 @@ from contract_parts import opened_after_the_scan
 from selfsight import cli
 from selfsight.data import source
 from selfsight.data.manifest import Manifest, scan
-from selfsight.errors import Interrupted, RecipeError
+from selfsight.errors import Interrupted, RecipeError, RunError
 from selfsight.recipe import Columns, Recipe
+from selfsight.runs import TRIALS
 from selfsight.training import loop, view_search
+from selfsight.training.halving import Found, decided, halved, rounds, work
 from selfsight.training.loop import Trainer
 from selfsight.training.plan import plan
 from selfsight.training.request import Request
 from selfsight.training.told import plan_rows
-from selfsight.training.view_search import Found, candidates, decided, halved
+from selfsight.training.view_search import Cost, Jury, TooShortError, candidates
 
 OWN, KEPT = "simclr", "simclr-keep-colour"
 QUICK = ["--encoder", "test_resnet", "--size", "16", "--batch", "16", "--threads", "1", "--precision", "fp32"]
@@ -40,8 +43,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(view_search, "CHANGED", ["keep-colour", "turns", "keep-hue"])
     monkeypatch.setattr(view_search, "SIZE", 16)
     monkeypatch.setattr(view_search, "BATCH", 32)
-    monkeypatch.setattr(view_search, "SHARE", 1.0)
-    monkeypatch.setattr(view_search, "LEAST", 8)
+    monkeypatch.setattr(view_search, "SHARE", 5.0)
+    monkeypatch.setattr(view_search, "LEAST", 1)
 
 
 def test_the_better_half_goes_on_and_the_own_views_stay() -> None:
@@ -57,7 +60,8 @@ def test_the_better_half_goes_on_and_the_own_views_stay() -> None:
     assert asked[8:] == [("own", 20), ("e", 20), ("g", 20), ("f", 20), ("own", 40), ("e", 40)]
     assert scores["own"] < 0.2 < scores["a"] < 0.5 < scores["e"]
     assert set(last) == {"own", "e"}
-    assert 8 * 10 + 4 * 10 + 2 * 20 == 160, "what all rounds take is the budget"
+    assert 8 * 10 + 4 * 10 + 2 * 20 == 10 * work(8) == 160, "what all rounds take is the budget"
+    assert (rounds(11), work(11)) == ([11, 6, 3], 23)
 
 
 @pytest.mark.parametrize(
@@ -74,17 +78,22 @@ def test_others_take_the_place_of_the_own_views_only_beyond_the_interval(better:
     assert name == chosen
     assert ("better than own" in why) == (chosen == "other")
     assert "95 % interval" in why
+    one = {"own": Found(usual, groups * 0), "other": Found(right, groups * 0)}
+    assert decided("own", one)[0] == "own", "of one group nothing is known"
 
 
 def test_what_comes_to_the_same_is_tried_once() -> None:
-    colour = candidates("simclr", 3)
+    colour = candidates("simclr", 3, 32)
     assert colour[0] == "simclr"
     assert len(colour) == 11
-    grey = candidates("simclr", 1)
+    grey = candidates("simclr", 1, 32)
     assert {"simclr-upright", "simclr-blurred"} < set(grey)
     assert not {"simclr-keep-hue", "simclr-never-grey"} & set(grey), "there is no colour to lose"
-    assert candidates("weak", 3)[1:2] == ["weak-keep-colour"]
-    assert "weak-gentle" not in candidates("weak", 3), "half of the picture is shown already"
+    assert candidates("weak", 3, 32)[1:2] == ["weak-keep-colour"]
+    assert "weak-gentle" not in candidates("weak", 3, 32), "half of the picture is shown already"
+    for name in ("simclr", "byol"):
+        large = [one for one in candidates(name, 3, 32) if not one.endswith("blurred")]
+        assert candidates(name, 3, 224) == large, "large views are blurred already"
 
 
 def test_a_copy_names_no_picture(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,15 +103,24 @@ def test_a_copy_names_no_picture(pictures: Path, tmp_path: Path, monkeypatch: py
     manifest = replace(manifest, digests=pairs, test=np.zeros(len(manifest), bool))
     vectors = np.repeat(np.random.default_rng(0).normal(size=(len(manifest) // 2, 64)), 2, axis=0)
     monkeypatch.setattr(view_search, "trained", lambda *given, **options: (None, None))
-    monkeypatch.setattr(view_search, "embed", lambda encoder, seen, rows, size: (vectors[rows], rows))
+    unread = manifest.every_row() % 8 == 5
+
+    def embed(encoder: Any, seen: Any, rows: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+        kept = rows[~unread[rows]]
+        return vectors[kept], kept
+
+    monkeypatch.setattr(view_search, "embed", embed)
     request = Request(
         [str(pictures)], encoder="test_resnet", size=16, batch=16, length="1steps", threads=1, precision="fp32",
         device="cpu",
     )  # fmt: skip
     recipe, _ = plan(request, manifest)
-    found = view_search.judged(recipe, manifest, tmp_path, workers=0, quiet=True)
+    jury = Jury.of(manifest, 0)
+    found = view_search.judged(recipe, manifest, jury, tmp_path, workers=0, quiet=True)
     assert found.right.mean() < 0.7
     assert len(np.unique(found.groups)) == len(manifest) // 2
+    assert found.right.shape == jury.rows.shape
+    assert not found.right[unread].any(), "what cannot be read is not named, by whatever views"
 
 
 def test_it_tells_what_it_tried_and_a_stop_changes_nothing(
@@ -138,7 +156,7 @@ def test_it_tells_what_it_tried_and_a_stop_changes_nothing(
     assert recipe.steps == 20, "where steps are asked for, the search comes on top"
     kept = (tmp_path / "straight" / "recipe.yaml").read_text()
     assert kept.count("95 % interval") == 2, "beside the views and beside what was tried"
-    assert not (tmp_path / "straight" / "search").exists()
+    assert not (tmp_path / "straight" / TRIALS).exists()
     told = {name: value for name, value, _ in plan_rows(recipe, {})}
     assert OWN in str(told["views tried"])
     assert cli.main([*command, "--out", str(tmp_path / "straight")]) == 0, "the same command again is the same run"
@@ -179,10 +197,49 @@ def test_a_run_by_the_clock_gives_the_search_its_share(
     recipe, reasons = plan(request, manifest)
     drafted, told = view_search.drafted(tmp_path, recipe, reasons, manifest, 0)
     assert 0 < drafted.steps < recipe.steps, "less by what the search takes"
-    assert told["search"] == "16"
+    assert told["search"] == f"16 {len(Jury.of(manifest, 0).rows)}"
     assert view_search.begun(tmp_path) == (drafted, told)
     with pytest.raises(RecipeError, match="runs on one process"):
         view_search.check(replace(recipe, world=2), manifest)
+    monkeypatch.setattr(view_search.distributed, "world", lambda: 2)
+    with pytest.raises(
+        RunError, match=r"on one process; let one end that \(selfsight train --resume .*\), then start as"
+    ):
+        view_search.begun(tmp_path)
+
+
+@pytest.mark.parametrize(("minutes", "shown"), [(10, 3000), (5, 1500), (2.5, 750)])
+def test_what_a_search_takes_is_its_share(
+    minutes: float, shown: int, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All parts of it; by a third of that at most it judges, by fewer pictures in short runs."""
+    cost = Cost(step=0.004, picture=0.0005, trial=0.0, whole=0.0)
+    monkeypatch.setattr(view_search, "measured", lambda *given: cost)
+    many = SimpleNamespace(rows=np.arange(3000))
+    monkeypatch.setattr(view_search, "check", lambda *given: many)
+    request = Request(
+        [str(pictures)], encoder="test_resnet", size=16, batch=16, length="1steps", threads=1, precision="fp32",
+        device="cpu",
+    )  # fmt: skip
+    manifest = scan(source.find(request.data))
+    recipe, reasons = plan(request, manifest)
+    recipe = replace(recipe, length=f"{minutes}m", steps=10_000)
+
+    def drafted(cost: Cost) -> tuple[int, int, float]:
+        monkeypatch.setattr(view_search, "measured", lambda *given: cost)
+        made, told = view_search.drafted(tmp_path, recipe, reasons, manifest, 0)
+        return *map(int, told["search"].split()), (1 - made.steps / recipe.steps) * 60 * minutes
+
+    for one in (cost, replace(cost, trial=0.1, whole=2.0)):
+        steps, judges, spent = drafted(one)
+        taken = steps * one.step + 20 * (judges * one.picture + one.trial) + one.whole
+        assert taken == pytest.approx(spent, abs=0.05)
+        assert spent <= 0.15 * 60 * minutes + 0.05
+        if not one.whole:
+            assert judges == pytest.approx(shown, abs=1)
+    with pytest.raises(TooShortError, match=r"give it 2\.0 times as long") as error:
+        drafted(replace(cost, step=2 * 0.15 * 60 * minutes * 2 / 3 / (23 * view_search.LEAST)))
+    assert "or name the views" in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -217,10 +274,38 @@ def test_a_long_run_searches_unasked_and_goes_without_where_time_is_short(
     monkeypatch.setattr(view_search, "LONG", 0.0)
     monkeypatch.setattr(view_search, "MOST", 8)
     command = ["train", str(pictures), *QUICK, "--for", "3s", "--quiet", "--out"]
-    for folder, least in (("long", 8), ("short", 10**9)):
+    for folder, least in (("long", 1), ("short", 10**9)):
         monkeypatch.setattr(view_search, "LEAST", least)
         assert cli.main([*command, str(tmp_path / folder)]) == 0
         assert bool(Recipe.from_yaml(tmp_path / folder / "recipe.yaml").searched) == (folder == "long")
+
+
+@pytest.mark.parametrize(
+    ("groups", "classes", "sentence"),
+    [
+        (1, 2, "of two classes or more that are each in two groups or more"),  # one site, one camera
+        (2, 2, "with the 2 of the labelled ones no difference can be shown"),
+        (10, 2, "with the 10 of the labelled ones no difference can be shown"),
+        (14, 2, None),
+        (64, 64, "of two classes or more that are each in two groups or more"),  # each class is a group
+    ],
+)
+def test_groups_too_few_to_choose_by_are_not_asked(
+    groups: int, classes: int, sentence: str | None, pictures: Path
+) -> None:
+    request = Request(
+        [str(pictures)], encoder="test_resnet", size=16, batch=16, length="1steps", threads=1, precision="fp32",
+        device="cpu",
+    )  # fmt: skip
+    manifest = scan(source.find(request.data))
+    recipe, _ = plan(request, manifest)
+    rows = manifest.every_row()
+    labels = rows % groups if classes > 2 else rows // groups % 2
+    manifest = replace(manifest, groups=rows % groups, labels=labels)
+    assert view_search.worth_it(request, replace(recipe, length="10m"), manifest) == (sentence is None)
+    if sentence:
+        with pytest.raises(RecipeError, match=sentence):
+            view_search.check(recipe, manifest)
 
 
 def test_views_that_were_named_are_not_searched_for_later(pictures: Path, tmp_path: Path) -> None:

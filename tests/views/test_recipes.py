@@ -112,6 +112,7 @@ def test_changes_of_a_recipe_go_together_and_leave_the_rest() -> None:
         assert replace(changed, area=one.area, turns=False) == one
     assert recipes.rows("simclr-turns-gentle", 32) == recipes.rows("simclr-gentle-turns", 32)
     assert recipes.get("moco1-keep-hue", 32).jitter == (0.4, 0.4, 0.0, 0.0)
+    assert not any(one.solarise or one.grey for one in recipes.rows("byol-keep-hue", 32)), "both change hues"
     assert (recipes.get("weak-upright", 32).flip, recipes.get("weak-blurred", 32).blur) == (0.0, 0.5)
     assert replace(recipes.get("simclr-never-grey", 32), grey=0.2) == recipes.get("simclr", 32)
     with pytest.raises(RecipeError, match="no view recipe 'simclt-gentle'"):

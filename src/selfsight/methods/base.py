@@ -81,13 +81,14 @@ class Training:
         told = f"{self.source} {self.lr:g} x {batch} / {self.lr_batch}"
         if self.lr_rule == "sqrt":
             times, told = sqrt(times), f"{self.source} {self.lr:g} x sqrt({batch} / {self.lr_batch})"
+            told += ", the rule that is usual with adamw" if self.optimizer == "adamw" else ""
         if self.lr * times < self.least:
             return self.least, f"{told}, but at least {self.least:g}"
         return self.lr * times, told
 
 
-# More and smaller steps of a smaller network; beside `published` in benchmarks/defaults.py.
-QUICK = Training("adamw", 0.001, 64, batch=64, encoder="resnet10t", source="measured")
+# More and smaller steps of a smaller network; beside `published` in benchmarks/defaults.py. Measured at batches of 64.
+QUICK = Training("adamw", 0.001, 64, "sqrt", batch=64, encoder="resnet10t", source="measured")
 
 
 @dataclass(frozen=True)

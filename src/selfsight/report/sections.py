@@ -33,8 +33,9 @@ def verdict(run: Contents) -> str:
 
 
 def warnings(run: Contents) -> str:
-    """What the method said of the pictures, the guard while training, and steps that were left out."""
-    rows = [(line["step"], str(line["sentence"])) for line in run.metrics if "sentence" in line]
+    """What was said of the pictures, of the disk and checkpoints, by the guard, and steps that were left out."""
+    said = [line for line in [*run.metrics, *run.timing] if "sentence" in line]
+    rows = [(line["step"], str(line["sentence"])) for line in said]
     rows += [
         (line["step"], f"{line.get('tensor', 'the loss')} was not finite; the step changed nothing")
         for line in run.metrics

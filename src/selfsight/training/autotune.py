@@ -50,14 +50,22 @@ def measure(
     share = part / len(rows)
     batch, loading = loaded(recipe, manifest, rows)
     micro = min(recipe.micro_batch, len(rows) if recipe.micro_batch == part else len(rows) // 2)
-    seconds, best = dict[tuple[str, bool], float](), choices[0]
+    seconds = dict[tuple[str, bool], float]()
+    chosen: Bare | None = None
+
+    def bare(choice: tuple[str, bool]) -> Bare:
+        tried = replace(recipe, precision=choice[0], channels_last=choice[1], batch=len(rows), micro_batch=micro)
+        return Bare(tried, stand_in(tried), batch)
+
     with on_card(recipe):
         for choice in choices:
-            tried = replace(recipe, precision=choice[0], channels_last=choice[1], batch=len(rows), micro_batch=micro)
-            step = Bare(tried, stand_in(tried), batch)
-            seconds[choice] = step.seconds * share
-            if len(seconds) == 1 or weighed(choice, seconds) < weighed(best, seconds):
-                best, chosen = choice, step  # of the others nothing is kept
+            chosen = None  # one network at a time: there may be room for one
+            chosen = bare(choice)
+            seconds[choice] = chosen.seconds * share
+        best = min(choices, key=lambda choice: weighed(choice, seconds))
+        if chosen is None or best != choices[-1]:
+            chosen = None
+            chosen = bare(best)
         working = chosen.working(part, recipe.micro_batch)
     told = ", ".join(f"{p}{' channels last' if c else ''} {recipe.batch / s:.0f}" for (p, c), s in seconds.items())
     told += f"; reading and views {recipe.batch / paced(0.0, loading * share, workers):.0f}"

@@ -30,7 +30,7 @@ FEW = 0.5  # of the clusters
 ONE = 0.9  # of the pictures, in one cluster
 STEPS = 100  # that a loss must stay at chance
 NEAR = 0.01  # of chance, or of 1 where that is 0: above it by more it learns something, if not what it should
-LEARNED = 1e-3  # of the same, and three standard errors: what is below it by more comes down
+LEARNED = 1e-3  # of the same, and three standard errors: what is below it, or falls, by more comes down
 
 Signs = Mapping[str, float]
 
@@ -203,7 +203,9 @@ def stuck(guard: Guard) -> str | None:
     if guard.chance is None or len(guard.losses) < STEPS:
         return None
     mean, error, scale = fmean(guard.losses), stdev(guard.losses) / STEPS**0.5, abs(guard.chance) or 1.0
-    learned = guard.chance - mean > max(3 * error, LEARNED * scale)
+    losses, half = list(guard.losses), STEPS // 2
+    falls = fmean(losses[:half]) - fmean(losses[half:])  # it may pass chance from above; its error is twice as large
+    learned = max(guard.chance - mean, falls / 2) > max(3 * error, LEARNED * scale)
     if learned or abs(mean - guard.chance) > NEAR * scale:
         return None
     return (

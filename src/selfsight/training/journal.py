@@ -54,7 +54,11 @@ class Journal:
         """What people should read before step 1, for the report: `--quiet` prints it nowhere."""
         self.metric(0, sentence=sentence)
 
-    def time(self, step: int, **values: float) -> None:
+    def start(self, step: int, sentence: str) -> None:
+        """What people should read of this start, which another need not meet: for the report, beside the clock."""
+        self.time(step, sentence=sentence)
+
+    def time(self, step: int, **values: Any) -> None:
         """What the steps so far took, over all starts, and how fast it went. Steps that a kill undid are not in it."""
         self._note("timing.jsonl", {"step": step, "seconds": time.monotonic() - self.began, **values})
 

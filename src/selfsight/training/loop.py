@@ -7,7 +7,7 @@ never calls it: so going on from a checkpoint is the same as never having stoppe
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from selfsight import __version__, checkpoints, distributed, heap
-from selfsight.errors import CollapsedError, DiskError, DivergedError, Interrupted, brief, typed
+from selfsight.errors import CollapsedError, DiskError, DivergedError, Interrupted, typed
 from selfsight.methods.base import Batch, Epoch, Method, Projections, Terms
 from selfsight.nn.embedder import Embedder
 from selfsight.recipe import Recipe
@@ -32,7 +32,7 @@ from selfsight.training.fault import blamed, finite
 from selfsight.training.journal import Journal
 from selfsight.training.optimizers import clip, set_rate
 from selfsight.training.progress import Watcher
-from selfsight.training.saver import Saver
+from selfsight.training.saver import Saver, found
 from selfsight.training.signals import Signals
 
 PATIENCE = 3  # steps in a row that are not finite before training stops itself
@@ -59,7 +59,8 @@ class Trainer:
         """Train to the recipe's last step, from the newest whole checkpoint if there is one."""
         self.wrapped, self.optimizer = self.fabric.setup(self.method, self.optimizer)
         self.wrapped.mark_forward_method("project")
-        step = self.restore()  # after the weights are on their device, where the optimizer's memory must be too
+        said: list[str] = []
+        step = self.restore(said.append)  # after the weights are on their device, where the optimizer's memory must be
         self.journal = Journal(self.folder if distributed.rank() == 0 else None, step - (step == 0), self.events)
         self.running = gradcache.running_statistics(self.method)
         self.failures = 0
@@ -67,6 +68,8 @@ class Trainer:
         self.guard = guard.Guard(self.recipe.lr, lambda: self.method.chance(self.recipe.batch))
         for line in self.journal.past():
             self.guard.note(line)
+        for sentence in said:
+            self.journal.start(step, sentence)
         self.signs: dict[str, float] = {}  # of the step that the guard looks at next
         self.collapsed = ""  # what it found, where that is to stop the run
         with ExitStack() as stack:
@@ -88,27 +91,23 @@ class Trainer:
         self.best.install(self.method.product)  # known to rank 0, which alone keeps the encoder
         return self.method
 
-    def restore(self) -> int:
-        """The step to go on from."""
-        newest, damaged = checkpoints.survey(self.folder / "checkpoints")
-        for reason in damaged.values():
-            self.watcher.say(f"{reason}; going on from {newest.name if newest else 'the start'}")
+    def restore(self, *heard: Callable[[str], None]) -> int:
+        """The step to go on from; what is to be said of the checkpoints is `heard` by each of these, too."""
+        newest = found(self.folder, self.watcher.say, *heard)
         if newest is None:
             return 0
-        facts, files = checkpoints.read(newest)
-        if (other := brief(facts.get("version", __version__))) != __version__:
-            said = f"{newest.name} was saved by Selfsight {other!r} and this is {__version__!r}"
-            self.watcher.say(f"{said}: what follows need not be what that one would have made")
+        folder, facts, files = newest
         if distributed.rank() == 0:
             checkpoints.drop_after(self.folder / "checkpoints", int(facts["step"]))
-        state.unpack(files, self.method, self.raw_optimizer, newest)
+        state.unpack(files, self.method, self.raw_optimizer, folder)
         self.best.unpack(files)
         return int(facts["step"])
 
     def begin(self) -> None:
         """Before step 1: fill buffers, prove that a checkpoint can be written, measure the untouched encoder."""
         self.method.prepare(self.data.prepared(self.method, self.journal.say, self.watcher.say))
-        self.saver.foresee(self.folder, state.bytes_of(self.method, self.recipe.optimizer))
+        heard = self.watcher.say, partial(self.journal.start, 0)
+        self.saver.foresee(self.folder, state.bytes_of(self.method, self.recipe.optimizer), *heard)
         self.save(0, must=True)
         self.look(0)
         if self.glances(0):

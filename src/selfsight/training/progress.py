@@ -71,9 +71,9 @@ class Watcher:
         self.say(f"step {step}: {sentence}")
 
     def say(self, sentence: str) -> None:
-        """A sentence that stays."""
+        """A sentence that stays, and which part of the run says it, where it has several."""
         if not self.quiet:
-            self.console.print(sentence, markup=False, highlight=False)
+            self.console.print(f"{self.title}{sentence}", markup=False, highlight=False)
 
     def bad_files(self, bad: Sequence[BadFile]) -> None:
         """Name the first few files that turn out unreadable while training."""

@@ -141,20 +141,23 @@ def contradiction(request: Request, recipe: Recipe) -> str | None:
     wanted = {name: as_value(name, text) for name, text in request.settings.items()}
     if request.views == SEARCH and recipe.searched is None:
         return f"views was {recipe.settings.get('augmentation')!r} and is now {SEARCH!r}"
-    if request.views not in (None, SEARCH) and recipe.searched == {}:  # it has not ended
-        return f"views was {SEARCH!r} and is now {request.views!r}"
     if request.named_views:
         wanted["augmentation"] = request.named_views
     entries = configured(request)
     asked |= {name: value for name, value in entries.items() if asked.get(name) is None and name not in DERIVED}
     asked = {name: value for name, value in asked.items() if name not in {"device", *wanted}}  # it may go elsewhere
     wanted = {**(entries.get("settings") or {}), **wanted}
+    if request.views != SEARCH and recipe.searched == {} and wanted.get("augmentation"):  # it has not ended
+        return f"views are still being searched for, and now {wanted['augmentation']!r} is named"
     for name, value in asked.items():
         have = getattr(recipe, name)
         if value is not None and value != have:
             return f"{name} was {have!r} and is now {value!r}"
+    begun = recipe.settings
+    if request.views == SEARCH and recipe.searched:  # around those that were tried first
+        begun = {**begun, "augmentation": next(iter(recipe.searched))}
     for name, value in wanted.items():
-        have = recipe.settings.get(name, getattr(recipe, name, None))
+        have = begun.get(name, getattr(recipe, name, None))
         if have != value and not (value is None and name not in request.settings):
             return f"{name} was {have!r} and is now {value!r}"
     return None

@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import product
 from os import statvfs
 from pathlib import Path
+from typing import Any
 
+from selfsight import __version__, checkpoints
 from selfsight.checkpoints import KEPT
-from selfsight.errors import DiskError
+from selfsight.errors import DiskError, brief
 
-__all__ = ["Saver"]
+__all__ = ["Saver", "found"]
 
 SHARE = 0.01  # of the time may go into saving, where nobody said how often
 SOONEST, LATEST = 10.0, 120.0  # seconds between two saves then
@@ -45,12 +48,12 @@ class Saver:
         """Seconds between two saves where nobody said how often."""
         return min(max(SOONEST, self.cost / SHARE), LATEST)
 
-    def foresee(self, folder: Path, size: int) -> None:
+    def foresee(self, folder: Path, size: int, *heard: Callable[[str], None]) -> None:
         """Say it when the disk has no room for checkpoints of so many bytes: those that are kept, and a new one."""
         disk = statvfs(folder)
         free, needed = disk.f_bavail * disk.f_frsize, (KEPT + 1) * size
-        if free < needed:
-            self.say(
+        for hear in heard if free < needed else ():
+            hear(
                 f"{str(folder)!r} has room for {free / 1e6:.1f} MB and saving takes {needed / 1e6:.1f} MB ({KEPT} "
                 "checkpoints and the next one): free some space, or saves will fail while training goes on"
             )
@@ -90,6 +93,19 @@ class Saver:
         """However training ends, the last save is on the disk."""
         with self.pool:
             self.look(wait=True)
+
+
+def found(folder: Path, *heard: Callable[[str], None]) -> tuple[Path, dict[str, Any], dict[str, bytes]] | None:
+    """The run's newest whole checkpoint, its facts and files; what is damaged, or of another version, is `heard`."""
+    newest, damaged = checkpoints.survey(folder / "checkpoints")
+    said = [f"{reason}; going on from {newest.name if newest else 'the start'}" for reason in damaged.values()]
+    facts, files = checkpoints.read(newest) if newest else ({}, {})
+    if newest and (other := brief(facts.get("version", __version__))) != __version__:
+        told = f"{newest.name} was saved by Selfsight {other!r} and this is {__version__!r}"
+        said.append(f"{told}: what follows need not be what that one would have made")
+    for hear, sentence in product(heard, said):
+        hear(sentence)
+    return (newest, facts, files) if newest else None
 
 
 def processor_seconds(work: Callable[[], object]) -> float:

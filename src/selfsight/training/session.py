@@ -21,7 +21,7 @@ from selfsight.data.ranges import format_of
 from selfsight.errors import DataError, DiskError, Interrupted, RecipeError, RunError, must_have, typed
 from selfsight.methods.base import Method
 from selfsight.recipe import Columns, Recipe, Whole
-from selfsight.runs import SEARCH, only_begun
+from selfsight.runs import TRIALS, only_begun
 from selfsight.training import ranks, view_search
 from selfsight.training.autotune import stand_in
 from selfsight.training.build import engine, facts_of, kept_whitening, method_of, optimizer_of, views_of, whitening_of
@@ -145,7 +145,7 @@ def settled(request: Request, folder: Path, tell: Told, *, quiet: bool = False) 
             with room_in(folder):
                 manifest.save(folder / "manifest.parquet")
     if stored:
-        rmtree(folder / SEARCH, ignore_errors=True)  # which a kill after the recipe left
+        rmtree(folder / TRIALS, ignore_errors=True)  # which a kill after the recipe left
         recipe = ranks.shared(stored, manifest, request.device)
         begun = {name: getattr(stored, name) for name in ("world", "micro_batch", "threads", "device")}
         changed = {name: value for name, value in begun.items() if value != getattr(recipe, name)}
@@ -164,7 +164,7 @@ def settled(request: Request, folder: Path, tell: Told, *, quiet: bool = False) 
         recipe, reasons = view_search.best(folder, *draft, manifest, workers=request.workers, quiet=quiet)
     tell(recipe, reasons)
     keep(folder, recipe, reasons, manifest)
-    rmtree(folder / SEARCH, ignore_errors=True)
+    rmtree(folder / TRIALS, ignore_errors=True)
     return recipe, manifest
 
 

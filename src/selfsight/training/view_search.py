@@ -1,19 +1,20 @@
 """Which views suit the pictures? A small network is trained on each of a few, before the run's own training begins.
 
-Successive halving (Jamieson & Talwalkar 2016, 1502.07943): all train for a while, the better half goes on for as long
-again. The method's own views stay to the end: others take their place only where labels of the training pictures show
-a difference whose 95 % interval lies above 0. That is asked of pictures by which nothing was chosen before, since the
-best of several on the same ones is flattered. Without labels nothing is tried: which views are best depends on what is
-asked of the pictures (docs/views.md), and no score that needs no label knows that.
+They are halved again and again (`halving`). The method's own views stay to the end: others take their place only where
+labels of the training pictures show a difference whose 95 % interval lies above 0. That is asked of pictures by which
+nothing was chosen before, since the best of several on the same ones is flattered. Without labels nothing is tried:
+which views are best depends on what is asked of the pictures (docs/views.md), and no score that needs no label knows.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -24,36 +25,67 @@ from selfsight.data.order import Purpose, keyed
 from selfsight.data.pictures import Pictures
 from selfsight.data.splits import units
 from selfsight.embedding.embed import embed
-from selfsight.errors import DivergedError, Interrupted, RecipeError, typed
-from selfsight.evaluation import holdout, intervals, quality
+from selfsight.errors import DivergedError, Interrupted, RecipeError, RunError, typed
+from selfsight.evaluation import intervals, quality
 from selfsight.nn.embedder import Embedder
 from selfsight.recipe import Recipe
-from selfsight.runs import SEARCH
+from selfsight.runs import SEARCH, TRIALS
 from selfsight.training import autotune
 from selfsight.training.build import engine, method_of, optimizer_of
 from selfsight.training.data import TrainingData
+from selfsight.training.halving import Found, aside, decided, halved, rounds, work
 from selfsight.training.loop import Trainer
 from selfsight.training.plan import USUAL, plan
 from selfsight.training.progress import Watcher
 from selfsight.training.request import Request, parse_length
 from selfsight.views import recipes
 
-__all__ = ["TooShortError", "begun", "best", "check", "drafted", "worth_it"]
+__all__ = ["Jury", "TooShortError", "begun", "best", "check", "drafted", "worth_it"]
 
 CHANGED = ["keep-colour", "keep-hue", "gentle", "gentle-keep-colour", "turns", "keep-colour-turns"]
 CHANGED += ["gentle-keep-colour-turns", "upright", "blurred", "never-grey"]
 COLOURED = {"keep-hue", "never-grey"}  # of these nothing is left where there is one channel
 ENCODER, SIZE, BATCH = "test_resnet", 32, 64  # timm's smallest: a twentieth of a ResNet-18's work at 64 px
 LONG = 5.0  # minutes of a run, from which on views are searched for where nobody says anything of them
-SHARE = 0.15  # of the run's time, or of the pictures that it sees
-LEAST, MOST = 300, 4000  # steps of all together: below, chance would choose; beyond, the choice is made
+SHARE = 0.15  # of the run's time, or of the pictures that it sees: for all of the search
+JUDGING = 1 / 3  # of that, at most
+LEAST, MOST = 50, 4000  # steps of each in the first round, below which chance would choose; of all, when it is chosen
 LABELLED = 100  # training pictures with a label, at least
 SHOWN = 3000  # of them that a choice is made by, at most
-ALONE = f"--views {SEARCH} runs on one process; let it choose in a short run, and name here what it chose"
+TIMED = 128  # of them that what judging takes is measured by
 
 
-def check(recipe: Recipe, manifest: Manifest) -> None:
-    """RecipeError with the reason where nothing can be chosen."""
+@dataclass(frozen=True)
+class Jury:
+    """The training pictures with a label that candidates are judged by: each is named by those of other groups."""
+
+    rows: Int[np.ndarray, "N"]
+    labels: Int[np.ndarray, "N"]
+    groups: Int[np.ndarray, "N"]
+
+    @classmethod
+    def of(cls, manifest: Manifest, seed: int, count: int | None = None) -> Jury:
+        """So many of those there are."""
+        rows = labelled(manifest, seed, count)
+        return cls(rows, manifest.labels[rows], units(manifest.groups, manifest.digests)[rows])
+
+    @property
+    def nameable(self) -> Bool[np.ndarray, "N"]:
+        """Those whose label other groups have as well."""
+        pairs = np.unique(np.stack([self.labels, self.groups]), axis=1)
+        labels, counts = np.unique(pairs[0], return_counts=True)
+        return np.isin(self.labels, labels[counts > 1])
+
+
+def labelled(manifest: Manifest, seed: int, count: int | None = None) -> Int[np.ndarray, "N"]:
+    """Training pictures with a label, `SHOWN` or so many, drawn by the seed."""
+    rows = manifest.train_rows()
+    known = rows[manifest.labels[rows] >= 0]
+    return np.sort(keyed(seed, 4, Purpose.MONITOR).permutation(known)[: SHOWN if count is None else count])
+
+
+def check(recipe: Recipe, manifest: Manifest) -> Jury:
+    """Whom the candidates are judged by; RecipeError with the reason where nothing can be chosen."""
     views, own = recipe.settings.get("augmentation"), f"--views {SEARCH}"
     usual = recipes.rows(views, SIZE) if isinstance(views, str) else ()
     if not any(one.jitter_chance and one.area[0] < 1 for one in usual):
@@ -62,13 +94,20 @@ def check(recipe: Recipe, manifest: Manifest) -> None:
             "do not do both; leave it out"
         )
     if recipe.world > 1:
-        raise RecipeError(ALONE)
-    rows = labelled(manifest, recipe.seed)
-    if len(rows) < LABELLED or len(np.unique(manifest.labels[rows])) < 2:
+        raise RecipeError(f"{own} runs on one process; let it choose in a short run, and name here what it chose")
+    jury, remedy = Jury.of(manifest, recipe.seed), "name the views yourself, such as simclr-keep-colour where colour"
+    named = jury.nameable
+    if named.sum() < LABELLED or len(np.unique(jury.labels[named])) < 2:
         raise RecipeError(
-            f"{own} chooses by labels, and it needs {LABELLED} training pictures with one, of two classes or more; "
-            "without them name the views yourself, such as simclr-keep-colour where colour tells your pictures apart"
+            f"{own} chooses by labels, and it needs {LABELLED} training pictures with one, of two classes or more that "
+            f"are each in two groups or more; without them {remedy} tells your pictures apart"
         )
+    if len(np.unique(jury.groups[named & aside(jury.groups)])) < intervals.FEWEST:
+        raise RecipeError(
+            f"{own} compares pictures of different groups, and with the {len(np.unique(jury.groups))} of the labelled "
+            f"ones no difference can be shown; {remedy} tells your pictures apart"
+        )
+    return jury
 
 
 class TooShortError(RecipeError):
@@ -89,62 +128,56 @@ def worth_it(request: Request, recipe: Recipe, manifest: Manifest) -> bool:
     return False
 
 
-def labelled(manifest: Manifest, seed: int) -> Int[np.ndarray, "N"]:
-    """The training pictures with a label that a choice is made by."""
-    rows = manifest.train_rows()
-    known = rows[manifest.labels[rows] >= 0]
-    return np.sort(keyed(seed, 4, Purpose.MONITOR).permutation(known)[:SHOWN])
+def candidates(name: str, channels: int, size: int) -> list[str]:
+    """The method's own views first, then changes of them; what comes to the same as an earlier one is left out: in the
+    small network's views, or in the run's of `size` pixels."""
+    found = [name]
+    for change in CHANGED:
+        new = f"{name}-{change}"
+        same = any(recipes.rows(one, side) == recipes.rows(new, side) for one in found for side in (SIZE, size))
+        # of views that have a blur already, unlike the small network's, the run would be given less
+        other = change == "blurred" and any(one.blur for one in recipes.rows(name, size))
+        if not same and not other and (channels > 1 or change not in COLOURED):
+            found.append(new)
+    return found
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a candidate's encoder said of the pictures that all are judged by."""
+class Cost:
+    """What the search takes, in seconds or in pictures."""
 
-    right: Bool[np.ndarray, "N"]
-    groups: Int[np.ndarray, "N"]
-    finite: bool = True  # otherwise it could not be trained, and named nothing rightly
-
-    @property
-    def accuracy(self) -> float:
-        """Share of the pictures named rightly by others, of the half that candidates are ranked by."""
-        return float(self.right[~self.aside].mean())
-
-    @property
-    def aside(self) -> Bool[np.ndarray, "N"]:
-        """The other half, whole groups: by these it is decided in the end."""
-        return holdout.by_group(self.groups, 0.5)
-
-
-def candidates(name: str, channels: int) -> list[str]:
-    """The method's own views first, then changes of them; what comes to the same as an earlier one is left out."""
-    found = {recipes.rows(name, SIZE): name}
-    for change in CHANGED:
-        if channels > 1 or change not in COLOURED:
-            found.setdefault(recipes.rows(f"{name}-{change}", SIZE), f"{name}-{change}")
-    return list(found.values())
+    step: float  # of the small network
+    picture: float = 1.0  # that a candidate is judged by
+    trial: float = 0.0  # to begin with a candidate, or to go on with it
+    whole: float = 0.0  # once
 
 
 def drafted(
     folder: Path, recipe: Recipe, reasons: Mapping[str, str], manifest: Manifest, workers: int
 ) -> tuple[Recipe, dict[str, str]]:
-    """Keep the plan before the search, with how many steps it has: another start goes on with the same."""
-    check(recipe, manifest)
-    small = proxy(recipe, manifest)
+    """Keep the plan before the search, with how many steps and pictures it has: another start goes on with the same."""
+    jury, small = check(recipe, manifest), proxy(recipe, manifest)
     number, unit = parse_length(recipe.length)
-    steps = SHARE * recipe.steps * recipe.batch / BATCH
+    budget, cost = SHARE * recipe.steps * recipe.batch, Cost(small.batch)
     if unit == "minutes":
-        speed = autotune.measure(small, manifest, small.precision, small.channels_last, workers)
-        steps = SHARE * 60 * number / speed.seconds
-        spent = min(steps, MOST) * speed.seconds
-        recipe = replace(recipe, steps=max(1, round(recipe.steps * (1 - spent / (60 * number)))))
-    if steps < LEAST:
+        budget, cost = SHARE * 60 * number, measured(small, manifest, jury, workers)
+    count = len(candidates(recipe.settings["augmentation"], recipe.pixels["channels"], recipe.side))
+    trials, least = sum(rounds(count)), LEAST * work(count) * cost.step
+    left = budget - cost.whole - trials * cost.trial
+    shown = int(min(len(jury.rows), max(LABELLED, JUDGING * left / (trials * cost.picture))))
+    steps = (left - trials * shown * cost.picture) / cost.step
+    if steps * cost.step < least:
+        needed = budget - left + max(least / (1 - JUDGING), least + trials * LABELLED * cost.picture)
         raise TooShortError(
             f"--views {SEARCH} has {SHARE:.0%} of --for {recipe.length}, too little to choose by; give it "
-            f"{LEAST / steps:.1f} times as long, or name the views"
+            f"{needed / budget:.1f} times as long, or name the views"
         )
+    if unit == "minutes":
+        spent = budget - max(0.0, steps - MOST) * cost.step
+        recipe = replace(recipe, steps=max(1, round(recipe.steps * (1 - spent / (60 * number)))))
     recipe = replace(recipe, searched={})
-    told = {**reasons, SEARCH: str(int(min(steps, MOST)))}
-    home = folder / SEARCH
+    told = {**reasons, SEARCH: f"{int(min(steps, MOST))} {shown}"}
+    home = folder / TRIALS
     home.mkdir(parents=True, exist_ok=True)
     manifest.save(folder / "manifest.parquet")
     checkpoints.replace_file(home / "reasons.json", json.dumps(told).encode())
@@ -152,13 +185,38 @@ def drafted(
     return recipe, told
 
 
+def measured(small: Recipe, manifest: Manifest, jury: Jury, workers: int) -> Cost:
+    """The seconds of each part, the lesser of two: the first warms up."""
+    began = time.perf_counter()
+    step = autotune.measure(small, manifest, small.precision, small.channels_last, workers).seconds
+    trials, times, some = list[float](), list[float](), jury.rows[:TIMED]
+    try:
+        for _ in range(2):
+            with TemporaryDirectory() as folder:
+                started = time.perf_counter()
+                encoder, pictures = trained(small, manifest, Path(folder), workers=workers, quiet=True)
+                trials.append(time.perf_counter() - started)
+                started = time.perf_counter()
+                embed(encoder, pictures, some, size=small.size, batch=TIMED)
+                times.append((time.perf_counter() - started) / len(some))
+    except Interrupted as error:
+        raise Interrupted("stopped before views were tried; give the same command again", error.signal) from error
+    drawn, started = np.random.default_rng(0).normal(size=(len(jury.rows), encoder.width)), time.perf_counter()
+    quality.by_others(drawn.astype(np.float32), jury.labels, jury.groups)
+    ended = time.perf_counter()
+    return Cost(step, min(times) + (ended - started) / len(jury.rows), min(trials), ended - began)
+
+
 def begun(folder: Path) -> tuple[Recipe, dict[str, str]] | None:
     """The plan of a search that was begun in this folder."""
-    home = folder / SEARCH
+    home = folder / TRIALS
     if not (home / "recipe.yaml").is_file():
         return None
     if distributed.world() > 1:
-        raise RecipeError(ALONE)
+        raise RunError(
+            f"views are being tried in {str(folder)!r} on one process; let one end that "
+            f"({typed('train', '--resume', folder)}), then start as many as you like"
+        )
     return Recipe.from_yaml(home / "recipe.yaml"), json.loads((home / "reasons.json").read_text("utf-8"))
 
 
@@ -182,18 +240,19 @@ def best(
     folder: Path, recipe: Recipe, reasons: Mapping[str, str], manifest: Manifest, *, workers: int, quiet: bool
 ) -> tuple[Recipe, dict[str, str]]:
     """The recipe with the views that were chosen, and why. It goes on where an earlier start was stopped."""
-    told = dict(reasons)
-    small, budget = proxy(recipe, manifest), int(told.pop(SEARCH))
-    own, lost = str(recipe.settings["augmentation"]), set[str]()
+    told, small = dict(reasons), proxy(recipe, manifest)
+    budget, shown = map(int, told.pop(SEARCH).split())
+    own, lost, jury = str(recipe.settings["augmentation"]), set[str](), Jury.of(manifest, recipe.seed, shown)
 
     def tried(name: str, steps: int) -> Found:
-        one = judged(viewed(small, name, steps), manifest, folder / SEARCH / name, workers=workers, quiet=quiet)
+        home = folder / TRIALS / name
+        one = judged(viewed(small, name, steps), manifest, jury, home, workers=workers, quiet=quiet)
         if not one.finite:
             lost.add(name)
         return one
 
     try:
-        found, last = halved(candidates(own, recipe.pixels["channels"]), budget, tried)
+        found, last = halved(candidates(own, recipe.pixels["channels"], recipe.side), budget, tried)
     except Interrupted as error:
         raise Interrupted(
             f"stopped while views were tried; go on with: {typed('train', '--resume', folder)}", error.signal
@@ -202,40 +261,6 @@ def best(
     searched = {name: round(score, 4) if name not in lost else None for name, score in found.items()}
     told |= {"settings.augmentation": why, "searched": f"kNN of training pictures, small network; {why}"}
     return replace(recipe, settings={**recipe.settings, "augmentation": chosen}, searched=searched), told
-
-
-def halved(
-    names: list[str], budget: int, tried: Callable[[str, int], Found]
-) -> tuple[dict[str, float], dict[str, Found]]:
-    """The last score of every candidate, and what the last of them found. The first stays to the end.
-
-    Each round trains those that are left to twice the steps, and half of them go on; all rounds have `budget` steps.
-    """
-    own, rounds = names[0], len(names).bit_length() - 1
-    left, places = names, []
-    for _ in range(rounds):
-        places.append(len(left))
-        left = left[: max(2, (len(left) + 1) // 2)]
-    unit = max(1, budget // sum(count * 2 ** max(0, r - 1) for r, count in enumerate(places)))
-    left, scores, found = names, dict[str, float](), dict[str, Found]()
-    for r in range(rounds):
-        found = {name: tried(name, unit * 2**r) for name in left}
-        scores |= {name: one.accuracy for name, one in found.items()}
-        ranked = sorted((name for name in left if name != own), key=lambda name: -scores[name])
-        left = [own, *ranked[: max(2, (len(left) + 1) // 2) - 1]]
-    return scores, found
-
-
-def decided(own: str, found: Mapping[str, Found]) -> tuple[str, str]:
-    """The views to train with, and one sentence why."""
-    name = max((one for one in found if one != own), key=lambda one: found[one].accuracy)
-    aside = found[own].aside
-    other, usual = found[name].right[aside], found[own].right[aside]
-    low, high = intervals.of_difference(other, usual, found[own].groups[aside])
-    told = f"kNN {other.mean():.3f} against {usual.mean():.3f}, 95 % interval {low:+.3f} to {high:+.3f}"
-    if low > 0:
-        return name, f"tried, and better than {own}: {told}"
-    return own, f"tried, and none is shown to be better; {name}: {told}"
 
 
 def trained(
@@ -253,19 +278,19 @@ def trained(
     return trainer.fit().product, data.pictures
 
 
-def judged(recipe: Recipe, manifest: Manifest, folder: Path, *, workers: int, quiet: bool) -> Found:
-    """Train to the recipe's steps and judge by training pictures that have a label; kept, and not done twice."""
+def judged(recipe: Recipe, manifest: Manifest, jury: Jury, folder: Path, *, workers: int, quiet: bool) -> Found:
+    """Train to the recipe's steps and judge; kept, and not done twice. A picture that cannot be read is not named."""
     file = folder / f"{recipe.steps}.json"
     if not file.is_file():
-        rows, finite = labelled(manifest, recipe.seed), True
-        right, groups = np.zeros(len(rows), bool), units(manifest.groups, manifest.digests)
+        right, finite = np.zeros(len(jury.rows), bool), True
         try:
             encoder, pictures = trained(recipe, manifest, folder, workers=workers, quiet=quiet)
-            vectors, rows = embed(encoder, pictures, rows, size=recipe.size)
-            right = quality.by_others(vectors, manifest.labels[rows], groups[rows])
+            vectors, rows = embed(encoder, pictures, jury.rows, size=recipe.size)
+            places = np.searchsorted(jury.rows, rows)
+            right[places] = quality.by_others(vectors, jury.labels[places], jury.groups[places])
         except DivergedError:
             finite = False
-        told = {"right": right.astype(int).tolist(), "groups": groups[rows].tolist(), "finite": finite}
+        told = {"right": right.astype(int).tolist(), "finite": finite}
         checkpoints.replace_file(file, json.dumps(told).encode())
     kept = json.loads(file.read_text("utf-8"))
-    return Found(np.array(kept["right"], bool), np.array(kept["groups"]), kept["finite"])
+    return Found(np.array(kept["right"], bool), jury.groups, kept["finite"])

@@ -148,7 +148,7 @@ RECIPES: dict[str, tuple[Rows, Rows]] = {  # name: (up to SMALL pixels, larger)
 }
 CHANGES: dict[str, Callable[[Recipe], Recipe]] = {  # what may be said of any of them, ours
     "keep-colour": lambda one: replace(one, jitter=(0.0,) * 4, jitter_chance=0.0, grey=0.0, solarise=0.0),
-    "keep-hue": lambda one: replace(one, jitter=(*one.jitter[:2], 0.0, 0.0), grey=0.0),  # brightness, contrast
+    "keep-hue": lambda one: replace(one, jitter=(*one.jitter[:2], 0.0, 0.0), grey=0.0, solarise=0.0),
     "gentle": lambda one: replace(one, area=(max(one.area[0], 0.3), one.area[1])),  # larger parts of the picture
     "blurred": lambda one: replace(one, blur=0.5),
     "turns": lambda one: replace(one, turns=True),  # for pictures that have no upright
