@@ -68,7 +68,7 @@ def visit(browser: Browser, running: Running) -> Iterator[Open]:
     """Open the page; afterwards no error was thrown, nothing was refused, and no name was run."""
     pages: list[tuple[Page, list[str]]] = []
 
-    def open_page(address: str = "", **options: object) -> Page:
+    def open_page(address: str = "", before: Callable[[Page], None] = lambda page: None, **options: object) -> Page:
         options = {"viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce", **options}
         page = browser.new_context(**options).new_page()
         page.set_default_timeout(PATIENCE)
@@ -77,6 +77,7 @@ def visit(browser: Browser, running: Running) -> Iterator[Open]:
         page.on("console", lambda said: errors.append(said.text) if bad(said) else None)
         page.on("dialog", lambda dialog: errors.append(f"a name was run: {dialog.message}"))
         pages.append((page, errors))
+        before(page)
         page.goto(address or running.address)
         painted(page)
         return page
@@ -200,16 +201,24 @@ def test_a_server_that_is_gone_is_told(visit: Open) -> None:
     expect(panel.locator(".trouble")).to_have_text("The server does not answer; is it still running?")
     page.locator("#tab-clusters").click()
     expect(page.locator("#panel-clusters .trouble")).to_be_visible()
-    for _ in range(3):
-        page.locator("#closer").click()  # further pictures want to be seen
-    page.wait_for_timeout(500)
     page.context.set_offline(False)
-    with page.expect_response("**/thumbnails/*"):  # they are asked for again by themselves
-        pass
-    page.locator("#fit").click()
     page.mouse.click(x, y)
     expect(panel.locator(".tile")).to_have_count(12)
     expect(page.locator(".trouble:visible")).to_have_count(0)
+
+
+def test_a_thumbnail_that_did_not_come_is_asked_for_again(visit: Open) -> None:
+    there, failed = "**/thumbnails/*", list[str]()
+
+    def before(page: Page) -> None:
+        page.route(there, lambda route: route.abort("internetdisconnected"))
+        page.on("requestfailed", lambda request: failed.append(request.url))
+
+    page = visit(before=before)
+    while not failed:
+        page.wait_for_timeout(20)
+    with page.expect_response(lambda response: response.url == failed[0]):
+        page.unroute(there)
 
 
 def test_lasso_label_and_save(visit: Open, running: Running, browsed: Path, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_labels_that_a_run_has_seen_are_counted(photos: Path, monkeypatch: pytes
     monkeypatch.setattr(jury, "SHOWN", 10)
     searched = replace(views, searched={"simclr": 0.5})
     assert labels_seen(searched, manifest) == [
-        f"Labels of 10 training pictures at most chose the views of this run: {few}"
+        f"Labels of up to 10 training pictures chose the views of this run: {few}"
     ]
     bare = replace(manifest, labels=np.full(len(manifest), -1))
     assert labels_seen(recipe, bare) == []

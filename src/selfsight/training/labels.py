@@ -14,12 +14,12 @@ def labels_seen(recipe: Recipe, manifest: Manifest) -> list[str]:
     """A note where labels of its training pictures chose its views, and one where its method learned from them."""
     rows, told = manifest.train_rows(), []
     if recipe.searched:
-        told.append((jury.labelled(manifest, recipe.seed), "at most chose the views of this run"))
+        told.append(("up to ", jury.labelled(manifest, recipe.seed), "chose the views of this run"))
     taught = methods.get(recipe.method).supervised
     if taught is not None and taught.items() <= recipe.settings.items():
-        told.append((rows[manifest.labels[rows] >= 0], f"are what {recipe.method} learned from"))
+        told.append(("", rows[manifest.labels[rows] >= 0], f"are what {recipe.method} learned from"))
     return [
-        f"Labels of {len(known):,} training {manifest.kind} {what}: numbers with few labels are not of so few."
-        for known, what in told
+        f"Labels of {most}{len(known):,} training {manifest.kind} {what}: numbers with few labels are not of so few."
+        for most, known, what in told
         if len(known)
     ]
