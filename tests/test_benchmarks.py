@@ -20,7 +20,6 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from selfsight.errors import Interrupted, RecipeError
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.weights import weights_from
-from selfsight.training.build import method_of
 
 HOME = Path(__file__).resolve().parents[1] / "benchmarks"
 SCRIPTS = sorted(HOME.glob("*.py"))
@@ -458,11 +457,6 @@ def test_what_is_planted_in_modern_methods_is_what_its_name_says(
     alike = recipe.settings["temperature"] == recipe.settings["teacher_temperature"] == dino.teacher_temperature
     assert alike, "from the first step on: the teacher's begins at 0.04"
     assert "teacher_momentum" not in faults["no predictor"].recipe(recipe_of("simsiam", photos, scanned)).settings
-    for fault in ("no variance term", "no test of Gaussian rows", "codes all alike", "teacher is the student"):
-        honest = recipe_of(*faults[fault].methods, photos, scanned)
-        changed = faults[fault].recipe(honest)
-        assert changed.settings != honest.settings
-        method_of(changed)
 
 
 def test_scores_that_rank_views_as_labels_do_and_those_that_do_not(started: Callable[..., dict[str, Any]]) -> None:
