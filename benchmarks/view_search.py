@@ -89,7 +89,7 @@ def measured(encoder: Any, pictures: Any, manifest: Any, recipe: Any) -> dict[st
 
     from selfsight.embedding.embed import embed
     from selfsight.evaluation import baselines, geometry, knn, quality, retrieval, trust
-    from selfsight.training.view_search import Jury
+    from selfsight.training.jury import Jury
 
     def vectors(rows: Any) -> Any:
         return embed(encoder, pictures, rows, size=recipe.size)[0]

@@ -10,7 +10,7 @@ import pytest
 
 from selfsight.data import source
 from selfsight.data.manifest import scan
-from selfsight.training import view_search
+from selfsight.training import jury
 from selfsight.training.labels import labels_seen
 from selfsight.training.plan import plan
 from selfsight.training.request import Request
@@ -30,7 +30,7 @@ def test_labels_that_a_run_has_seen_are_counted(photos: Path, monkeypatch: pytes
     ]
     views = replace(recipe, settings={**recipe.settings, "identity": "views"})
     assert labels_seen(views, manifest) == []
-    monkeypatch.setattr(view_search, "SHOWN", 10)
+    monkeypatch.setattr(jury, "SHOWN", 10)
     searched = replace(views, searched={"simclr": 0.5})
     assert labels_seen(searched, manifest) == [
         f"Labels of up to 10 training pictures chose the views of this run: {few}"

@@ -22,11 +22,12 @@ from selfsight.recipe import Columns, Recipe
 from selfsight.runs import TRIALS
 from selfsight.training import loop, view_search
 from selfsight.training.halving import Found, decided, halved, rounds, work
+from selfsight.training.jury import Jury
 from selfsight.training.loop import Trainer
 from selfsight.training.plan import plan
 from selfsight.training.request import Request
 from selfsight.training.told import plan_rows
-from selfsight.training.view_search import Cost, Jury, TooShortError, candidates
+from selfsight.training.view_search import Cost, TooShortError, candidates
 
 OWN, KEPT = "simclr", "simclr-keep-colour"
 QUICK = ["--encoder", "test_resnet", "--size", "16", "--batch", "16", "--threads", "1", "--precision", "fp32"]
@@ -197,7 +198,7 @@ def test_a_run_by_the_clock_gives_the_search_its_share(
     recipe, reasons = plan(request, manifest)
     drafted, told = view_search.drafted(tmp_path, recipe, reasons, manifest, 0)
     assert 0 < drafted.steps < recipe.steps, "less by what the search takes"
-    assert told["search"] == f"16 {len(Jury.of(manifest, 0).rows)}"
+    assert told["search"] == f"16 {len(Jury.of(manifest, 0).rows)} 4"
     assert view_search.begun(tmp_path) == (drafted, told)
     with pytest.raises(RecipeError, match="runs on one process"):
         view_search.check(replace(recipe, world=2), manifest)
@@ -225,21 +226,27 @@ def test_what_a_search_takes_is_its_share(
     recipe, reasons = plan(request, manifest)
     recipe = replace(recipe, length=f"{minutes}m", steps=10_000)
 
-    def drafted(cost: Cost) -> tuple[int, int, float]:
+    def drafted(cost: Cost) -> tuple[int, int, int, float]:
         monkeypatch.setattr(view_search, "measured", lambda *given: cost)
         made, told = view_search.drafted(tmp_path, recipe, reasons, manifest, 0)
         return *map(int, told["search"].split()), (1 - made.steps / recipe.steps) * 60 * minutes
 
     for one in (cost, replace(cost, trial=0.1, whole=2.0)):
-        steps, judges, spent = drafted(one)
+        steps, judges, count, spent = drafted(one)
+        assert count == 11
         taken = steps * one.step + 20 * (judges * one.picture + one.trial) + one.whole
         assert taken == pytest.approx(spent, abs=0.05)
         assert spent <= 0.15 * 60 * minutes + 0.05
         if not one.whole:
             assert judges == pytest.approx(shown, abs=1)
     with pytest.raises(TooShortError, match=r"give it 2\.0 times as long") as error:
-        drafted(replace(cost, step=2 * 0.15 * 60 * minutes * 2 / 3 / (23 * view_search.LEAST)))
+        drafted(replace(cost, step=2 * 0.15 * 60 * minutes * 2 / 3 / (8 * view_search.LEAST)))
     assert "or name the views" in str(error.value)
+    step = 0.15 * 60 * minutes * 2 / 3 / (8 * view_search.LEAST)
+    steps, judges, count, spent = drafted(replace(cost, step=0.9 * step))
+    assert count == 5, "fewer where there are steps for no more"
+    assert steps * 0.9 * step + 8 * judges * cost.picture == pytest.approx(spent, abs=0.05 + step)
+    assert spent <= 0.15 * 60 * minutes + 0.05
 
 
 @pytest.mark.parametrize(

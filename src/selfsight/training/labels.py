@@ -5,7 +5,7 @@ from __future__ import annotations
 from selfsight import methods
 from selfsight.data.manifest import Manifest
 from selfsight.recipe import Recipe
-from selfsight.training import view_search
+from selfsight.training import jury
 
 __all__ = ["labels_seen"]
 
@@ -14,7 +14,7 @@ def labels_seen(recipe: Recipe, manifest: Manifest) -> list[str]:
     """A note where labels of its training pictures chose its views, and one where its method learned from them."""
     rows, told = manifest.train_rows(), []
     if recipe.searched:
-        told.append(("up to ", view_search.labelled(manifest, recipe.seed), "chose the views of this run"))
+        told.append(("up to ", jury.labelled(manifest, recipe.seed), "chose the views of this run"))
     taught = methods.get(recipe.method).supervised
     if taught is not None and taught.items() <= recipe.settings.items():
         told.append(("", rows[manifest.labels[rows] >= 0], f"are what {recipe.method} learned from"))

@@ -17,13 +17,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from jaxtyping import Bool, Int
 
 from selfsight import checkpoints, distributed
 from selfsight.data.manifest import Manifest
-from selfsight.data.order import Purpose, keyed
 from selfsight.data.pictures import Pictures
-from selfsight.data.splits import units
 from selfsight.embedding.embed import embed
 from selfsight.errors import DivergedError, Interrupted, RecipeError, RunError, typed
 from selfsight.evaluation import intervals, quality
@@ -34,6 +31,7 @@ from selfsight.training import autotune
 from selfsight.training.build import engine, method_of, optimizer_of
 from selfsight.training.data import TrainingData
 from selfsight.training.halving import Found, aside, decided, halved, rounds, work
+from selfsight.training.jury import Jury
 from selfsight.training.loop import Trainer
 from selfsight.training.plan import USUAL, plan
 from selfsight.training.progress import Watcher
@@ -50,38 +48,9 @@ LONG = 5.0  # minutes of a run, from which on views are searched for where nobod
 SHARE = 0.15  # of the run's time, or of the pictures that it sees: for all of the search
 JUDGING = 1 / 3  # of that, at most
 LEAST, MOST = 50, 4000  # steps of each in the first round, below which chance would choose; of all, when it is chosen
+FEWER = 5  # candidates, the first of them, where there are steps for no more
 LABELLED = 100  # training pictures with a label, at least
-SHOWN = 3000  # of them that a choice is made by, at most
 TIMED = 128  # of them that what judging takes is measured by
-
-
-@dataclass(frozen=True)
-class Jury:
-    """The training pictures with a label that candidates are judged by: each is named by those of other groups."""
-
-    rows: Int[np.ndarray, "N"]
-    labels: Int[np.ndarray, "N"]
-    groups: Int[np.ndarray, "N"]
-
-    @classmethod
-    def of(cls, manifest: Manifest, seed: int, count: int | None = None) -> Jury:
-        """So many of those there are."""
-        rows = labelled(manifest, seed, count)
-        return cls(rows, manifest.labels[rows], units(manifest.groups, manifest.digests)[rows])
-
-    @property
-    def nameable(self) -> Bool[np.ndarray, "N"]:
-        """Those whose label other groups have as well."""
-        pairs = np.unique(np.stack([self.labels, self.groups]), axis=1)
-        labels, counts = np.unique(pairs[0], return_counts=True)
-        return np.isin(self.labels, labels[counts > 1])
-
-
-def labelled(manifest: Manifest, seed: int, count: int | None = None) -> Int[np.ndarray, "N"]:
-    """Training pictures with a label, `SHOWN` or so many, drawn by the seed."""
-    rows = manifest.train_rows()
-    known = rows[manifest.labels[rows] >= 0]
-    return np.sort(keyed(seed, 4, Purpose.MONITOR).permutation(known)[: SHOWN if count is None else count])
 
 
 def check(recipe: Recipe, manifest: Manifest) -> Jury:
@@ -161,13 +130,12 @@ def drafted(
     budget, cost = SHARE * recipe.steps * recipe.batch, Cost(small.batch)
     if unit == "minutes":
         budget, cost = SHARE * 60 * number, measured(small, manifest, jury, workers)
-    count = len(candidates(recipe.settings["augmentation"], recipe.pixels["channels"], recipe.side))
-    trials, least = sum(rounds(count)), LEAST * work(count) * cost.step
-    left = budget - cost.whole - trials * cost.trial
-    shown = int(min(len(jury.rows), max(LABELLED, JUDGING * left / (trials * cost.picture))))
-    steps = (left - trials * shown * cost.picture) / cost.step
-    if steps * cost.step < least:
-        needed = budget - left + max(least / (1 - JUDGING), least + trials * LABELLED * cost.picture)
+    whole = len(candidates(recipe.settings["augmentation"], recipe.pixels["channels"], recipe.side))
+    for count in (whole, min(whole, FEWER)):
+        steps, shown, needed = afforded(count, budget, cost, len(jury.rows))
+        if needed <= budget:
+            break
+    else:
         raise TooShortError(
             f"--views {SEARCH} has {SHARE:.0%} of --for {recipe.length}, too little to choose by; give it "
             f"{needed / budget:.1f} times as long, or name the views"
@@ -176,13 +144,23 @@ def drafted(
         spent = budget - max(0.0, steps - MOST) * cost.step
         recipe = replace(recipe, steps=max(1, round(recipe.steps * (1 - spent / (60 * number)))))
     recipe = replace(recipe, searched={})
-    told = {**reasons, SEARCH: f"{int(min(steps, MOST))} {shown}"}
+    told = {**reasons, SEARCH: f"{int(min(steps, MOST))} {shown} {count}"}
     home = folder / TRIALS
     home.mkdir(parents=True, exist_ok=True)
     manifest.save(folder / "manifest.parquet")
     checkpoints.replace_file(home / "reasons.json", json.dumps(told).encode())
     checkpoints.replace_file(home / "recipe.yaml", recipe.to_yaml(reasons).encode())
     return recipe, told
+
+
+def afforded(count: int, budget: float, cost: Cost, pictures: int) -> tuple[float, int, float]:
+    """Steps and pictures to judge by that so many candidates can have, and the budget from which on it is enough."""
+    trials, least = sum(rounds(count)), LEAST * work(count) * cost.step
+    fixed = cost.whole + trials * cost.trial
+    shown = int(min(pictures, max(LABELLED, JUDGING * (budget - fixed) / (trials * cost.picture))))
+    steps = (budget - fixed - trials * shown * cost.picture) / cost.step
+    needed = fixed + max(least / (1 - JUDGING), least + trials * LABELLED * cost.picture)
+    return steps, shown, budget if steps * cost.step >= least else needed
 
 
 def measured(small: Recipe, manifest: Manifest, jury: Jury, workers: int) -> Cost:
@@ -241,7 +219,7 @@ def best(
 ) -> tuple[Recipe, dict[str, str]]:
     """The recipe with the views that were chosen, and why. It goes on where an earlier start was stopped."""
     told, small = dict(reasons), proxy(recipe, manifest)
-    budget, shown = map(int, told.pop(SEARCH).split())
+    budget, shown, count = map(int, told.pop(SEARCH).split())
     own, lost, jury = str(recipe.settings["augmentation"]), set[str](), Jury.of(manifest, recipe.seed, shown)
 
     def tried(name: str, steps: int) -> Found:
@@ -252,7 +230,8 @@ def best(
         return one
 
     try:
-        found, last = halved(candidates(own, recipe.pixels["channels"], recipe.side), budget, tried)
+        names = candidates(own, recipe.pixels["channels"], recipe.side)
+        found, last = halved(names[:count], budget, tried)
     except Interrupted as error:
         raise Interrupted(
             f"stopped while views were tried; go on with: {typed('train', '--resume', folder)}", error.signal
