@@ -54,7 +54,7 @@ def test_views_are_smaller_than_pictures_where_that_was_measured(manifest: Manif
     assert (asked.size, asked.view_size, asked.side) == (64, 48, 48)
     own, why = planned(manifest, encoder=None, size=None)
     assert (own.size, own.view_size, own.side) == (40, 32, 32), "views are as large as what the pictures fill"
-    assert "pictures as large in 40" in why["size"]
+    assert "views of 32 px, whole pictures at 40 px" in why["size"]
     assert "40 px" in why["view_size"]
     other, why = planned(manifest)
     assert (other.view_size, other.side) == (None, 32), "of this network nothing was measured"

@@ -150,9 +150,7 @@ def start(made: Plan, request: Request, training: Training) -> None:
     if made.reasons["size"] not in GIVEN and encoder == training.encoder and training.view_share != 1:
         views = made.values["size"]
         made.values["size"] = training.whole(views)
-        made.reasons["size"] = (
-            f"{made.reasons['size']}: views of {views} px, and pictures as large in {made.values['size']}"
-        )
+        made.reasons["size"] += f"; views of {views} px, whole pictures at {made.values['size']} px"
     learns, encodes = methods.get(made.values["method"]).kind, families.of(encoder).kind
     if learns != encodes:
         raise RecipeError(
