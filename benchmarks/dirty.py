@@ -161,15 +161,14 @@ def browsed(folder: Path, home: Path, entries: list[Entry]) -> Outcomes:
     from selfsight.browsing.encoding import Encoders
     from selfsight.browsing.labels import Labels
     from selfsight.browsing.payloads import Payloads
-    from selfsight.browsing.pictures import SMALL, gone
+    from selfsight.browsing.pictures import missing
     from selfsight.browsing.server import Server
     from selfsight.errors import ImageError
     from selfsight.searching.index import Index
-    from selfsight.views.sheet import jpeg
 
     collection = gather([Index.open(home / "index")])
     server = Server(Payloads(collection, Labels(collection, home / "labels.csv")), Encoders(collection))
-    number, blank = {path: place for place, path in enumerate(collection.paths)}, jpeg(gone(SMALL), SMALL)
+    number, blank = {path: place for place, path in enumerate(collection.paths)}, missing()
 
     def work(file: str) -> None:
         if not os.path.isfile(file) or os.path.getsize(file) > 32 << 20:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import runpy
 import sys
 import warnings
@@ -43,6 +44,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_loads(script: Path, started: Callable[..., dict[str, Any]]) -> None:
     assert started(script.name)["__doc__"]
+    for part in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):  # in functions too
+        if isinstance(part, ast.ImportFrom) and str(part.module).startswith("selfsight"):
+            exec(f"from {part.module} import {', '.join(name.name for name in part.names)}", {})
 
 
 @pytest.mark.parametrize("script", COMMANDS, ids=lambda script: script.name)
