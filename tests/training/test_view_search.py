@@ -33,6 +33,15 @@ OWN, KEPT = "simclr", "simclr-keep-colour"
 QUICK = ["--encoder", "test_resnet", "--size", "16", "--batch", "16", "--threads", "1", "--precision", "fp32"]
 
 
+def asked(pictures: Path) -> tuple[Request, Manifest]:
+    """A run of the smallest network, and its listing."""
+    request = Request(
+        [str(pictures)], encoder="test_resnet", size=16, batch=16, length="1steps", threads=1, precision="fp32",
+        device="cpu",
+    )  # fmt: skip
+    return request, scan(source.find(request.data))
+
+
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_pictures(tmp_path_factory.mktemp("view_search") / "pictures", count=160, side=20)
@@ -218,11 +227,7 @@ def test_what_a_search_takes_is_its_share(
     monkeypatch.setattr(view_search, "measured", lambda *given: cost)
     many = SimpleNamespace(rows=np.arange(3000))
     monkeypatch.setattr(view_search, "check", lambda *given: many)
-    request = Request(
-        [str(pictures)], encoder="test_resnet", size=16, batch=16, length="1steps", threads=1, precision="fp32",
-        device="cpu",
-    )  # fmt: skip
-    manifest = scan(source.find(request.data))
+    request, manifest = asked(pictures)
     recipe, reasons = plan(request, manifest)
     recipe = replace(recipe, length=f"{minutes}m", steps=10_000)
 
@@ -300,11 +305,7 @@ def test_a_long_run_searches_unasked_and_goes_without_where_time_is_short(
 def test_groups_too_few_to_choose_by_are_not_asked(
     groups: int, classes: int, sentence: str | None, pictures: Path
 ) -> None:
-    request = Request(
-        [str(pictures)], encoder="test_resnet", size=16, batch=16, length="1steps", threads=1, precision="fp32",
-        device="cpu",
-    )  # fmt: skip
-    manifest = scan(source.find(request.data))
+    request, manifest = asked(pictures)
     recipe, _ = plan(request, manifest)
     rows = manifest.every_row()
     labels = rows % groups if classes > 2 else rows // groups % 2
