@@ -28,6 +28,7 @@ import embed
 import end_to_end
 import evaluation
 import gradcache
+import in_turns
 import interval_coverage
 import killsweep
 import listing
@@ -38,7 +39,6 @@ import postgres
 import quality
 import ranks
 import search
-import second_epoch
 import serve
 import soak
 import start_up
@@ -71,6 +71,7 @@ def views(results: dict[str, Any]) -> str:
 TABLES = {
     "whitening": whitening.table,
     "end_to_end": end_to_end.table,
+    "in_turns": in_turns.table,
     "attribution": attribution.table,
     "compiled": compiled.table,
     "embed": embed.table,
@@ -90,7 +91,6 @@ TABLES = {
     "postgres": postgres.table,
     "quality": quality.table,
     "ranks": ranks.table,
-    "second_epoch": second_epoch.table,
     "search": search.table,
     "serve": serve.table,
     "soak": soak.table,

@@ -316,12 +316,17 @@ def test_what_the_tables_of_large_sets_call_reached(started: Callable[..., dict[
     assert [line.endswith("| yes |") for line in lines[2:5]] == [True, True, False]
     assert lines[-1] == "| 10,000 | 0.9 | 440 | 0.88 | no |"
     assert "their contents were still in it" in "".join(lines), "nobody says that they were dropped"
-    second = {"median": 97.0, "least": 90.0, "most": 97.0, "rounds": [97.0, 90.0]}
-    speeds = {"second epoch": second, "bare step": second | {"rounds": [100.0, 96.0]}}
-    had = {"size": 64, "batch": 128, "precision": "fp32", "threads": 2, "pictures": 5000, "kept": 2.8e9, "rounds": 1}
-    text = started("second_epoch.py")["table"]({"settings": had, "images_per_second": speeds})
-    assert "| second epoch | 97.0 (90.0 to 97.0) | 0.95 (0.94 to 0.97) | 0.95 | yes |" in text
+    row = {"encoder": "resnet18", "size": 64, "batch": 128, "precision": "bf16", "channels_last": True, "threads": 2}
+    turns = [{"ours": [97.0, 90.0, 96.0], "bare": [100.0, 96.0, 100.0]}, {"ours": [90.0] * 3, "bare": [100.0] * 3}]
+    rows = [{**row, **those, "second": bool(place)} for place, those in enumerate(turns)]
+    lines = started("in_turns.py")["table"]({"rows": rows}).splitlines()[2:]
+    assert lines[0].endswith(
+        "3 turns | 100.0 (96.0 to 100.0) | 96.0 (90.0 to 97.0) | 0.960 (0.938 to 0.970) | 0.95 | yes |"
+    )
+    assert "the second epoch of JPEGs of 500 x 375 |" in lines[1]
+    assert lines[1].endswith("| no |")
     sides = {name: {"median": m, "least": m, "most": m} for name, m in (("1 rank, 1 thread", 10.0), ("2 ranks", 18.0))}
+    had = {"size": 64, "batch": 128, "precision": "fp32", "threads": 2, "pictures": 5000, "rounds": 1}
     found = {"settings": had, "images_per_second": sides, "communication": {"share": 0.04}}
     assert "| 2 ranks | 18.0 (18.0 to 18.0) | 1.80 | 4.0 % |" in started("ranks.py")["table"](found)
 
