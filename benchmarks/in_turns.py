@@ -4,13 +4,13 @@
     python benchmarks/in_turns.py --table
 
 SimCLR on crops of photographs: our training as `train` runs it, with its loader, looks, glances and saves. After every
-few steps its clock stands still while as many bare steps are made (forward, backward and optimizer in plain PyTorch on
-a batch that is in memory, of a network of their own by the same recipe), so that a machine that is slow for a minute is
-slow for both: between processes minutes apart, as in end_to_end.py, the same bare step has had from 36 to 50 images/s.
-A run as short as this would look for longer than the 1 % of its time that a real one does, so its looks are fewer and
-at fewer pictures. The first turn warms up. Above 96 px a batch is 32. A row of `second` is of JPEGs of 500 x 375, of
-which six turns make two epochs: it has the last three turns, in which nothing is decoded any more. Rows that are
-in the result file and were made with the same options are not measured again.
+few steps its clock stands still while as many bare steps are made: forward, backward and optimizer in plain PyTorch on
+a batch that is in memory, of a network of their own by the same recipe, with threads that wait asleep as ours do. So a
+machine that is slow for a minute is slow for both: between processes minutes apart, as in end_to_end.py, the same bare
+step has had from 36 to 50 images/s. A run as short as this would look for longer than the 1 % of its time that a real
+one does, so its looks are fewer and at fewer pictures. The first turn warms up. Above 96 px a batch is 32. A row of
+`second` is of JPEGs of 500 x 375, of which six turns make two epochs: it has the last three turns, in which nothing is
+decoded any more. Rows that are in the result file and were made with the same options are not measured again.
 """
 
 from __future__ import annotations
@@ -137,6 +137,7 @@ def main() -> None:
     parser.add_argument("--save-every", type=float, default=120.0, help="seconds, by the clock of both")
     asked = machine.answered(parser)
     rows = json.loads(asked.json.read_text())["rows"] if asked.json.exists() else []
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `selfsight` does, for the processes that measure
     for name in [] if asked.table else asked.rows:
         encoder, size, *second = name.split(":")
         batch = 128 if int(size) <= SMALL and "vit" not in encoder else 32
