@@ -164,3 +164,27 @@ def test_use_all_is_told(photos: Path, tmp_path: Path) -> None:
     card = (run.folder / "export" / "README.md").read_text()
     assert "Shares of pictures, not all of them held out (see the notes), of the data above" in card
     assert found["task"] | {"test": 16, "train": 48} == found["task"]
+
+
+def test_what_the_run_before_was_trained_on_is_no_test_picture(run: selfsight.Run, tmp_path: Path) -> None:
+    names = sorted((tmp_path / "photos").rglob("*.png"))
+    lines = [f"{path},{path.parent.name},{'test' if i % 4 == 0 else 'train'}" for i, path in enumerate(names)]
+    (tmp_path / "table.csv").write_text("\n".join(["path,label,split", *lines]))
+    first = Manifest.load(run.folder / "manifest.parquet")
+    seen = {first.paths[row] for row in first.train_rows()} & {str(path) for path in names[::4]}
+    asked = {name: value for name, value in TINY.items() if name != "encoder"}
+    after = [selfsight.train(tmp_path / "table.csv", **asked, encoder=run.folder, out=tmp_path / "after", quiet=True)]
+    after.append(
+        selfsight.train(tmp_path / "table.csv", **asked, encoder=after[0].folder, out=tmp_path / "then", quiet=True)
+    )
+    assert 0 < len(seen) < 16
+    left_out = f"{len(seen)} of 16 test pictures were trained on by this run or one that it started from and are left"
+    for one in after:
+        found = one.evaluate()
+        assert any(note.startswith(left_out) for note in found["notes"])
+        assert found["task"]["test"] == 16 - len(seen)
+        assert found["about"]["unseen"] is True
+    shutil.rmtree(run.folder)
+    for one, whose in zip(after, ("this run", "a run before this one"), strict=True):
+        notes = one.evaluate()["notes"]
+        assert any(f"that {whose} started from" in note and "is not known here" in note for note in notes)

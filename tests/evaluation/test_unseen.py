@@ -53,6 +53,18 @@ def test_use_all_keeps_them_and_says_so() -> None:
     assert "there is no test part here" in unseen(manifest("ab", []), own)[1][0]
 
 
+def test_what_a_run_before_was_trained_on_is_seen_too() -> None:
+    own, before = manifest("abcd", [0, 1]), manifest("axy", [])
+    left, notes = unseen(own, own, before)
+    assert left.digests == ("b", "c", "d")
+    assert notes == ["1 of 2 test pictures were trained on by this run or one that it started from and are left out."]
+    assert not held_out(own, own, before)
+    _, notes = unseen(own, own, replace(before, use_all=True))
+    assert notes[0].startswith(
+        "This run or one that it started from was trained on its test part too (--use-all): 1 of 2"
+    )
+
+
 def test_no_test_part_is_told() -> None:
     own = manifest("abc", [])
     assert unseen(own, own)[1] == ["There is no test part: 3 of the 3 pictures measured were trained on."]

@@ -25,15 +25,13 @@ def test_labels_that_a_run_has_seen_are_counted(photos: Path, monkeypatch: pytes
     recipe, _ = plan(request, manifest)
     few = "numbers with few labels are not of so few."
     count = len(manifest.train_rows())
-    assert labels_seen(recipe, manifest) == [
+    assert labels_seen([(recipe, manifest)]) == [
         f"Labels of {count} training pictures are what pull_push learned from: {few}"
     ]
     views = replace(recipe, settings={**recipe.settings, "identity": "views"})
-    assert labels_seen(views, manifest) == []
+    assert labels_seen([(views, manifest)]) == []
     monkeypatch.setattr(jury, "SHOWN", 10)
     searched = replace(views, searched={"simclr": 0.5})
-    assert labels_seen(searched, manifest) == [
-        f"Labels of up to 10 training pictures chose the views of this run: {few}"
-    ]
+    assert labels_seen([(searched, manifest)]) == [f"Labels of up to 10 training pictures chose views: {few}"]
     bare = replace(manifest, labels=np.full(len(manifest), -1))
-    assert labels_seen(recipe, bare) == []
+    assert labels_seen([(recipe, bare)]) == []

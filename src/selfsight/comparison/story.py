@@ -229,7 +229,7 @@ class Comparison:
         """Which methods have seen labels, and which `train` would first have searched views for."""
         folders = (runs(self.folder, row.name, 1)[0] for row in table.methods)
         recipes = [Recipe.from_yaml(folder / "recipe.yaml") for folder in folders]
-        told = [note for recipe in recipes for note in labels_seen(recipe, self.manifest)]
+        told = labels_seen([(recipe, self.manifest) for recipe in recipes])
         own = [recipe.method for recipe in recipes if worth_it(Request(), recipe, self.manifest)]
         return told + ([SEARCHED.format(listed(own))] if own else [])
 

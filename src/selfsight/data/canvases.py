@@ -36,7 +36,7 @@ class Canvases:
     def __init__(self, manifest: Manifest, format: PixelFormat, *, begin: bool = True) -> None:
         self._manifest, self._channels, self._format = manifest, format.channels, np.dtype(format.dtype)
         self._starts = _starts(manifest, format)
-        self._known: set[int] = set()  # rows whose checksum was right
+        self._known: set[int] = set()  # rows that were written here, or whose checksum was right
         self._end, self._handle = 0, -1
         self._bytes: np.ndarray | None = None  # of the file, where it can be mapped
         with suppress(OSError):
@@ -81,6 +81,7 @@ class Canvases:
         try:
             if os.pwrite(self._handle, pixels.data, int(self._starts[row])) == pixels.nbytes:
                 os.pwrite(self._handle, _mark(pixels).to_bytes(4, "little"), row * MARK.itemsize)
+                self._known.add(row)
         except OSError:
             self._end = 0
             raise

@@ -18,6 +18,7 @@ from selfsight.runs import RunFolder
 from selfsight.training import session
 from selfsight.training.build import rivals
 from selfsight.training.labels import labels_seen
+from selfsight.training.lineage import lineage
 
 __all__ = ["classify"]
 
@@ -29,13 +30,13 @@ def classify(
     file, folder, recipe = predictions.target(out), run.folder / "classifier", run.recipe
     owner = store.digest(run.encoder_folder())
     saved = classifier.kept(folder, owner)
-    trained = Manifest.load(run.folder / "manifest.parquet")
+    runs = lineage(run.folder)
     known = session.manifest_for(run.folder, recipe, labels, *named.over(recipe.columns))
     listing = source.find(data)
     manifest = scan(listing)
 
     def teach(those: Manifest) -> Classifier:
-        seen = trained_on(those, trained)
+        seen = trained_on(those, *(pictures for _, pictures in runs))
         encoders = {"encoder": encoder, **rivals(recipe, run.folder)}
         return labelled.learn(encoders, pictures_of(recipe, those), those, seen, size=recipe.size)
 
@@ -47,5 +48,5 @@ def classify(
         pictures = pictures_of(recipe, manifest)
         lines = predictions.predict(model, encoder, pictures, size=recipe.size, tell=tell)
     written = predictions.write(file, lines, listing)
-    notes = [*(model.facts.get("notes") or []), *labels_seen(recipe, trained)]
+    notes = [*(model.facts.get("notes") or []), *labels_seen(runs)]
     return {**written, "classifier": str(folder), "reused": reused, **model.facts, "notes": notes}

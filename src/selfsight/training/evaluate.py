@@ -22,6 +22,7 @@ from selfsight.runs import RunFolder
 from selfsight.training import further, session
 from selfsight.training.build import rivals
 from selfsight.training.labels import labels_seen
+from selfsight.training.lineage import lineage, unknown
 
 __all__ = ["Wanted", "evaluate"]
 
@@ -29,7 +30,7 @@ OTHER = (
     "These numbers are of another listing than the run's own: {}, digest {}. Of what the run was trained on, only "
     "files of the same contents were looked for in it."
 )
-USED_ALL = " The run was trained on its test part too (--use-all): see the notes."
+USED_ALL = " A test part was trained on too (--use-all): see the notes."
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,11 @@ def evaluate(
     recipe = run.recipe
     columns, inherited = named.over(recipe.columns)
     manifest = session.manifest_for(run.folder, recipe, data, columns, inherited)
-    trained = Manifest.load(run.folder / "manifest.parquet")
+    runs = lineage(run.folder)
+    trained = runs[0][1]
     about = origin(run, manifest, trained, data)
-    manifest, notes = unseen(manifest, trained)
-    about["unseen"] = held_out(manifest, trained)
+    manifest, notes = unseen(manifest, *(pictures for _, pictures in runs))
+    about["unseen"] = held_out(manifest, *(pictures for _, pictures in runs))
     encoders = {ENCODER: encoder, **rivals(recipe, run.folder, wanted.pretrained)}
     judges = (*RIVALS, START) if recipe.weights or recipe.pretrained else RIVALS
     more = further.asked(
@@ -77,10 +79,10 @@ def evaluate(
     if not about["own"]:
         names = ", ".join(Path(one).absolute().name for one in about["data"])
         notes.append(OTHER.format(brief(repr(names)), about["listing"]))
-    notes += labels_seen(recipe, trained)
+    notes += unknown(runs) + labels_seen(runs)
     found |= {"about": about, "notes": notes + found["notes"], **more(left)}
     found["trust"] = trust.of_looks(run.metrics.to_pylist(), trained.labels[trained.train_rows()])
-    for told in conclusions(found) if recipe.use_all else ():
+    for told in conclusions(found) if any(one.use_all for one, _ in runs) else ():
         told["sentence"] += USED_ALL
     return found, shown
 

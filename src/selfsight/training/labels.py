@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from selfsight import methods
 from selfsight.data.manifest import Manifest
 from selfsight.recipe import Recipe
@@ -10,11 +12,16 @@ from selfsight.training import jury
 __all__ = ["labels_seen"]
 
 
-def labels_seen(recipe: Recipe, manifest: Manifest) -> list[str]:
-    """A note where labels of its training pictures chose its views, and one where its method learned from them."""
+def labels_seen(runs: Iterable[tuple[Recipe, Manifest]]) -> list[str]:
+    """For each run a note where labels of its training pictures chose its views, and where its method learned from
+    them; the same note once."""
+    return list(dict.fromkeys(note for recipe, manifest in runs for note in _of(recipe, manifest)))
+
+
+def _of(recipe: Recipe, manifest: Manifest) -> list[str]:
     rows, told = manifest.train_rows(), []
     if recipe.searched:
-        told.append(("up to ", jury.labelled(manifest, recipe.seed), "chose the views of this run"))
+        told.append(("up to ", jury.labelled(manifest, recipe.seed), "chose views"))
     taught = methods.get(recipe.method).supervised
     if taught is not None and taught.items() <= recipe.settings.items():
         told.append(("", rows[manifest.labels[rows] >= 0], f"are what {recipe.method} learned from"))
