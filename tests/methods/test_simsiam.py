@@ -79,7 +79,7 @@ def test_without_the_stop_it_collapses_and_the_guard_says_so(
 ) -> None:
     monkeypatch.setattr(guard, "EVERY", 10)
     manifest = everything_scanned(photos)
-    recipe = recipe_of("simsiam", photos, manifest, steps=60, lr=0.4, monitor_points=1, monitor_pictures=32)
+    recipe = recipe_of("simsiam", photos, manifest, steps=60, lr=0.2, monitor_points=1, monitor_pictures=32)
     trainer = trainer_of(recipe, manifest, tmp_path, save=3600.0)
     if not stopped:
         method: Any = trainer.method
