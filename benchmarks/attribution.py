@@ -24,7 +24,7 @@ from typing import Any
 
 import machine
 import photographs
-from end_to_end import SIDE, SMALL, alone
+from end_to_end import SIDE, SMALL, alone, bare_step
 
 RESULTS = Path(__file__).with_name("results") / "attribution.json"
 PARTS = {
@@ -41,7 +41,6 @@ PARTS = {
 def measured(folder: str, scratch: str, encoder: str, size: int, batch: int, asked: argparse.Namespace) -> Any:
     """Processor seconds of a step and of what lies beside it, per step."""
     import numpy as np
-    import torch
 
     from selfsight import checkpoints, heap
     from selfsight.data.loader import Loader
@@ -84,12 +83,7 @@ def measured(folder: str, scratch: str, encoder: str, size: int, batch: int, ask
         times.setdefault(name, []).append(time.process_time() - began)
         return found
 
-    def bare(one: Any) -> None:
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
-            rows = method.project(one)
-        method.loss({name: values.float() for name, values in rows.items()}, one)["loss"].backward()
-        optimizer.step()
+    bare = partial(bare_step, recipe, method, optimizer)
 
     def write(files: Any) -> None:
         checkpoints.write(run / "checkpoints", len(times["bare"]), files, {})

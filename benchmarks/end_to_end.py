@@ -114,6 +114,17 @@ def bare_kept(bench: Bench) -> float:
         return bare(bench)
 
 
+def bare_step(recipe: Recipe, method: Any, optimizer: Any, batch: Any) -> None:
+    """Forward, backward and optimizer in plain PyTorch."""
+    import torch
+
+    optimizer.zero_grad(set_to_none=True)
+    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
+        projections = method.project(batch)
+    method.loss({name: rows.float() for name, rows in projections.items()}, batch)["loss"].backward()
+    optimizer.step()
+
+
 def bare(bench: Bench) -> float:
     """Images/s of the step alone."""
     import time
@@ -139,11 +150,7 @@ def bare(bench: Bench) -> float:
     for step in range(WARMUP + bench.short):
         if step == WARMUP:
             started = time.perf_counter()
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
-            projections = method.project(batch)
-        method.loss({name: rows.float() for name, rows in projections.items()}, batch)["loss"].backward()
-        optimizer.step()
+        bare_step(recipe, method, optimizer, batch)
     return bench.short * bench.batch / (time.perf_counter() - started)
 
 
@@ -251,6 +258,13 @@ def ratios(speeds: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def kind(row: dict[str, Any]) -> str:
+    """What was trained, and how."""
+    layout = ", channels last" if row["channels_last"] else ""
+    how = f"{row['precision']}{layout}, {row['threads']} threads"
+    return f"{row['encoder']}, {row['size']} px, batch {row['batch']}, {how}"
+
+
 def table(results: dict[str, Any]) -> str:
     """The figures as Markdown."""
     lines = [
@@ -258,8 +272,7 @@ def table(results: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in results["rows"]:
-        kind = f"{row['precision']}{', channels last' if row['channels_last'] else ''}, {row['threads']} threads"
-        what = f"{row['encoder']}, {row['size']} px, batch {row['batch']}, {kind}; {row['pictures']}"
+        what = f"{kind(row)}; {row['pictures']}"
         for name in ("ours", "bare", "bare_kept", "lightly_equal", "lightly_defaults"):
             if name not in row["images_per_second"]:
                 continue

@@ -25,7 +25,7 @@ from typing import Any
 
 import machine
 import photographs
-from end_to_end import SMALL, alone, crops_for, shown, side_of, spread, summary
+from end_to_end import SMALL, alone, bare_step, crops_for, kind, shown, side_of, spread, summary
 
 RESULTS = Path(__file__).with_name("results") / "in_turns.json"
 ROWS = ("resnet18:64", "resnet18:32", "resnet18:224", "vit_tiny_patch16_224:64", "resnet18:64:second")
@@ -70,13 +70,6 @@ def measured(
     fixed = data.loader.collate(np.arange(batch), 0)
     turns: dict[str, list[float]] = {"ours": [], "bare": []}
 
-    def bare() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
-            rows = other.project(fixed)
-        other.loss({name: values.float() for name, values in rows.items()}, fixed)["loss"].backward()
-        optimizer.step()
-
     class InTurns(Trainer):
         def begin(self) -> None:
             super().begin()
@@ -90,7 +83,7 @@ def measured(
             time.sleep(asked.pause)  # what the loader has begun ends: it has as many batches ahead as at the beginning
             started = time.perf_counter()
             for _ in range(asked.turn):
-                bare()
+                bare_step(recipe, other, optimizer, fixed)
             self.began = time.perf_counter()
             turns["bare"].append(self.began - started)
 
@@ -107,9 +100,8 @@ def table(results: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in results["rows"]:
-        kind = f"{row['precision']}{', channels last' if row['channels_last'] else ''}, {row['threads']} threads"
-        what = f"{row['encoder']}, {row['size']} px, batch {row['batch']}, {kind}; {len(row['ours'])} turns"
-        what += ", the second epoch of JPEGs of 500 x 375" if row["second"] else ""
+        what = f"{kind(row)}; {len(row['ours'])} turns"
+        what += f", the second epoch of JPEGs of {WIDTH} x {HEIGHT}" if row["second"] else ""
         ratio = summary([own / bare for own, bare in zip(row["ours"], row["bare"], strict=True)], 3)
         speeds = " | ".join(spread(summary(row[name], 2), 1) for name in ("bare", "ours"))
         reached = "yes" if ratio["median"] >= TARGET else "no"
