@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from dataclasses import replace
+from statistics import median
 
 import numpy as np
 import pytest
@@ -185,8 +186,8 @@ def test_eight_pictures_reach_nine_tenths_of_the_gap(symmetric: bool, version: i
     method = made(symmetric=symmetric, version=version)
     optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.1, momentum=0.9)
     losses = [one_step(method, batch_of(8), optimizer) for _ in range(300)]
-    best = min(losses[-100:])  # a single step may lie far above, on some processors the last one
-    gap = (method.chance(8) - best) / (method.chance(8) - method.floor(8))
+    reached = median(losses[-100:])  # a single step may lie far above, on some processors the last one
+    gap = (method.chance(8) - reached) / (method.chance(8) - method.floor(8))
     assert gap >= 0.9
 
 
