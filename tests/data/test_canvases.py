@@ -171,3 +171,17 @@ def taken(place: Path) -> int:
 def disk(free: int) -> SimpleNamespace:
     """What `statvfs` says of a disk with so many bytes free."""
     return SimpleNamespace(f_bavail=free, f_frsize=1)
+
+
+def test_large_pictures_are_kept_at_half_their_size(manifest: Manifest, place: Path) -> None:
+    """40 + i by 70 pixels of 16 bits: from 48 on one halving leaves 24; what is kept is what is read without."""
+    plain = [one for one, _ in map(Pictures(manifest, DEEP, least=24).read, range(20))]
+    assert [one.shape for one in plain] == [((40 + i) // 2, 35, 1) if i >= 8 else (40 + i, 70, 1) for i in range(20)]
+    full = read_all(manifest, kept=False)
+    assert equal(plain[:8], full[:8])
+    exact = full[8][:, :, 0].reshape(24, 2, 35, 2).mean((1, 3))
+    assert np.abs(plain[8][:, :, 0] - exact).max() <= 0.5
+    for _ in range(2):  # decoded, then kept
+        assert equal([one for one, _ in map(Pictures(manifest, DEEP, least=24, kept=True).read, range(20))], plain)
+    assert Canvases(manifest, DEEP, 24, begin=False).get(8) is not None
+    assert Canvases(manifest, DEEP, begin=False).get(8) is None  # the evaluation's, of full size, are others

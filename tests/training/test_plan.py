@@ -18,6 +18,7 @@ from contract_parts import everything_scanned
 
 from selfsight import methods
 from selfsight.data.manifest import Manifest
+from selfsight.data.pictures import pictures_of
 from selfsight.errors import DataError, RecipeError
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.patches import pooled
@@ -25,6 +26,7 @@ from selfsight.recipe import Recipe
 from selfsight.training import autotune, told
 from selfsight.training.bare import Bare
 from selfsight.training.build import encoder_of, method_of, views_of
+from selfsight.training.data import TrainingData
 from selfsight.training.plan import plan
 from selfsight.training.request import Request, contradiction
 
@@ -76,6 +78,25 @@ def test_the_side_of_views_can_be_said(manifest: Manifest, tmp_path: Path) -> No
     for method in ("rotation", "mae", "byol"):
         with pytest.raises(RecipeError, match=f"the views of {method} are as large as its pictures"):
             planned(manifest, method=method, encoder=None, size=64, settings={"view_size": "48"})
+
+
+def test_large_pictures_are_halved_for_training_alone(manifest: Manifest, tmp_path: Path) -> None:
+    asked, why = planned(manifest)
+    assert (asked.least_side, why["least_side"]) == (None, "no picture is so large")
+    write_pictures(tmp_path, 8, side=300)
+    large = everything_scanned(tmp_path)
+    halves, why = planned(large, batch=2)
+    assert halves.least_side == 128
+    assert why["least_side"].startswith("8 pictures are larger")
+    rows = {name: (value, because) for name, value, because in told.plan_rows(halves, why)}
+    assert rows["large pictures"] == ("halved while 128 px stay", why["least_side"])
+    assert rows["decoded pictures"][1].startswith("1 MB"), "8 of 150 x 150, not of 300 x 300"
+    data = TrainingData(halves, large, method_of(halves), tmp_path, workers=0)
+    assert data.pictures.read(0)[0].shape == (150, 150, 3)
+    assert pictures_of(halves, large).read(0)[0].shape == (300, 300, 3), "what embeds and evaluates sees all of it"
+    data.close()
+    said, why = planned(large, batch=2, settings={"least_side": "1000"})
+    assert (said.least_side, why["least_side"]) == (1000, "as asked")
 
 
 def test_only_data_is_needed(manifest: Manifest) -> None:

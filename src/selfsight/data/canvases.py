@@ -1,9 +1,9 @@
 """Decoded pictures in a memory-mapped file, so that an epoch after the first decodes nothing where they fit.
 
-Each picture keeps its dtype and its full size. The file is named by the digests of the pictures and their format, so
-runs on the same pictures share it, also at the same time: whoever decodes a picture writes the same bytes to the same
-place, and then their checksum, without which a place is empty. Bytes are written by pwrite, since a mapped page on a
-full disk would end the process.
+Each picture keeps its dtype, and its size unless training halves it. The file is named by the digests of the pictures
+and their format, so runs on the same pictures share it, also at the same time: whoever decodes a picture writes the
+same bytes to the same place, and then their checksum, without which a place is empty. Bytes are written by pwrite,
+since a mapped page on a full disk would end the process.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from selfsight.data import cache
+from selfsight.data.halving import shapes
 from selfsight.data.manifest import Manifest
 from selfsight.data.ranges import PixelFormat
 
@@ -33,14 +34,17 @@ LAYOUT = 3  # to be raised when what `data.decode` makes of a file changes
 class Canvases:
     """Pictures by row. Safe to use from several threads and processes. Without `begin` only a file that is there."""
 
-    def __init__(self, manifest: Manifest, format: PixelFormat, *, begin: bool = True) -> None:
+    def __init__(
+        self, manifest: Manifest, format: PixelFormat, least: int | None = None, *, begin: bool = True
+    ) -> None:
         self._manifest, self._channels, self._format = manifest, format.channels, np.dtype(format.dtype)
-        self._starts = _starts(manifest, format)
+        self._heights, self._widths = shapes(manifest.heights, manifest.widths, least)
+        self._starts = _starts(manifest, format, least)
         self._known: set[int] = set()  # rows that were written here, or whose checksum was right
         self._end, self._handle = 0, -1
         self._bytes: np.ndarray | None = None  # of the file, where it can be mapped
         with suppress(OSError):
-            file = cache.folder() / _name(manifest, format)
+            file = cache.folder() / _name(manifest, format, least)
             if begin or file.exists():
                 self._open(file)
 
@@ -87,14 +91,14 @@ class Canvases:
             raise
 
     def _shape(self, row: int) -> tuple[int, int, int]:
-        return int(self._manifest.heights[row]), int(self._manifest.widths[row]), self._channels
+        return int(self._heights[row]), int(self._widths[row]), self._channels
 
 
-def planned(manifest: Manifest, format: PixelFormat) -> str:
+def planned(manifest: Manifest, format: PixelFormat, least: int | None = None) -> str:
     """For the plan: how much is kept, and where; or why not."""
-    place, whole = cache.folder(), int(_starts(manifest, format)[-1])
+    place, whole = cache.folder(), int(_starts(manifest, format, least)[-1])
     try:
-        file, there = place / _name(manifest, format), 0
+        file, there = place / _name(manifest, format, least), 0
         with suppress(FileNotFoundError):
             os.utime(file)  # soon it is opened: it is not what makes room
             there = file.stat().st_blocks * cache.BLOCK
@@ -105,18 +109,19 @@ def planned(manifest: Manifest, format: PixelFormat) -> str:
     return f"kept, {whole / 1e6:,.0f} MB and room for {part} in {str(place)!r}, at most half of what its disk has free"
 
 
-def _starts(manifest: Manifest, format: PixelFormat) -> np.ndarray:
+def _starts(manifest: Manifest, format: PixelFormat, least: int | None) -> np.ndarray:
     """Where each row's pixels begin, each in pages of its own, and where all end."""
     head = MARK.itemsize * len(manifest)
-    sizes = manifest.heights * manifest.widths * (format.channels * np.dtype(format.dtype).itemsize)
+    heights, widths = shapes(manifest.heights, manifest.widths, least)
+    sizes = heights * widths * (format.channels * np.dtype(format.dtype).itemsize)
     pages = -(-np.concatenate([[head], sizes]) // PAGE)
     found: np.ndarray = np.cumsum(pages) * PAGE
     return found
 
 
-def _name(manifest: Manifest, format: PixelFormat) -> str:
+def _name(manifest: Manifest, format: PixelFormat, least: int | None) -> str:
     decoders = [version(name) for name in ("pillow", "opencv-python-headless", "tifffile")]
-    digest = blake2b(repr((LAYOUT, format, decoders)).encode(), digest_size=16)
+    digest = blake2b(repr((LAYOUT, format, least, decoders)).encode(), digest_size=16)
     for one in manifest.digests:
         digest.update(one.encode())
     return f"canvases-{digest.hexdigest()}"

@@ -14,6 +14,7 @@ from selfsight.data import remote, shards
 from selfsight.data.bad import BadFile, add_bad_files, first_bytes, write_bad_files
 from selfsight.data.canvases import Canvases
 from selfsight.data.decode import Refused
+from selfsight.data.halving import halved
 from selfsight.data.kinds import KINDS
 from selfsight.data.manifest import Manifest
 from selfsight.data.order import Purpose, keyed
@@ -34,7 +35,7 @@ class Pictures:
 
     `noted` is the bad_files.csv that is brought up to date before the pictures are refused; with `kept`, what was
     decoded is kept in a file, for later epochs and other runs; None takes from such a file, where there is one, those
-    pictures whose own files are still there.
+    pictures whose own files are still there. Pictures are halved as long as both sides stay `least` pixels, if given.
     """
 
     def __init__(
@@ -44,10 +45,11 @@ class Pictures:
         max_bad: float = 0.1,
         noted: Path | None = None,
         kept: bool | None = False,
+        least: int | None = None,
     ) -> None:
         keeps = kept is not False and manifest.kind == "pictures"
-        self.canvases = Canvases(manifest, format, begin=bool(kept)) if keeps else None
-        self.manifest, self.format, self.max_bad, self.noted = manifest, format, max_bad, noted
+        self.canvases = Canvases(manifest, format, least, begin=bool(kept)) if keeps else None
+        self.manifest, self.format, self.least, self.max_bad, self.noted = manifest, format, least, max_bad, noted
         trained = manifest.train_rows()
         self.train = trained if len(trained) else manifest.every_row()  # a set to evaluate may be all test
         self.say: Callable[[str], None] = lambda sentence: None  # where a sentence for the user goes
@@ -126,6 +128,7 @@ class Pictures:
             same = content_digest(data) == self.manifest.digests[row]
             array = kind.again(data) if same and row in self._opened else kind.array(data)
             picture = conform(array, self.format)
+            picture = picture if self.least is None else halved(picture, self.least)
             if not same:
                 raise Refused("changed", "not the file that was listed")
             self._opened.add(row)

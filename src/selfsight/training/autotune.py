@@ -92,7 +92,7 @@ def passing(recipe: Recipe, manifest: Manifest) -> float:
     method, rows = stand_in(recipe), manifest.train_rows()
     if not method.reassign:
         return 0.0
-    pictures, some, times = Pictures(manifest, format_of(recipe)), rows[:TRIED], []
+    pictures, some, times = Pictures(manifest, format_of(recipe), least=recipe.least_side), rows[:TRIED], []
     for _ in range(2):
         started = time.perf_counter()
         embed(method.product, pictures, some, size=recipe.size, device=torch.device(recipe.device))
@@ -103,7 +103,8 @@ def passing(recipe: Recipe, manifest: Manifest) -> float:
 def loaded(recipe: Recipe, manifest: Manifest, rows: np.ndarray) -> tuple[Batch, float]:
     """A batch of `rows`, and the seconds that one worker needs for it once it is warm."""
     labels = torch.from_numpy(manifest.labels[rows])
-    pictures, views = Pictures(manifest, format_of(recipe)), stand_in(recipe).views(recipe.side)
+    views = stand_in(recipe).views(recipe.side)
+    pictures = Pictures(manifest, format_of(recipe), least=recipe.least_side)
     loader = Loader(pictures, rows, labels, views, seed=recipe.seed, workers=0)
     times = []
     for _ in range(2):

@@ -29,7 +29,8 @@ class TrainingData:
 
     def __init__(self, recipe: Recipe, manifest: Manifest, method: Method, folder: Path, workers: int) -> None:
         self.recipe, self.folder = recipe, folder
-        self.pictures = Pictures(manifest, format_of(recipe), noted=folder / "bad_files.csv", kept=True)
+        noted, least = folder / "bad_files.csv", recipe.least_side
+        self.pictures = Pictures(manifest, format_of(recipe), noted=noted, kept=True, least=least)
         self.told = 0  # unreadable files of this rank of which the others know
         self.rows = manifest.train_rows()
         self.labels = torch.from_numpy(manifest.labels[self.rows])

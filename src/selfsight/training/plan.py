@@ -30,6 +30,7 @@ SIZES = (32, 64, 96, 128, 160, 224)
 CPU_SIZE, CPU_BATCH = 64, 128  # what keeps a laptop quick
 LEAST_BATCHES = 8  # in an epoch, where the batch is automatic: a queue of past keys needs as many
 GIVEN = ("as asked", "from --config")
+TWICE, SMALLEST_KEPT = 2, 64  # a picture keeps twice the side of a view, and what tiles of small views are cut from
 USUAL = "simclr"  # where nobody names a method
 
 
@@ -51,6 +52,8 @@ def plan(request: Request, manifest: Manifest) -> tuple[Recipe, dict[str, str]]:
         training = replace(training, source=f"measured with {training.encoder}")
     optimization(made, request, training)
     views(made, kind, training)
+    if manifest.kind == "pictures":
+        decoded(made, manifest)
     made.settle("on_collapse", request.on_collapse, "warn", "training goes on, and the guard says what it found")
     made.settle("keep", request.keep, "last", "the encoder as it is at the end")
     method_settings(made, request, kind, own, entries.get("settings") or {}, manifest)
@@ -103,8 +106,6 @@ def data(made: Plan, request: Request, manifest: Manifest) -> None:
     told = [f"measured on the training {manifest.kind}"]
     made.values["pixels"] = asdict(ranges.measure(manifest, rows, say=told.append))
     made.reasons["pixels"] = "; ".join(told)
-    if manifest.kind == "pictures":
-        made.reasons["canvases"] = canvases.planned(manifest, ranges.PixelFormat(**made.values["pixels"]))
 
 
 def fitting_size(manifest: Manifest, device: str) -> tuple[int, str]:
@@ -179,6 +180,17 @@ def views(made: Plan, kind: type[Method], training: Training) -> None:
     side = made.settle("view_size", None, usual, why if usual else "as large as the pictures")
     if side is not None and (kind.defaults(QUICK_VIEW).quick or 1.0) == 1.0:  # of no other is it known to do good
         raise RecipeError(f"the views of {made.values['method']} are as large as its pictures; leave view_size out")
+
+
+def decoded(made: Plan, manifest: Manifest) -> None:
+    """How far large pictures are halved before views are cut out of them, and where they are kept."""
+    pixels, rows = made.values["pixels"], manifest.train_rows()
+    form = ranges.PixelFormat(**{name: value for name, value in pixels.items() if name not in ("mean", "std")})
+    least, sides = TWICE * max(made.values["size"], SMALLEST_KEPT), np.minimum(manifest.heights, manifest.widths)[rows]
+    large = int((sides >= 2 * least).sum())
+    why = f"{large} pictures are larger; a view of {made.values['size']} px of a quarter of what is kept loses nothing"
+    found = made.settle("least_side", None, *((least, why) if large else (None, "no picture is so large")))
+    made.reasons["canvases"] = canvases.planned(manifest, form, found)
 
 
 def optimization(made: Plan, request: Request, training: Training) -> None:

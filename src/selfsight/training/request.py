@@ -19,6 +19,7 @@ from selfsight.training.values import RECIPE, as_value, checked, kinds_of_settin
 TUNABLE = (
     "optimizer",
     "view_size",
+    "least_side",
     "momentum",
     "beta2",
     "weight_decay",
@@ -102,6 +103,8 @@ def configured(request: Request) -> dict[str, Any]:
         own.pop(COUNTED, None)
     if request.size is not None:
         entries.pop("view_size", None)
+    if request.size is not None or entries.get("least_side") is None:  # of its pictures none was that large
+        entries.pop("least_side", None)
     if request.batch is not None:  # these belong to the batch of the config
         for name in ("micro_batch", "lr"):
             entries.pop(name, None)

@@ -249,7 +249,7 @@ def shown(
     """A few training pictures, and what the method's views make of them."""
     rows = manifest.train_rows()
     chosen = keyed(recipe.seed, 1, Purpose.MONITOR).permutation(len(rows))[:SHOWN]
-    pictures = Pictures(manifest, format_of(recipe), noted=folder / "bad_files.csv")
+    pictures = Pictures(manifest, format_of(recipe), noted=folder / "bad_files.csv", least=recipe.least_side)
     originals = [pictures.read(int(rows[index]), rows)[0] for index in chosen]
     seen = views_of(recipe, method)
     drawn = enumerate(originals)

@@ -7,18 +7,16 @@ threads OpenCV itself uses is the loader's business.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import cv2
 import numpy as np
 
+from selfsight.data.halving import FOUR, halved, in_fours
 from selfsight.data.ranges import FULL
 from selfsight.views import colour
 from selfsight.views.draw import Draw, centre
 
 SHRINK = 1.4  # from here on a shrink is antialiased; below, bilinear is off by about one grey level (test_gate.py)
-
-FOUR = 4  # channels that OpenCV's area resize takes at once
 
 
 def render(image: np.ndarray, draw: Draw, size: int) -> np.ndarray:
@@ -65,12 +63,9 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     torchvision's RandomResizedCrop, which MoCo and lightly use; SimCLR's own code is bicubic.
     """
     if image.shape[2] > FOUR:
-        return _in_fours(lambda part: resize(part, size), image)
-    height, width = image.shape[:2]
-    while height >= 2 * size and width >= 2 * size:
-        height, width = height // 2, width // 2
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    if max(height, width) > SHRINK * size:
+        return in_fours(lambda part: resize(part, size), image)
+    image = halved(image, size)
+    if max(image.shape[:2]) > SHRINK * size:
         image = cv2.resize(image, (2 * size, 2 * size), interpolation=cv2.INTER_LINEAR)
         return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
@@ -82,14 +77,14 @@ def cells(image: np.ndarray, side: int) -> np.ndarray:
     Slower than `resize` and exact: a picture and its copy in another size have the same means.
     """
     if image.shape[2] > FOUR:
-        return _in_fours(lambda part: cells(part, side), image)
+        return in_fours(lambda part: cells(part, side), image)
     return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA).reshape(side, side, image.shape[2])
 
 
 def turn(image: np.ndarray, degrees: float) -> np.ndarray:
     """Turn (H, W, C) about its centre, counter-clockwise; what comes in from outside mirrors what is inside."""
     if image.shape[2] > FOUR:
-        return _in_fours(lambda part: turn(part, degrees), image)
+        return in_fours(lambda part: turn(part, degrees), image)
     height, width = image.shape[:2]
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0)
     turned = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
@@ -99,13 +94,6 @@ def turn(image: np.ndarray, degrees: float) -> np.ndarray:
 def blur(image: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian blur of (H, W, C) or (H, W); `sigma` in pixels."""
     if image.ndim == 3 and image.shape[2] > FOUR:
-        return _in_fours(lambda part: blur(part, sigma), image)
+        return in_fours(lambda part: blur(part, sigma), image)
     side = 2 * math.ceil(3.0 * sigma) + 1  # beyond 3 sigma lies 0.3 % of the weight
     return cv2.GaussianBlur(image, (side, side), sigma)
-
-
-def _in_fours(change: Callable[[np.ndarray], np.ndarray], image: np.ndarray) -> np.ndarray:
-    """Apply a change that treats every channel alike to four channels at a time."""
-    channels = image.shape[2]
-    parts = [change(np.ascontiguousarray(image[..., first : first + FOUR])) for first in range(0, channels, FOUR)]
-    return np.concatenate([part[..., None] if part.ndim == 2 else part for part in parts], axis=2)
