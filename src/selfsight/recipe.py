@@ -131,6 +131,7 @@ class Recipe:
     # where the weights start
     weights: str | None = None
     pretrained: bool = False
+    keep_statistics: bool = False  # the batch norms of given weights keep their statistics
     # looking on
     monitor_points: Count = 10
     monitor_pictures: Several = 500

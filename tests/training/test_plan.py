@@ -383,10 +383,41 @@ def test_the_loader_sets_the_pace_where_it_is_slower() -> None:
 
 def test_what_fitted_and_batch_norm_are_told(manifest: Manifest, tmp_path: Path) -> None:
     Encoder("test_resnet", size=32).save(tmp_path)
-    _, reasons = planned(manifest, weights=str(tmp_path / "model.safetensors"))
+    weights = str(tmp_path / "model.safetensors")
+    recipe, reasons = planned(manifest, weights=weights)
     assert "tensors from model.safetensors" in reasons["weights"]
+    assert recipe.keep_statistics
+    assert ("batch norm", "as given", reasons["keep_statistics"]) in told.plan_rows(recipe, reasons)
+    other, reasons = planned(manifest, weights=weights, settings={"keep_statistics": "false"})
+    assert not other.keep_statistics
     assert "each micro-batch" in reasons["batch norm"]
+    plain, reasons = planned(manifest)
+    assert not plain.keep_statistics
+    assert "each micro-batch" in reasons["batch norm"]
+    (tmp_path / "plain.yaml").write_text(plain.to_yaml())
+    assert planned(manifest, config=str(tmp_path / "plain.yaml"), weights=weights)[0].keep_statistics
     assert "batch norm" not in planned(manifest, encoder="test_vit")[1]
+    with pytest.raises(RecipeError, match="came with weights, and there are none"):
+        planned(manifest, settings={"keep_statistics": "true"})
+
+
+@pytest.mark.parametrize("method", ["simclr", "moco", "byol"])
+def test_given_batch_norms_keep_their_statistics(manifest: Manifest, tmp_path: Path, method: str) -> None:
+    """Also where a method looks at the encoder in between, has a copy of it, or splits its batches."""
+    Encoder("test_resnet", size=32).save(tmp_path)
+    recipe, _ = planned(manifest, method=method, batch=8, weights=str(tmp_path / "model.safetensors"))
+    made = method_of(recipe)
+    before = {name: one.clone() for name, one in made.product.state_dict().items() if "running" in name}
+    made.product.grid(32)
+    assert before
+    assert made.training
+    seen = views_of(recipe, made)(np.full((40, 40, 3), 200, np.uint8), np.random.default_rng(0))
+    made.project(
+        {name: torch.from_numpy(np.stack([one] * 8)) for name, one in seen.items()} | {"position": torch.arange(8)}
+    )
+    after = made.product.state_dict()
+    assert all(torch.equal(one, after[name]) for name, one in before.items())
+    assert all(p.requires_grad for p in made.encoder.parameters())
 
 
 def test_views_know_the_range_of_the_pictures(manifest: Manifest) -> None:

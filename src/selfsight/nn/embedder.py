@@ -26,6 +26,7 @@ class Embedder(nn.Module, ABC):
     name: str
     width: int
     channels_last: bool = False  # of memory; means nothing to most
+    keeps_statistics: bool = False  # of batch norms, where given weights brought them
     whitens: ClassVar[bool] = True  # whether training ends with a whitening
     whitening: Whitening | None = None  # of the embeddings, before they are compared; no part of the network
 

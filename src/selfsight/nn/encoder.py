@@ -28,6 +28,7 @@ from selfsight.errors import MissingError, RecipeError, brief
 from selfsight.nn import patches as patching
 from selfsight.nn.architectures import TIMMS_OWN, arguments_for, known, unfit, unknown_encoder, usual
 from selfsight.nn.embedder import Drawn, Embedder
+from selfsight.nn.statistics import normalising
 from selfsight.nn.tensors import tensors_of
 from selfsight.views.recipes import multi_view, within
 from selfsight.views.render import whole
@@ -80,6 +81,13 @@ class Encoder(Embedder):
         """Embeddings: the backbone's pooled output before any head. Integer (B, H, W, C) or float (B, C, H, W)."""
         embeddings: Tensor = self.backbone(self.normalised(pixels))
         return embeddings
+
+    def train(self, mode: bool = True) -> Encoder:
+        """Train or eval mode; batch norms that keep their statistics stay in the latter."""
+        super().train(mode)
+        for norm in normalising(self.backbone) if self.keeps_statistics else ():
+            norm.eval()
+        return self
 
     def view(self, sample: np.ndarray, size: int) -> np.ndarray:
         """The whole picture at `size` pixels, see `views.render.whole`."""

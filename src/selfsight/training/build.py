@@ -88,6 +88,7 @@ def encoder_of(recipe: Recipe, *, untrained: bool = False) -> Embedder:
         recipe.encoder, recipe.size, recipe.pixels, recipe.pretrained, recipe.weights, recipe.seed, untrained=untrained
     )
     encoder.channels_last = recipe.channels_last
+    encoder.keeps_statistics = recipe.keep_statistics and not untrained
     return encoder.to(memory_format=torch.channels_last) if recipe.channels_last else encoder
 
 

@@ -30,6 +30,7 @@ SIZES = (32, 64, 96, 128, 160, 224)
 CPU_SIZE, CPU_BATCH = 64, 128  # what keeps a laptop quick
 LEAST_BATCHES = 8  # in an epoch, where the batch is automatic: a queue of past keys needs as many
 GIVEN = ("as asked", "from --config")
+KEPT = "measured: better than those of small batches of views"
 TWICE, SMALLEST_KEPT = 2, 64  # a picture keeps twice the side of a view, and what tiles of small views are cut from
 USUAL = "simclr"  # where nobody names a method
 
@@ -167,7 +168,11 @@ def start(made: Plan, request: Request, training: Training) -> None:
     built.check()
     if told:
         made.reasons["weights"] = f"{made.reasons['weights']}; {told}"
-    if normalising(built):
+    given = bool(published or weights) and bool(normalising(built))
+    kept = made.settle("keep_statistics", None, given, KEPT if given else "there are none that came with weights")
+    if kept and not given:
+        raise RecipeError("keep_statistics is for batch norms that came with weights, and there are none; leave it out")
+    if normalising(built) and not kept:
         made.reasons["batch norm"] = "statistics are those of each micro-batch on each rank, not of the whole batch"
 
 

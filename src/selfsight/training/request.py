@@ -20,6 +20,7 @@ TUNABLE = (
     "optimizer",
     "view_size",
     "least_side",
+    "keep_statistics",
     "momentum",
     "beta2",
     "weight_decay",
@@ -101,12 +102,16 @@ def configured(request: Request) -> dict[str, Any]:
         entries.pop(name, None)
     if isinstance(own := entries.get("settings"), dict):
         own.pop(COUNTED, None)
-    if request.size is not None:
-        entries.pop("view_size", None)
-    if request.size is not None or entries.get("least_side") is None:  # of its pictures none was that large
-        entries.pop("least_side", None)
-    if request.batch is not None:  # these belong to the batch of the config
-        for name in ("micro_batch", "lr"):
+    begun = request.encoder or request.weights or request.pretrained
+    fitting = {  # to what the config has, not to what is asked
+        "view_size": request.size,
+        "least_side": request.size or entries.get("least_side") is None,  # or else none of its pictures was large
+        "micro_batch": request.batch,
+        "lr": request.batch,
+        "keep_statistics": begun,
+    }
+    for name, anew in fitting.items():
+        if anew:
             entries.pop(name, None)
     return {name: checked(name, value, RECIPE[name]) for name, value in entries.items()}
 

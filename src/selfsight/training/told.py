@@ -68,7 +68,9 @@ def plan_rows(recipe: Recipe, reasons: Mapping[str, str]) -> list[tuple[str, obj
     if "canvases" in reasons:
         kept, _, where = reasons["canvases"].partition(", ")
         rows.append(("decoded pictures", kept, where))
-    if "batch norm" in reasons:
+    if recipe.keep_statistics:
+        rows.append(("batch norm", "as given", reasons.get("keep_statistics", "as kept in the recipe")))
+    elif "batch norm" in reasons:
         rows.append(("batch norm", "per micro-batch", reasons["batch norm"]))
     return rows
 
