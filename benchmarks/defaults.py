@@ -59,8 +59,10 @@ VARIANTS: dict[str, list[str]] = {
 STARTED = "from weights"  # published ones, see vdvs.py: the verdict is then against these as they came, too
 WEIGHTS = "{weights}"  # the file's place in a command
 START = ["--encoder", vdvs.ENCODER, "--weights", WEIGHTS]
-RATES = ("0.001", "0.0003", "0.0001", "0.00003")
+RATES = ("0.001", "0.0003", "0.0001")
 VARIANTS |= {STARTED: START} | {f"{STARTED}, rate {lr}": [*START, "--lr", lr] for lr in RATES}
+BATCHES = ["--set", "keep_statistics=false"]  # batch norms have the statistics of each batch, not of the weights
+VARIANTS |= {f"{STARTED}, batch statistics, rate {lr}": [*START, *BATCHES, "--lr", lr] for lr in RATES}
 PUBLISHED = "published"  # of methods whose own defaults on a CPU are others
 VARIANTS[PUBLISHED] = []
 QUICK = "quick"  # what `methods.base.QUICK` has, of methods whose own defaults on a CPU are the published ones

@@ -30,6 +30,7 @@ SIZES = (32, 64, 96, 128, 160, 224)
 CPU_SIZE, CPU_BATCH = 64, 128  # what keeps a laptop quick
 LEAST_BATCHES = 8  # in an epoch, where the batch is automatic: a queue of past keys needs as many
 GIVEN = ("as asked", "from --config")
+GENTLER = 0.3  # of the rate, where weights are given: docs/decisions.md
 KEPT = "measured: better than those of small batches of views"
 TWICE, SMALLEST_KEPT = 2, 64  # a picture keeps twice the side of a view, and what tiles of small views are cut from
 USUAL = "simclr"  # where nobody names a method
@@ -217,7 +218,10 @@ def optimization(made: Plan, request: Request, training: Training) -> None:
     equal_parts(
         made.settle("micro_batch", request.micro_batch, batch // world, "the whole batch at once"), batch // world
     )
-    made.settle("lr", request.lr, *training.rate(batch))
+    rate, why = training.rate(batch)
+    if training.source.startswith("measured") and (made.values["weights"] or made.values["pretrained"]):
+        rate, why = GENTLER * rate, f"{why}; {GENTLER:g} of it, since weights are given"
+    made.settle("lr", request.lr, rate, why)
     for name in OPTIMIZATION:
         made.settle(name, None, getattr(training, name), f"as {training.source}")
 
