@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import Int
 
-__all__ = ["halved", "in_fours", "shapes"]
+__all__ = ["halved", "halvings", "in_fours", "shapes"]
 
 FOUR = 4  # channels that OpenCV's area resize takes at once
 
@@ -24,6 +24,11 @@ def halved(image: np.ndarray, least: int) -> np.ndarray:
         height, width = height // 2, width // 2
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     return image.reshape(height, width, channels)  # OpenCV drops the axis of a single channel
+
+
+def halvings(side: int, least: int) -> int:
+    """How often a side can be halved and stay `least` pixels or more."""
+    return max(1, side // least).bit_length() - 1
 
 
 def shapes(heights: Sides, widths: Sides, least: int | None) -> tuple[Sides, Sides]:

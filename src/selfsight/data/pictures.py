@@ -14,7 +14,6 @@ from selfsight.data import remote, shards
 from selfsight.data.bad import BadFile, add_bad_files, first_bytes, write_bad_files
 from selfsight.data.canvases import Canvases
 from selfsight.data.decode import Refused
-from selfsight.data.halving import halved
 from selfsight.data.kinds import KINDS
 from selfsight.data.manifest import Manifest
 from selfsight.data.order import Purpose, keyed
@@ -126,9 +125,9 @@ class Pictures:
         try:
             data = kind.read(path)
             same = content_digest(data) == self.manifest.digests[row]
-            array = kind.again(data) if same and row in self._opened else kind.array(data)
+            least = () if self.least is None else (self.least,)
+            array = (kind.again if same and row in self._opened else kind.array)(data, *least)
             picture = conform(array, self.format)
-            picture = picture if self.least is None else halved(picture, self.least)
             if not same:
                 raise Refused("changed", "not the file that was listed")
             self._opened.add(row)

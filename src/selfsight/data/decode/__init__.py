@@ -46,14 +46,14 @@ def decode(path: str | Path) -> np.ndarray:
         raise ImageError(str(path), refused.reason, refused.detail) from refused
 
 
-def opened(data: bytes) -> np.ndarray:
-    """Decode one picture from the bytes of its file. Raises Refused."""
-    return contained.pixels(sniff(data[:LONGEST_MAGIC]), data)
+def opened(data: bytes, least: int | None = None) -> np.ndarray:
+    """Decode one picture from the bytes of its file, halved while both sides stay `least` pixels. Raises Refused."""
+    return contained.pixels(sniff(data[:LONGEST_MAGIC]), data, least)
 
 
-def unguarded(data: bytes) -> np.ndarray:
+def unguarded(data: bytes, least: int | None = None) -> np.ndarray:
     """The same in this process: for bytes that were decoded before, and for processes that may die. Raises Refused."""
-    return pixels(sniff(data[:LONGEST_MAGIC]), data)
+    return pixels(sniff(data[:LONGEST_MAGIC]), data, least)
 
 
 def probe(path: str | Path) -> Header:

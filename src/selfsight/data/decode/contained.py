@@ -46,9 +46,9 @@ READY = b"{}\n"  # what it says when it has started
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)  # which may be sent to all of a group
 
 
-def pixels(kind: str, data: bytes) -> np.ndarray:
+def pixels(kind: str, data: bytes, least: int | None = None) -> np.ndarray:
     """`raster.pixels` in a child. Raises Refused, also with the reason `decoder_failed`."""
-    return _array("pixels", kind, data)
+    return _array("pixels", kind, data, *(() if least is None else (least,)))
 
 
 def indices(kind: str, data: bytes) -> np.ndarray:
@@ -61,17 +61,17 @@ def header(kind: str, data: bytes) -> Header:
     return Header(**_answer("header", kind, data)[0]["header"])
 
 
-def _array(what: str, kind: str, data: bytes) -> np.ndarray:
-    head, body = _answer(what, kind, data)
+def _array(what: str, kind: str, data: bytes, *more: int) -> np.ndarray:
+    head, body = _answer(what, kind, data, *more)
     return np.frombuffer(body, head["dtype"]).reshape(head["shape"])
 
 
-def _answer(what: str, kind: str, data: bytes) -> tuple[dict[str, Any], bytearray]:
+def _answer(what: str, kind: str, data: bytes, *more: int) -> tuple[dict[str, Any], bytearray]:
     ended = 0
     for _ in range(TRIES):
         child = _idle()
         try:
-            head, body = child.ask({"what": what, "kind": kind, "bytes": len(data)}, data)
+            head, body = child.ask({"what": what, "kind": kind, "bytes": len(data), "more": more}, data)
         except (OSError, ValueError):  # it is gone, or does not answer
             ended = child.end()
             continue
@@ -174,14 +174,14 @@ def work(handle: int, room: int, seconds: int) -> None:
             resource.setrlimit(resource.RLIMIT_CPU, (used + 1 + seconds, resource.RLIM_INFINITY))
             try:
                 head = json.loads(said)
-                _say(line, *_told(head["what"], head["kind"], line.read(head["bytes"])))
+                _say(line, *_told(head["what"], head["kind"], line.read(head["bytes"]), *head["more"]))
             except MemoryError:
                 os._exit(TOO_LARGE)
 
 
-def _told(what: str, kind: str, data: bytes) -> tuple[dict[str, Any], bytes | memoryview]:
+def _told(what: str, kind: str, data: bytes, *more: int) -> tuple[dict[str, Any], bytes | memoryview]:
     try:
-        found = {"pixels": raster.pixels, "indices": raster.indices, "header": raster.header}[what](kind, data)
+        found = {"pixels": raster.pixels, "indices": raster.indices, "header": raster.header}[what](kind, data, *more)
     except Refused as refused:
         return {"reason": refused.reason, "detail": refused.detail[:1000], "bytes": 0}, b""
     if isinstance(found, Header):
