@@ -174,6 +174,6 @@ class Pictures:
                 add_bad_files(self.noted, self.bad_files)
 
 
-def pictures_of(recipe: Recipe, manifest: Manifest) -> Pictures:
-    """Pictures in a run's pixel format, as training decoded them; a bad file is left out, however many there are."""
-    return Pictures(manifest, format_of(recipe), max_bad=1.0, kept=None)
+def pictures_of(recipe: Recipe, manifest: Manifest, least: int | None = None) -> Pictures:
+    """Pictures in a run's pixel format, halved where `least` is given; bad files are left out, however many there are."""
+    return Pictures(manifest, format_of(recipe), max_bad=1.0, kept=None, least=least)
