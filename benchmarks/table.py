@@ -31,6 +31,7 @@ import gradcache
 import in_turns
 import interval_coverage
 import killsweep
+import large_pictures
 import listing
 import neighbours
 import nt_xent
@@ -73,6 +74,7 @@ TABLES = {
     "end_to_end": end_to_end.table,
     "in_turns": in_turns.table,
     "attribution": attribution.table,
+    "large_pictures": large_pictures.table,
     "compiled": compiled.table,
     "embed": embed.table,
     "evaluation": evaluation.table,

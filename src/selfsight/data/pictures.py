@@ -175,5 +175,5 @@ class Pictures:
 
 
 def pictures_of(recipe: Recipe, manifest: Manifest, least: int | None = None) -> Pictures:
-    """Pictures in a run's pixel format, halved where `least` is given; bad files are left out, however many there are."""
+    """Pictures in a run's pixel format, halved where `least` is given; bad files are left out, however many."""
     return Pictures(manifest, format_of(recipe), max_bad=1.0, kept=None, least=least)
