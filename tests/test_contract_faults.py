@@ -40,9 +40,9 @@ def manifest(recipe: Recipe) -> Manifest:
 
 
 @pytest.fixture(params=NAMES)
-def recipe(request: pytest.FixtureRequest, samples: Path) -> Recipe:
-    """Of an epoch, with one look: that more of them change nothing has a test of its own."""
-    data = taught(request.param, samples)
+def recipe(request: pytest.FixtureRequest, few: Path) -> Recipe:
+    """Of two epochs, with one look: that more of them change nothing has a test of its own."""
+    data = taught(request.param, few)
     return recipe_of(request.param, data, everything_scanned(data), steps=8, monitor_points=1)
 
 
