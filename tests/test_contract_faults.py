@@ -27,6 +27,7 @@ from selfsight.training.build import method_of
 from selfsight.training.loop import Trainer
 
 Spoiled = Callable[[int], bool]
+LOOKS = {"monitor_points": 1, "monitor_pictures": 16}  # one, at a few: that more change nothing has a test of its own
 
 
 @pytest.fixture(autouse=True)
@@ -41,9 +42,9 @@ def manifest(recipe: Recipe) -> Manifest:
 
 @pytest.fixture(params=NAMES)
 def recipe(request: pytest.FixtureRequest, few: Path) -> Recipe:
-    """Of two epochs, with one look: that more of them change nothing has a test of its own."""
+    """Of two epochs."""
     data = taught(request.param, few)
-    return recipe_of(request.param, data, everything_scanned(data), steps=8, monitor_points=1)
+    return recipe_of(request.param, data, everything_scanned(data), steps=8, **LOOKS)
 
 
 def spoil_loss(trainer: Trainer, at: Spoiled) -> None:
