@@ -73,15 +73,6 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As `samples`, but 32 of each kind: epochs are half as long."""
-    folder = tmp_path_factory.mktemp("few")
-    write_pictures(folder / "pictures", 32)
-    write_documents(folder / "documents", 32)
-    return folder
-
-
-@pytest.fixture(scope="session")
 def photos(samples: Path) -> Path:
     """64 pictures of 40 x 40 pixels in two classes."""
     return samples / "pictures"

@@ -41,9 +41,8 @@ def manifest(recipe: Recipe) -> Manifest:
 
 
 @pytest.fixture(params=NAMES)
-def recipe(request: pytest.FixtureRequest, few: Path) -> Recipe:
-    """Of two epochs."""
-    data = taught(request.param, few)
+def recipe(request: pytest.FixtureRequest, samples: Path) -> Recipe:
+    data = taught(request.param, samples)
     return recipe_of(request.param, data, everything_scanned(data), steps=8, **LOOKS)
 
 

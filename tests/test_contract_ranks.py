@@ -24,7 +24,7 @@ from selfsight import checkpoints
 from selfsight.recipe import Recipe
 
 FORKED = multiprocessing.get_context("forkserver")
-STEPS = 6  # the second epoch begins at 4
+STEPS = 10  # the second epoch begins at 8
 
 
 def free_port() -> int:
@@ -69,8 +69,8 @@ def losses(folder: Path) -> list[float]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_two_ranks_equal_one(name: str, few: Path, tmp_path: Path) -> None:
-    data = taught(name, few)
+def test_two_ranks_equal_one(name: str, samples: Path, tmp_path: Path) -> None:
+    data = taught(name, samples)
     recipe_file = tmp_path / "recipe.yaml"
     recipe_file.write_text(planned(name, data).to_yaml())
     one = trained(1, data, recipe_file, tmp_path / "one", BATCH)
@@ -88,14 +88,14 @@ def test_two_ranks_equal_one(name: str, few: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["everything", "deepcluster_v2"])
-def test_one_two_one(name: str, few: Path, tmp_path: Path) -> None:
+def test_one_two_one(name: str, samples: Path, tmp_path: Path) -> None:
     """Begun on one rank, gone on with on two inside the first epoch, and back on one inside the second."""
-    data = taught(name, few)
+    data = taught(name, samples)
     recipe_file = tmp_path / "recipe.yaml"
     recipe_file.write_text(planned(name, data).to_yaml())
     one = trained(1, data, recipe_file, tmp_path / "one", BATCH)
     seen = []
-    for world, until in ((1, 2), (2, 5), (1, None)):
+    for world, until in ((1, 3), (2, 9), (1, None)):
         folder = trained(world, data, recipe_file, tmp_path / "changing", None, until)
         parts = [json.loads((folder / f"seen-{rank}.json").read_text()) for rank in range(world)]
         seen += [list(chain(*slices)) for slices in zip(*parts, strict=True)]
