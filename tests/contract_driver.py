@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import selfsight.methods
@@ -71,8 +72,17 @@ def arm_plan() -> None:
     checkpoints.replace_file = dying
 
 
+def narrow(put: Callable[[object, str, int], None] = setattr) -> None:
+    """Make jigsaw's head narrow, whose width is no setting: millions of weights are saved and read for nothing."""
+    from selfsight.methods import jigsaw
+
+    for name in ("TILE_WIDTH", "WIDTH"):
+        put(jigsaw, name, 64)
+
+
 def run(arguments: list[str], kill_at: str | None) -> None:
     """What a forked child does: the command line, as it would be in a process of its own."""
+    narrow()
     if kill_at:
         arm(kill_at)
     from selfsight import cli

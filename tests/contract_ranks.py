@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import contract_driver  # noqa: F401 - the contract method joins the registry
+import contract_driver  # the contract method joins the registry
 import torch
 from contract_parts import everything_scanned, freeze_norms, trainer_of
 from safetensors.torch import save_file
@@ -43,6 +43,7 @@ def run(
         os.environ.update({name: str(value) for name, value in {**numbers, **place}.items()})
         distributed.join()
     assert distributed.world() == world
+    contract_driver.narrow()
     torch.set_default_dtype(torch.float64)
     Tensor.float = Tensor.double  # type: ignore[method-assign]
     recipe = Recipe.from_yaml(recipe_file)

@@ -33,6 +33,7 @@ from selfsight.training.gradcache import RUNNING
 GOLDEN = Path(__file__).parent / "golden"
 WRITTEN_ON = "AuthenticAMD"  # whose processors the curves are of
 ALIKE = 3  # steps that are the same on another's: its kernels round otherwise, and each step makes more of it
+LOOKS = {"monitor_pictures": 32}  # as many as the guard's glance has
 CONSTANT = {"scale", "shift", "places"}  # buffers that no run changes
 
 
@@ -72,7 +73,7 @@ def straight(
     data = taught(request.param, samples)
     manifest = with_test_part(everything_scanned(data))
     folder = tmp_path_factory.mktemp(request.param)
-    run = Straight(recipe_of(request.param, data, manifest), manifest, folder / "straight", folder / "cut")
+    run = Straight(recipe_of(request.param, data, manifest, **LOOKS), manifest, folder / "straight", folder / "cut")
     after, read = loop.Trainer.after, Pictures.read
 
     def reading(self: Pictures, row: int, *among: Any) -> Any:
@@ -106,7 +107,7 @@ def test_the_test_part_is_never_read_and_decides_nothing(straight: Straight) -> 
     assert straight.read
     assert straight.read <= set(straight.manifest.train_rows().tolist())
     data = Path(straight.recipe.data[0])
-    assert plain(straight.recipe) == plain(recipe_of(straight.recipe.method, data, everything_scanned(data)))
+    assert plain(straight.recipe) == plain(recipe_of(straight.recipe.method, data, everything_scanned(data), **LOOKS))
 
 
 def test_a_healthy_run_raises_no_alarm(straight: Straight) -> None:
@@ -149,7 +150,8 @@ def test_going_on_at_an_epochs_boundary_is_exact(straight: Straight, tmp_path: P
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_change_nothing(straight: Straight, tmp_path: Path, workers: int) -> None:
-    assert straight.go_on(tmp_path / "again", workers) == results(straight.folder)
+    """In the rest of an epoch and the beginning of the next; from the start on in test_contract_kill."""
+    assert straight.go_on(copied(straight, tmp_path), workers) == results(straight.folder)
 
 
 def test_a_finished_run_is_left_as_it_is(straight: Straight, tmp_path: Path) -> None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import contract_driver
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 import timm
 import torch
 from conftest import write_pictures
+from mortal import FORKED, joined
 
 import selfsight
 from selfsight.data.manifest import Manifest
@@ -22,19 +27,41 @@ TINY = ["--encoder", "test_resnet", "--size", "32", "--batch", "16", "--precisio
 SCORES = {"knn", "linear", "label_free"}
 
 
-def command(*arguments: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """`selfsight ARGUMENTS` in a process of its own; its exit code is checked."""
-    words = [sys.executable, "-m", "selfsight", *map(str, arguments)]
-    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == code, done.stdout[-2000:] + done.stderr[-2000:]
+@dataclass(frozen=True)
+class Done:
+    """What a command said."""
+
+    stdout: str
+    stderr: str
+
+
+def forked(words: list[str], cwd: Path, files: list[Path]) -> None:
+    """In a process that is forked from one that has imported everything: `selfsight WORDS`, its words into files."""
+    os.chdir(cwd)
+    for stream, path in zip((sys.stdout, sys.stderr), files, strict=True):
+        with path.open("wb") as file:
+            os.dup2(file.fileno(), stream.fileno())
+    contract_driver.run(words, None)
+
+
+def command(*arguments: object, cwd: Path, code: int = 0) -> Done:
+    """`selfsight ARGUMENTS`; its exit code is checked."""
+    with TemporaryDirectory() as place:
+        files = [Path(place) / name for name in ("stdout", "stderr")]
+        child = FORKED.Process(target=forked, args=([str(word) for word in arguments], cwd, files))
+        child.start()
+        ended = joined(child)
+        done = Done(*(file.read_text() for file in files))
+    assert ended == [code], done.stdout[-2000:] + done.stderr[-2000:]
     return done
 
 
 @pytest.fixture(scope="module")
 def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of twelve steps, in a folder that the tests share."""
+    """A finished run of twelve steps, in a folder that the tests share: by a process of its own, import by import."""
     home = tmp_path_factory.mktemp("home")
-    done = command("train", photos, *TINY, "--for", "12steps", "--out", "run", cwd=home)
+    words = [sys.executable, "-m", "selfsight", "train", str(photos), *TINY, "--for", "12steps", "--out", "run"]
+    done = subprocess.run(words, cwd=home, capture_output=True, text=True, timeout=240, check=True)
     assert "as asked" in done.stdout
     assert "as measured" in done.stdout
     assert "step 12/12" in done.stderr  # no terminal, so plain lines

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import contract_driver
 import numpy as np
 import pytest
+from mortal import FORKED, joined
 from pyarrow import parquet
 from ranged_server import Server, serving
 
@@ -51,6 +51,13 @@ def server(home: Path) -> Iterator[Server]:
         yield one
 
 
+def killed(words: list[str], home: Path, cache: str) -> None:
+    """In a forked process: the command, from that folder and with that cache, which dies after step 7."""
+    os.chdir(home)
+    os.environ["SELFSIGHT_CACHE"] = cache
+    contract_driver.run(words, "7")
+
+
 def trained(run: Path) -> dict[str, bytes]:
     """What must be the same to the last byte."""
     newest = checkpoints.latest(run / "checkpoints")
@@ -70,9 +77,9 @@ def test_a_run_on_shards_is_the_run_on_the_folder(home: Path, photos: Path, tmp_
 
 def test_a_killed_run_over_http_goes_on_with_the_very_next_picture(home: Path, server: Server, tmp_path: Path) -> None:
     words = ["train", f"{server.address}/set", *TINY, "--save-every", "0.001s", "--workers", "2", "--out", "run"]
-    command = [sys.executable, contract_driver.__file__, *words]
-    done = subprocess.run(command, env={**os.environ, "KILL_AT": "7"}, capture_output=True, check=False)
-    assert done.returncode == -9, done.stderr
+    child = FORKED.Process(target=killed, args=(words, tmp_path, os.environ["SELFSIGHT_CACHE"]))
+    child.start()
+    assert joined(child) == [-signal.SIGKILL]
     before = len(server.ranges)
     selfsight(*words)
     assert trained(tmp_path / "run") == trained(home / "run")

@@ -64,8 +64,12 @@ def test_umap_is_missed_with_the_command_that_helps(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # umap-learn's own
-def test_umap_keeps_neighbours_together() -> None:
-    vectors = clouds(120)
+def test_umap_keeps_neighbours_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In plain Python: its compiler takes several times as long as the loops of so few pictures."""
+    from numba import config
+
+    monkeypatch.setattr(config, "DISABLE_JIT", True)
+    vectors = clouds(60)
     assert trustworthiness(unit(vectors), maps.places("umap", vectors)) > 0.8
 
 

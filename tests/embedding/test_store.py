@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import tracemalloc
 import zlib
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet as parquet
 import pytest
+from mortal import FORKED, joined
 
 from selfsight import checkpoints
 from selfsight.data.bad import BadFile
@@ -28,16 +27,16 @@ from selfsight.errors import DiskError, RunError, TrainingError
 
 FACTS = {"encoder": "abc", "run": "/run", "kind": "pictures", "size": 32, "patches": False}
 FINAL = {"embeddings.npy", "embeddings.parquet", "embeddings.json", "bad_files.csv"}
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-import numpy as np
-from selfsight.embedding import store
-def parts():
-    yield np.ones((1000, 64), np.float32), np.arange(1000)
-    os.kill(os.getpid(), signal.SIGKILL)
-store.write(Path(sys.argv[1]), parts(), None, {})
-"""
+
+
+def killed(folder: Path) -> None:
+    """In a forked process: it dies while it writes."""
+
+    def dying() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        yield np.ones((1000, 64), np.float32), np.arange(1000)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    store.write(folder, dying(), pictures(0), {})
 
 
 def pictures(count: int = 10) -> Pictures:
@@ -93,8 +92,9 @@ def test_every_header_has_the_same_length_and_numpy_reads_it(shape: list[int], t
 
 
 def test_a_kill_leaves_nothing_under_the_final_names_and_the_next_time_clears_up(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, timeout=120, check=False)
-    assert done.returncode == -signal.SIGKILL
+    child = FORKED.Process(target=killed, args=(tmp_path,))
+    child.start()
+    assert joined(child) == [-signal.SIGKILL]
     left = [path.name for path in tmp_path.iterdir()]
     assert len(left) == 1
     assert left[0].startswith("embeddings.npy.tmp-")

@@ -169,7 +169,7 @@ def one_of_two(rank: int, folder: str) -> None:
 
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    multiprocessing.spawn(one_of_two, (str(tmp_path),), nprocs=2)
+    multiprocessing.start_processes(one_of_two, (str(tmp_path),), nprocs=2, start_method="forkserver")
     weights = torch.linspace(-1, 1, 15, dtype=torch.float64).view(3, 5).requires_grad_()
     first, second = (unit(p.detach() @ weights.T) for p in random_pair())
     loss = nt_xent(first, second, temperature=0.2)

@@ -203,7 +203,7 @@ def one_of_two(rank: int, folder: str) -> None:
 
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    multiprocessing.spawn(one_of_two, (str(tmp_path),), nprocs=2)
+    multiprocessing.start_processes(one_of_two, (str(tmp_path),), nprocs=2, start_method="forkserver")
     weights = torch.linspace(-1, 1, 15, dtype=torch.float64).view(3, 5).requires_grad_()
     expected = []
     for count in (1, 3):

@@ -239,7 +239,7 @@ def one_of_two(rank: int, folder: str) -> None:
 
 def test_two_ranks_equal_one(tmp_path: Path) -> None:
     """Sums, too, are those of the whole batch, and so is the published line's square."""
-    multiprocessing.spawn(one_of_two, (str(tmp_path),), nprocs=2)
+    multiprocessing.start_processes(one_of_two, (str(tmp_path),), nprocs=2, start_method="forkserver")
     for reduction in REDUCTIONS:
         found = torch.load(tmp_path / f"{reduction}.pt")
         torch.testing.assert_close(found, small_case(reduction), rtol=1e-6, atol=0, msg=reduction)

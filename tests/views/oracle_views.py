@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from PIL import Image
+from scipy.ndimage import correlate1d
 from sklearn.datasets import load_sample_images
 from torchvision.transforms import functional as F
 
@@ -19,7 +22,8 @@ ADJUST = {
 KERNEL = 23  # side of the Gaussian window at 224 pixels, a tenth of the side, SimCLR appendix A
 
 
-def photographs(sides: tuple[int, ...] = (24, 40, 64, 150, 300, 427)) -> list[np.ndarray]:
+@cache
+def photographs(sides: tuple[int, ...] = (24, 40, 64, 150, 300, 427)) -> tuple[np.ndarray, ...]:
     """Two real photographs of scikit-learn in several sizes, smaller and larger than the views, not all square."""
     pictures = []
     for number, photograph in enumerate(load_sample_images().images):
@@ -30,14 +34,24 @@ def photographs(sides: tuple[int, ...] = (24, 40, 64, 150, 300, 427)) -> list[np
                 (round(640 * scale), round(427 * scale)), Image.Resampling.BICUBIC
             )
             pictures.append(np.asarray(large.crop((0, 0, width, side))))
-    return pictures
+    return tuple(pictures)
 
 
-def draws(recipe: Recipe, pictures: list[np.ndarray], count: int = 200, seed: int = 0) -> list[tuple[np.ndarray, Draw]]:
+def draws(
+    recipe: Recipe, pictures: tuple[np.ndarray, ...], count: int = 200, seed: int = 0
+) -> list[tuple[np.ndarray, Draw]]:
     """`count` draws, over the pictures in turn."""
     generator = np.random.default_rng(seed)
     turns = (pictures[n % len(pictures)] for n in range(count))
     return [(p, recipe.draw(p.shape, generator.random(length(p.shape[2])).tolist())) for p in turns]
+
+
+def blurred(view: Image.Image, sigma: float) -> Image.Image:
+    """torchvision's gaussian_blur, rows and then columns: its window of 23 x 23 at once takes eight times as long."""
+    window = np.exp(-0.5 * (np.arange(KERNEL) - KERNEL // 2) ** 2 / sigma**2)
+    rows = correlate1d(np.asarray(view, np.float32), window / window.sum(), axis=0, mode="mirror")
+    both = correlate1d(rows, window / window.sum(), axis=1, mode="mirror")
+    return Image.fromarray(both.round().astype(np.uint8))
 
 
 def rendering(image: np.ndarray, draw: Draw, size: int) -> np.ndarray:
@@ -49,7 +63,7 @@ def rendering(image: np.ndarray, draw: Draw, size: int) -> np.ndarray:
     for name, amount in draw.colour:
         view = ADJUST[name](view, amount)
     if draw.sigma:
-        view = F.gaussian_blur(view, [KERNEL, KERNEL], [draw.sigma, draw.sigma])
+        view = blurred(view, draw.sigma)
     if draw.solarise:
         view = F.solarize(view, 128)
     return np.asarray(view)

@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import oracle_views as oracle
 import pytest
+from PIL import Image
+from torchvision.transforms.functional import gaussian_blur
 
 from selfsight.views import recipes
 from selfsight.views.render import render
@@ -25,3 +27,14 @@ def test_a_view_is_the_picture_that_torchvision_would_show(name: str, size: int,
     print(f"{name}, {size} px, hue {hue}: mean {np.mean(found):.2f}, worst {np.max(found):.2f} of 255")
     assert np.mean(found) <= LIMITS[hue]
     assert np.max(found) <= WORST
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.7, 2.0])
+def test_the_quick_blur_of_the_twin_is_torchvisions(sigma: float) -> None:
+    """But for rounding: one grey level at one pixel of a thousand."""
+    for photograph in oracle.photographs((40, 300)):
+        view = Image.fromarray(photograph)
+        theirs = gaussian_blur(view, [oracle.KERNEL, oracle.KERNEL], [sigma, sigma])
+        apart = np.abs(np.asarray(oracle.blurred(view, sigma), int) - np.asarray(theirs, int))
+        assert apart.max() <= 1
+        assert apart.mean() <= 1e-3
