@@ -104,13 +104,13 @@ def usual_views(method: str) -> str | None:
 
 def beside(key: dict[str, Any], flags: list[str], rows: Sequence[dict[str, Any]]) -> list[str]:
     """The flags of a variant that names no views, with those of its method's own row: a long run would search for some,
-    and what the variant adds would not be that of its one change."""
+    and what the variant adds would not be that of its one change. What starts from weights may search as well."""
     from selfsight.training.request import parse_length
     from selfsight.training.view_search import LONG
 
     number, unit = parse_length(key["length"])
     short = unit != "minutes" or number < LONG
-    if short or key["variant"] == OWN or "--views" in flags or (views := usual_views(key["method"])) is None:
+    if short or key["variant"] in (OWN, STARTED) or "--views" in flags or (views := usual_views(key["method"])) is None:
         return flags
     own = [one["recipe"] for one in rows if (key | {"variant": OWN}).items() <= one.items() and "refused" not in one]
     return [*flags, "--views", own[0]["augmentation"] if own else views]
