@@ -93,7 +93,8 @@ def trained(data: Path, name: str, epochs: int, weights: Path, asked: argparse.N
     return selfsight.train(
         table, method="vdvs", encoder=ENCODER, weights=weights, size=asked.size, length=f"{epochs}epochs",
         batch=asked.batch, lr=asked.lr, seed=asked.seed, threads=asked.threads,
-        settings={"num_crops": asked.crops, "variant": asked.variant, "reduction": asked.reduction, "warmup": 0.0},
+        settings={"num_crops": asked.crops, "variant": asked.variant, "reduction": asked.reduction, "warmup": 0.0,
+                  "keep_statistics": False},  # as the article's code
         out=place / f"{epochs}-{asked.variant}-{asked.reduction}-{asked.lr:g}", label_column=task.same,
         split_column=task.split, group_column="path", quiet=True,
     )  # fmt: skip
