@@ -24,9 +24,7 @@ class Kind:
     read: Callable[[str], bytes]  # of a file; raises Refused
     describe: Callable[[bytes], Header]  # raises Refused
     decode: Callable[[str], np.ndarray]  # (H, W, C); raises ImageError
-    array: Callable[
-        ..., np.ndarray
-    ]  # the same from the bytes of a file, pictures halved to a least side; raises Refused
+    array: Callable[..., np.ndarray]  # of the bytes of a file, and the least side of a halved one; raises Refused
     again: Callable[..., np.ndarray]  # the same, of bytes that `array` was given before
     named: str = ""  # endings that are taken up only to be refused
     size: int | None = None  # of an evaluation view, where the samples' own sizes do not decide it
