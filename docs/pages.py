@@ -51,7 +51,7 @@ which loses what the system had not written yet: files and folders are synced be
 known."""
 LIMITS = f"""On a CPU a batch has at most {CPU_BATCH} pictures, a view (without `--size`) at most {CPU_SIZE} px,
 and a run takes 10 minutes (without `--for`). A small set has smaller batches: an epoch has {LEAST_BATCHES} at least."""
-LOOK = "A first look, by the recipe for a CPU."
+LOOK = "A first look, by the recipe that `train` takes on a CPU."
 SMALL, LARGE = 64, 224  # sizes whose recipes are shown
 MANY = 50_000  # pictures, without labels, for which automatic settings are shown
 PICTURES, SIDE = 4, 64  # in a drawn sheet
