@@ -26,17 +26,17 @@ def halved(image: np.ndarray, least: int) -> np.ndarray:
     return image.reshape(height, width, channels)  # OpenCV drops the axis of a single channel
 
 
-def halvings(side: int, least: int) -> int:
-    """How often a side can be halved and stay `least` pixels or more."""
-    return max(1, side // least).bit_length() - 1
+def halvings(sides: Sides, least: int) -> Sides:
+    """How often each side can be halved and stay `least` pixels or more."""
+    times: np.ndarray = np.frexp(np.maximum(1, sides // least))[1] - 1  # floor(floor(x / 2) / 2) = floor(x / 4)
+    return times
 
 
 def shapes(heights: Sides, widths: Sides, least: int | None) -> tuple[Sides, Sides]:
     """The heights and widths of pictures once they are halved so; as they are where `least` is None."""
     if least is None:
         return heights, widths
-    short = np.minimum(heights, widths)
-    times = np.floor(np.log2(np.maximum(1, short // least))).astype(np.int64)  # floor(floor(x / 2) / 2) = floor(x / 4)
+    times = halvings(np.minimum(heights, widths), least)
     return heights >> times, widths >> times
 
 

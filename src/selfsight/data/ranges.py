@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -42,7 +43,12 @@ class PixelFormat:
 
 def format_of(recipe: Recipe) -> PixelFormat:
     """The format that a recipe keeps."""
-    return PixelFormat(**{name: value for name, value in recipe.pixels.items() if name not in ("mean", "std")})
+    return kept(recipe.pixels)
+
+
+def kept(pixels: Mapping[str, Any]) -> PixelFormat:
+    """The format among what a recipe keeps of its pixels."""
+    return PixelFormat(**{name: value for name, value in pixels.items() if name not in ("mean", "std")})
 
 
 @dataclass(frozen=True)

@@ -190,8 +190,7 @@ def views(made: Plan, kind: type[Method], training: Training) -> None:
 
 def decoded(made: Plan, manifest: Manifest) -> None:
     """How far large pictures are halved before views are cut out of them, and where they are kept."""
-    pixels, rows = made.values["pixels"], manifest.train_rows()
-    form = ranges.PixelFormat(**{name: value for name, value in pixels.items() if name not in ("mean", "std")})
+    rows, form = manifest.train_rows(), ranges.kept(made.values["pixels"])
     least, sides = TWICE * max(made.values["size"], SMALLEST_KEPT), np.minimum(manifest.heights, manifest.widths)[rows]
     large = int((sides >= 2 * least).sum())
     why = f"{large} pictures are larger; a view of {made.values['size']} px of a quarter of what is kept loses nothing"

@@ -188,7 +188,7 @@ def _turned(kind: str, image: Image.Image) -> int:
 def _load(image: ImageFile.ImageFile, premultiplied: bool, least: int | None) -> np.ndarray:
     """Decode with Pillow: grey stays one channel, everything else becomes RGB, transparency is laid on white."""
     width, height = image.size
-    if least is not None and (times := min(DCT_HALVINGS, halvings(min(width, height), least))):
+    if least is not None and (times := min(DCT_HALVINGS, int(halvings(np.minimum(width, height), least)))):
         width, height = width >> times, height >> times
         image.draft(None, (width, height))
     if premultiplied and image.mode in ("RGBA", "La"):  # read as it is stored: Pillow would divide, and round
