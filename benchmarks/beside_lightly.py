@@ -32,6 +32,7 @@ TASKS = ("fashion_mnist", "emoji_free")
 OURS: dict[str, tuple[str, dict[str, Any]]] = {  # the settings that lightly_methods.py has
     "simclr": ("simclr", {"head": "lightly", "temperature": 0.5}),
     "dcl": ("simclr", {"head": "lightly", "criterion": "dcl", "temperature": 0.1}),
+    "moco": ("moco", {"splits": 1}),
     "byol": ("byol", {"hidden": 1024, "width": 256}),
     "simsiam": ("simsiam", {"layers": 3, "hidden": 512, "width": 128, "predictor_hidden": 64, "constant_rate": False}),
     "barlow_twins": (
@@ -39,8 +40,12 @@ OURS: dict[str, tuple[str, dict[str, Any]]] = {  # the settings that lightly_met
         {"layers": 3, "hidden": 2048, "width": 2048, "redundancy": 0.005, "steady_rate": 1.0},
     ),
     "vicreg": ("vicreg", {"hidden": 2048, "width": 2048}),
+    "swav": ("swav", {"hidden": 512, "queue": 0, "local_views": 0, "freeze": 0.0}),
     "nnclr": ("nnclr", {"hidden": 512, "width": 128, "predictor_hidden": 512, "denominator": "ntxent"}),
+    "dino": ("dino", {"norm": True, "prototypes": 2048, "teacher_momentum": 0.99, "local_views": 0, "freeze": 0.0}),
+    "lejepa": ("lejepa", {"global_views": 2, "local_views": 0, "directions": 256}),
 }
+MEMORIES = ("support", "negatives")  # settings that say how much is remembered
 SHARED = ("encoder", "size", "batch", "precision", "images")  # what the lines of one table have in common
 Rows = list[dict[str, Any]]
 
@@ -69,8 +74,8 @@ def rival(run: Any, name: str) -> tuple[Any, Any]:
 
     method = method_of(run.recipe)
     torch.manual_seed(run.recipe.seed + 1)
-    own = {"support": method.support} if hasattr(method, "support") else {}
-    return method, RIVALS[name](method.encoder, **own)
+    lengths = [getattr(method, setting) for setting in MEMORIES if hasattr(method, setting)]
+    return method, RIVALS[name](method.encoder, *lengths)
 
 
 def theirs(run: Any, name: str) -> tuple[Any, float]:
@@ -88,7 +93,7 @@ def theirs(run: Any, name: str) -> tuple[Any, float]:
     started = time.monotonic()
     supcon.learn(run, method, other.network, loss)
     speed = run.recipe.steps * run.recipe.batch / (time.monotonic() - started)
-    return method.encoder.eval(), speed
+    return (other.product or method.encoder).eval(), speed
 
 
 def own_views(asked: argparse.Namespace, task: str, run: Any, name: str) -> float:

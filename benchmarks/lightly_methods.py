@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from math import cos, pi
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 os.environ.setdefault("LIGHTLY_DID_VERSION_CHECK", "True")  # no look-up of its newest version
 
 from lightly import loss as losses
+from lightly.loss.lejepa_loss import SIGReg, lejepa_invariance_loss
 from lightly.models.modules import NNMemoryBankModule, heads
 from lightly.models.utils import deactivate_requires_grad, update_momentum
 
@@ -31,9 +33,10 @@ class Rival:
     network: nn.Module
     loss: Callable[[Tensor, Tensor], Tensor]
     before: Callable[[float], None] = lambda progress: None
+    product: nn.Module | None = None  # the encoder that comes out; None: the one that is trained
 
 
-def exact(part: nn.Module) -> Callable[..., Tensor]:
+def exact(part: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """The criterion or memory, in float32."""
 
     def computed(*rows: Tensor, **more: Any) -> Tensor:
@@ -98,16 +101,76 @@ def byol(encoder: Any) -> Rival:
         return found
 
     def before(progress: float) -> None:
-        update_momentum(network, teacher, m=1 - 0.01 * (1 + cos(pi * progress)) / 2)
+        update_momentum(network, teacher, m=slower(progress))
 
     return Rival(nn.ModuleList([network, predictor, teacher]), loss, before)
 
 
-def nnclr(encoder: Any, support: int) -> Rival:
-    """The narrow heads of the example and a queue of `support` projections."""
+def slower(progress: float) -> float:
+    """A teacher's momentum: from 0.99 to 1 along half a cosine, as ours."""
+    return 1 - 0.01 * (1 + cos(pi * progress)) / 2
+
+
+def moco(encoder: Any, memory: int) -> Rival:
+    """A hidden layer as wide as the encoder, a queue of `memory` keys; no split batch norm, a momentum that stays."""
+    network = nn.Sequential(encoder, heads.MoCoProjectionHead(encoder.width, encoder.width, 128))
+    criterion = exact(losses.NTXentLoss(temperature=0.1, memory_bank_size=(memory, 128)))
+    teacher = deepcopy(network)
+    deactivate_requires_grad(teacher)
+
+    def loss(first: Tensor, second: Tensor) -> Tensor:
+        return criterion(network(first), teacher(second))
+
+    return Rival(nn.ModuleList([network, teacher]), loss, lambda progress: update_momentum(network, teacher, m=0.99))
+
+
+def swav(encoder: Any) -> Rival:
+    """The head of the CIFAR-10 benchmark, no queue and no small views."""
+    network = nn.Sequential(encoder, heads.SwaVProjectionHead(encoder.width, 512, 128))
+    prototypes, criterion = heads.SwaVPrototypes(128, 512), losses.SwaVLoss()
+    scores, swapped = exact(prototypes), exact(lambda first, second: criterion([first, second], []).squeeze())
+
+    def loss(first: Tensor, second: Tensor) -> Tensor:
+        return swapped(*(scores(nn.functional.normalize(network(view).float(), dim=1)) for view in (first, second)))
+
+    return Rival(nn.ModuleList([network, prototypes]), loss, lambda progress: prototypes.normalize())
+
+
+def dino(encoder: Any) -> Rival:
+    """Three layers with batch norm; the teacher starts as the student is, and its encoder comes out, as from ours."""
+    student, slow = (heads.DINOProjectionHead(encoder.width, 2048, 256, 2048, batch_norm=True) for _ in range(2))
+    slow.load_state_dict(student.state_dict())
+    network, teacher = nn.Sequential(encoder, student), nn.Sequential(deepcopy(encoder), slow)
+    deactivate_requires_grad(teacher)
+    criterion = losses.DINOLoss(2048)
+    compared = exact(lambda *rows: criterion(list(rows[:2]), list(rows[2:])))
+
+    def loss(first: Tensor, second: Tensor) -> Tensor:
+        return compared(*(one(view) for one in (teacher, network) for view in (first, second)))
+
+    def before(progress: float) -> None:
+        update_momentum(network, teacher, m=slower(progress))
+
+    return Rival(nn.ModuleList([network, teacher]), loss, before, teacher[0])
+
+
+def lejepa(encoder: Any) -> Rival:
+    """Both views are large ones, in one batch; its loss asks for small ones, so its two terms are added here."""
+    network = nn.Sequential(encoder, heads.LeJEPAProjectionHead(encoder.width))
+    gaussian = SIGReg(num_vectors=256)
+
+    @exact
+    def terms(rows: Tensor) -> Tensor:
+        return 0.05 * gaussian(rows) + 0.95 * lejepa_invariance_loss(all_proj=rows, global_proj=rows)
+
+    return Rival(network, lambda first, second: terms(network(torch.cat([first, second])).unflatten(0, (2, -1))))
+
+
+def nnclr(encoder: Any, memory: int) -> Rival:
+    """The narrow heads of the example and a queue of `memory` projections."""
     network = nn.Sequential(encoder, heads.NNCLRProjectionHead(encoder.width, 512, 128))
     predictor, criterion = heads.NNCLRPredictionHead(128, 512, 128), exact(losses.NTXentLoss(temperature=0.1))
-    bank = exact(NNMemoryBankModule(size=(support, 128)))
+    bank = exact(NNMemoryBankModule(size=(memory, 128)))
 
     def loss(first: Tensor, second: Tensor) -> Tensor:
         rows = [network(view) for view in (first, second)]
@@ -119,4 +182,6 @@ def nnclr(encoder: Any, support: int) -> Rival:
     return Rival(nn.ModuleList([network, predictor]), loss)
 
 
-RIVALS = {one.__name__: one for one in (simclr, dcl, byol, simsiam, barlow_twins, vicreg, nnclr)}
+RIVALS = {
+    one.__name__: one for one in (simclr, dcl, moco, byol, simsiam, barlow_twins, vicreg, swav, nnclr, dino, lejepa)
+}
