@@ -105,9 +105,9 @@ def own_views(asked: argparse.Namespace, task: str, run: Any, name: str) -> floa
     recipe = run.recipe
     torch.set_num_threads(recipe.threads)
     _, other = rival(run, name)
-    transform = SimCLRTransform(input_size=recipe.size, cj_strength=0.5, gaussian_blur=0.0)
+    transform = SimCLRTransform(input_size=recipe.side, cj_strength=0.5, gaussian_blur=0.0)
     folder = asked.data / quality.TASKS[task].folder
-    batches = endless(loader(folder, size=recipe.size, batch=recipe.batch, workers=1, transform=transform))
+    batches = endless(loader(folder, size=recipe.side, batch=recipe.batch, workers=1, transform=transform))
     optimizer = torch.optim.SGD([p for p in other.network.parameters() if p.requires_grad], lr=1e-3)
     for step in range(asked.own_views + 2):
         if step == 2:  # after the first two, which warm up

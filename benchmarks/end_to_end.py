@@ -145,7 +145,7 @@ def bare(bench: Bench) -> float:
     method = method_of(recipe)
     optimizer = optimizer_of(recipe, method)
     pictures, labels = Pictures(manifest, format_of(recipe)), torch.from_numpy(manifest.labels)
-    views = method.views(recipe.size)
+    views = method.views(recipe.side)
     batch = Loader(pictures, manifest.train_rows(), labels, views, seed=0, workers=0).collate(np.arange(bench.batch), 0)
     for step in range(WARMUP + bench.short):
         if step == WARMUP:

@@ -159,7 +159,7 @@ def learn(run: Any, method: Any, model: Any, loss: Callable[[Any, float], Any]) 
     optimizer = optimizers.build([Group(parameters)], training, recipe.lr)
     rows = manifest.train_rows()
     known, labels = pictures_of(recipe, manifest), torch.from_numpy(manifest.labels[rows])
-    loader = Loader(known, rows, labels, method.views(recipe.size), seed=recipe.seed, workers=session.WORKERS)
+    loader = Loader(known, rows, labels, method.views(recipe.side), seed=recipe.seed, workers=session.WORKERS)
     epochs, length = -(-recipe.steps // recipe.epoch_steps), recipe.epoch_steps * recipe.batch
     order = torch.cat([permuted(len(rows), recipe.seed, epoch)[:length] for epoch in range(epochs)])
     for step, batch in enumerate(loader.batches(order[: recipe.steps * recipe.batch], 0, recipe.batch)):

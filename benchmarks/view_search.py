@@ -71,7 +71,7 @@ def agreement(asked: argparse.Namespace, task: str, seed: int) -> list[dict[str,
     )
     recipe = view_search.proxy(plan(request, manifest)[0], manifest)
     rows = []
-    for views in view_search.candidates(recipe.settings["augmentation"], recipe.pixels["channels"], recipe.size):
+    for views in view_search.candidates(recipe.settings["augmentation"], recipe.pixels["channels"], recipe.side):
         its = view_search.viewed(recipe, views, asked.images // recipe.batch)
         folder = asked.data / "runs" / f"views-{task}-{asked.images}-{seed}-{views}"
         try:
@@ -108,7 +108,7 @@ def measured(encoder: Any, pictures: Any, manifest: Any, recipe: Any) -> dict[st
     images = [pictures.read(int(row))[0] for row in shown]
     bare = vectors(shown)
     free = geometry.label_free(bare)
-    pairs = {f"r1 {name}": drawn(encoder, images, name, recipe.size) for name in REFERENCES}
+    pairs = {f"r1 {name}": drawn(encoder, images, name, recipe.side) for name in REFERENCES}
     pairs["r1 halves"] = halves(encoder, images, recipe.size)
     free |= geometry.of_views(*pairs["r1 simclr-keep-colour"])
     named = ("rankme", "participation", "alpha_req", "uniformity", "lidar")
