@@ -29,6 +29,21 @@ def facts() -> dict[str, Any]:
     }
 
 
+def told(machine: dict[str, Any]) -> str:
+    """What `facts` says, in a line."""
+    cores = f"{machine['cores']} core{'s' * (machine['cores'] > 1)}"
+    parts = [machine.get("date"), machine.get("processor"), cores, machine["platform"]]
+    torch = machine.get("libraries", {}).get("torch")
+    return ", ".join([part for part in parts if part] + ([f"torch {torch}"] if torch else []))
+
+
+def measured_on(results: dict[str, Any]) -> str:
+    """A line about the machine of a result file, or about each that a row of it names."""
+    rows = [one for part in results.values() if isinstance(part, list) for one in part if isinstance(one, dict)]
+    named = sorted({one["machine"] for one in rows if "machine" in one})
+    return f"Measured: {'; '.join(named or [told(results['machine'])])}."
+
+
 def processor() -> str:
     """The processor's own name where Linux tells it."""
     cpuinfo = Path("/proc/cpuinfo")

@@ -202,7 +202,9 @@ def begun(asked: argparse.Namespace) -> dict[str, Any]:
         if "fashion_mnist" in asked.tasks:
             export_fashion(asked.data)
     found = json.loads(asked.json.read_text()) if asked.json.exists() else {}
-    found.pop("machine", None)  # what is measured now may be measured on another
+    before = found.pop("machine", None)  # what is measured now may be measured on another
+    for one in [one for part in found.values() for one in part if before]:
+        one.setdefault("machine", machine.told(before))
     return {"rows": [], **found}
 
 
@@ -220,7 +222,7 @@ def filled(
     for key in () if asked.table else keys:
         if not any(key.items() <= one.items() and "refused" not in one for one in results[part]):
             print(*key.values(), file=sys.stderr, flush=True)
-            made = [key | one for one in make(key)]
+            made = [key | one | {"machine": machine.told(machine.facts())} for one in make(key)]
             results[part] = [one for one in results[part] if not key.items() <= one.items()] + made
             machine.keep(asked.json, results)
 

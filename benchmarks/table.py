@@ -33,6 +33,7 @@ import interval_coverage
 import killsweep
 import large_pictures
 import listing
+import machine
 import neighbours
 import nt_xent
 import onnx_runtime
@@ -125,7 +126,7 @@ def figures(name: str) -> str:
     if not kept(name).exists():
         return "Not measured yet.\n"
     results = json.loads(kept(name).read_text(encoding="utf-8"))
-    return f"{TABLES[name](results)}\n\n{measured_on(results['machine'])}\n"
+    return f"{TABLES[name](results)}\n\n{machine.measured_on(results)}\n"
 
 
 def rest() -> str:
@@ -137,13 +138,6 @@ def rest() -> str:
     shown = [f"### {asks}\n\n{figures(one)}" for one, asks in asked.items() if one not in placed and kept(one).exists()]
     missing = [f"* `benchmarks/{one}.py`: {asks}\n" for one, asks in asked.items() if not kept(one).exists()]
     return "\n".join([*shown, "".join(missing)])
-
-
-def measured_on(machine: dict[str, Any]) -> str:
-    """One line about the machine."""
-    parts = [machine.get("date"), machine.get("processor"), f"{machine['cores']} cores", machine["platform"]]
-    torch = machine.get("libraries", {}).get("torch")
-    return f"Measured: {', '.join([part for part in parts if part] + ([f'torch {torch}'] if torch else []))}."
 
 
 def filled(page: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import runpy
 import sys
 import warnings
@@ -274,6 +275,22 @@ def test_a_line_for_each_experiment(started: Callable[..., dict[str, Any]]) -> N
     assert f"{facts} 8epochs | bf16 | 100 (1) | 0.900 (" in shown
     assert "| +0.000 (" in shown
     assert "| 128 |" not in shown
+
+
+def test_rows_name_the_machine_that_each_was_measured_on(
+    started: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    names, machines = started("quality.py"), started("machine.py")
+    file = tmp_path / "found.json"
+    before = {"date": "2020-01-01", "processor": "Abacus", "cores": 1, "platform": "Linux"}
+    file.write_text(json.dumps({"machine": before, "rows": [{"seed": 0}]}))
+    asked = Namespace(table=False, json=file, data=tmp_path, tasks=[])
+    names["filled"](asked, results := names["begun"](asked), [{"seed": 0}, {"seed": 1}], lambda key: [{"figure": 2}])
+    assert json.loads(file.read_text())["rows"] == results["rows"]
+    here = machines["told"](machines["facts"]())
+    assert [one["machine"] for one in results["rows"]] == ["2020-01-01, Abacus, 1 core, Linux", here]
+    assert machines["measured_on"](results) == f"Measured: 2020-01-01, Abacus, 1 core, Linux; {here}."
+    assert machines["measured_on"]({"machine": before}) == "Measured: 2020-01-01, Abacus, 1 core, Linux."
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")  # lightly's own
