@@ -7,6 +7,7 @@ import multiprocessing
 import shutil
 from base64 import b64encode
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,20 @@ def test_results_that_are_called_search_are_not_ours(photos: Path, tmp_path: Pat
     session.train(request(photos), tmp_path / "run", workers=0, quiet=True)
     assert (tmp_path / "run" / "search" / "hits.csv").exists()
     assert not (tmp_path / "run" / TRIALS).exists()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_refusal_leaves_no_folder_that_was_not_there(tmp_path: Path, there: bool) -> None:
+    folder = tmp_path / "deep" / "run"
+    if there:
+        folder.mkdir(parents=True)
+    with pytest.raises(RecipeError, match="trian"), session.locked(folder):
+        raise RecipeError("there is no method 'trian'")
+    assert folder.exists() == there
+    with suppress(RecipeError), session.locked(folder):
+        (folder / "recipe.yaml").touch()
+        raise RecipeError("later")
+    assert (folder / "recipe.yaml").exists()
 
 
 def test_a_second_process_is_refused_and_a_dead_ones_lock_is_not_in_the_way(tmp_path: Path) -> None:

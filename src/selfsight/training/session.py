@@ -274,6 +274,7 @@ def locked(folder: Path) -> Iterator[None]:
     if distributed.rank() > 0:
         yield
         return
+    new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = open(folder / ".lock", "w")  # noqa: SIM115 - held open while the run goes on
@@ -290,4 +291,10 @@ def locked(folder: Path) -> Iterator[None]:
             pass  # a file system without locks
         for inside in folder.glob("**/"):
             checkpoints.clean(inside)
-        yield
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                if new and [path.name for path in folder.iterdir()] == [".lock"]:  # what was asked for was refused
+                    (folder / ".lock").unlink()
+                    folder.rmdir()
