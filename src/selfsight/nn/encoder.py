@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from selfsight.errors import MissingError, RecipeError, brief
 from selfsight.nn import patches as patching
 from selfsight.nn.architectures import TIMMS_OWN, arguments_for, known, unfit, unknown_encoder, usual
 from selfsight.nn.embedder import Drawn, Embedder
+from selfsight.nn.hub import where_it_answers
 from selfsight.nn.statistics import normalising
 from selfsight.nn.tensors import tensors_of
 from selfsight.views.recipes import multi_view, within
@@ -236,7 +238,8 @@ def _create(
     tries = [{key: arguments[key] for key in arguments if key not in without} for without in WITHOUT]
     for number, tried in enumerate(tries):
         try:
-            return timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=channels, **tried), tried
+            with where_it_answers() if pretrained else nullcontext():
+                return timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=channels, **tried), tried
         except TypeError as error:
             if tries[-1] == tried or number == len(tries) - 1:
                 raise RecipeError(unfit(name, size, error)) from error
