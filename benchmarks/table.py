@@ -24,6 +24,7 @@ import compiled
 import cookbook
 import dcl
 import defaults
+import documents
 import embed
 import end_to_end
 import evaluation
@@ -99,6 +100,7 @@ TABLES = {
     "soak": soak.table,
     "stops": stops.table,
     "start_up": start_up.table,
+    "documents": documents.table,
     "vdvs": vdvs.table,
     "view_search": view_search.table,
     "supcon": supcon.table,

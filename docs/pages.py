@@ -28,9 +28,8 @@ from selfsight.training.plan import CPU_BATCH, CPU_SIZE, LEAST_BATCHES
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
-CARDS = HERE.parent / "benchmarks" / "results" / "cards.json"
+RESULTS = HERE.parent / "benchmarks" / "results"
 TABLE = re.compile(r"(<!-- methods -->\n).*?(<!-- end of methods -->)", re.DOTALL)
-RESULTS = CARDS.parent
 PROMISED = """<!-- Written by docs/pages.py from docs/promises.toml and benchmarks/results/. -->
 
 # What is promised, and how it is held to
@@ -201,15 +200,21 @@ def least(training: Training) -> str:
 
 def card(name: str) -> list[str]:
     """What was measured of the method, and how; see benchmarks/cards.py."""
-    if methods.get(name).kind != "pictures":
-        return ["Not measured here: `selfsight evaluate` tells perplexity beside that of word frequencies."]
-    sys.path.insert(0, str(CARDS.parents[1]))
+    sys.path.insert(0, str(RESULTS.parent))
     import cards
+    import documents
 
-    results = json.loads(CARDS.read_text(encoding="utf-8")) if CARDS.exists() else {"rows": []}
-    if not (told := str(cards.card(results, name))):
+    if methods.get(name).kind == "documents":
+        return [documents.table(kept("documents"))]
+    if not (told := str(cards.card(kept("cards"), name))):
         return ["Not measured yet: run `benchmarks/cards.py`."]
     return [LOOK, told]
+
+
+def kept(benchmark: str) -> dict[str, Any]:
+    """What was measured by a script in `benchmarks/`."""
+    file = RESULTS / f"{benchmark}.json"
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {"rows": []}
 
 
 def draw(name: str) -> None:

@@ -277,6 +277,21 @@ def test_a_line_for_each_experiment(started: Callable[..., dict[str, Any]]) -> N
     assert "| 128 |" not in shown
 
 
+def test_docstrings_are_documents_of_a_package_and_a_file(
+    started: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = started("documents.py")
+    monkeypatch.setattr(names["sysconfig"], "get_path", lambda name: str(tmp_path / "lib"))
+    told = " ".join(["word"] * 20)
+    for file in ("email/parser.py", "email/test/case.py", "site-packages/other.py"):
+        (tmp_path / "lib" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "lib" / file).write_text(f'"""{told}"""\ndef short():\n    """A few words."""\n')
+    (tmp_path / "lib" / "broken.py").write_text("def (")
+    assert list(names["docstrings"]()) == [("email", "email/parser", told)]
+    assert names["written"](tmp_path / "made").read_text().split() == ["path,label,group", "00000.txt,,email/parser"]
+    assert (tmp_path / "made" / "00000.txt").read_text() == told
+
+
 def test_rows_name_the_machine_that_each_was_measured_on(
     started: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
