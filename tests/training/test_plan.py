@@ -75,7 +75,7 @@ def test_the_side_of_views_can_be_said(manifest: Manifest, tmp_path: Path) -> No
     again = {**QUICK, "size": None, "config": str(config)}
     assert planned(manifest, **again)[0].side == 24
     assert planned(manifest, **again | {"size": 64})[0].side == 64, "it belonged to the size of the config"
-    for method in ("rotation", "mae", "byol"):
+    for method in ("rotation", "mae", "ijepa"):
         with pytest.raises(RecipeError, match=f"the views of {method} are as large as its pictures"):
             planned(manifest, method=method, encoder=None, size=64, settings={"view_size": "48"})
 
@@ -185,8 +185,8 @@ def test_a_rate_is_of_its_optimizer(manifest: Manifest, tmp_path: Path) -> None:
     recipe, reasons = planned(manifest, settings={"optimizer": "sgd"}, batch=8)
     assert (recipe.lr, recipe.weight_decay) == (pytest.approx(0.06 * 8 / 128), 5e-4)
     assert reasons["lr"] == "published 0.06 x 8 / 128"
-    other: dict[str, Any] = {"method": "byol", "settings": {"optimizer": "adamw"}}
-    with pytest.raises(RecipeError, match="rate of byol is for sgd, not for adamw; give one for it with --lr"):
+    other: dict[str, Any] = {"method": "mae", "encoder": None, "settings": {"optimizer": "sgd"}}
+    with pytest.raises(RecipeError, match="rate of mae is for adamw, not for sgd; give one for it with --lr"):
         planned(manifest, **other)
     assert planned(manifest, **other, lr=0.001)[0].lr == 0.001
     (tmp_path / "recipe.yaml").write_text("lr: 0.002\n")

@@ -54,7 +54,7 @@ class BYOL(Method):
     def defaults(cls, size: int) -> Training:
         """Up to 96 px after lightly's CIFAR-10 (whose teacher_momentum stays), above the code's for 300 epochs."""
         if size <= SMALL:  # lightly: 0.06 and 5e-4, for a loss that is a quarter of the paper's; the steps are the same
-            return Training("sgd", lr=0.015, lr_batch=128, weight_decay=2e-3, batch=128, epochs=200)
+            return Training("sgd", lr=0.015, lr_batch=128, weight_decay=2e-3, batch=128, epochs=200, quick=0.8)
         # batch: code 4096, here one device
         return Training("lars", lr=0.3, lr_batch=256, weight_decay=1e-6, batch=256, epochs=300, warmup=10.0)
 

@@ -65,7 +65,7 @@ class DINO(Method):
     def defaults(cls, size: int) -> Training:
         """Up to 96 px after lightly's CIFAR-10 (there two layers), above the code's but for batch and dropped paths."""
         if size <= SMALL:
-            return Training("sgd", lr=0.06, lr_batch=128, weight_decay=5e-4, batch=128, epochs=200)
+            return Training("sgd", lr=0.06, lr_batch=128, weight_decay=5e-4, batch=128, epochs=200, quick=0.8)
         return Training("adamw", lr=5e-4, weight_decay=0.04, decay_growth=10.0, epochs=100, warmup=10.0,
                         encoder="vit_small_patch16_224", clip=3.0, clip_each=True)  # fmt: skip
 

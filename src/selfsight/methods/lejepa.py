@@ -61,7 +61,9 @@ class LeJEPA(Method):
     def defaults(cls, size: int) -> Training:
         """Up to 96 px ours, above the code's for a transformer; it falls to a thousandth of the rate, here to 0."""
         if size <= SMALL:
-            return Training("adamw", lr=1e-3, lr_batch=256, weight_decay=5e-4, batch=128, epochs=400, warmup=10.0)
+            return Training(
+                "adamw", lr=1e-3, lr_batch=256, weight_decay=5e-4, batch=128, epochs=400, warmup=10.0, quick=0.8
+            )
         # decay: code 0.05 for transformers, 5e-4 for convolutions such as the usual encoder
         return Training("adamw", lr=5e-4, lr_batch=128, weight_decay=5e-4, batch=128, epochs=100, warmup=1.0)
 

@@ -64,7 +64,7 @@ class NNCLR(Method):
     def defaults(cls, size: int) -> Training:
         """Up to 96 px after lightly's CIFAR-10 benchmark (there denominator=ntxent), above the paper's."""
         if size <= SMALL:
-            return Training("sgd", lr=0.06, lr_batch=128, weight_decay=5e-4, batch=128, epochs=200)
+            return Training("sgd", lr=0.06, lr_batch=128, weight_decay=5e-4, batch=128, epochs=200, quick=0.8)
         # batch: paper 4096, here one device
         return Training("lars", lr=0.3, lr_batch=256, weight_decay=1e-6, batch=256, epochs=1000, warmup=10.0)
 

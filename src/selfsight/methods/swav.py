@@ -67,7 +67,7 @@ class SwAV(Method):
     def defaults(cls, size: int) -> Training:
         """Up to 96 px after lightly's CIFAR-10 (there hidden=512, no queue), above the code's but for its last rate."""
         if size <= SMALL:
-            return Training("adamw", lr=1e-3, lr_batch=128, weight_decay=1e-6, batch=128, epochs=200)
+            return Training("adamw", lr=1e-3, lr_batch=128, weight_decay=1e-6, batch=128, epochs=200, quick=0.8)
         return Training("lars", lr=0.6, lr_batch=256, weight_decay=1e-6, batch=256, epochs=400)
 
     @classmethod
