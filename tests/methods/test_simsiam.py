@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from contract_parts import everything_scanned, recipe_of, trainer_of
+from contract_parts import SIZE, everything_scanned, recipe_of, trainer_of
 from method_parts import TinyEncoder, batch_of, counted, resolved
 from torch.nn.functional import cosine_similarity
 
 from selfsight.errors import RecipeError
 from selfsight.evaluation.geometry import feature_std
 from selfsight.losses.cross_view import cross_view_cosine
+from selfsight.methods.base import OPTIMIZATION
 from selfsight.methods.simsiam import SimSiam
 from selfsight.training import guard
 
@@ -79,7 +80,10 @@ def test_without_the_stop_it_collapses_and_the_guard_says_so(
 ) -> None:
     monkeypatch.setattr(guard, "EVERY", 10)
     manifest = everything_scanned(photos)
-    recipe = recipe_of("simsiam", photos, manifest, steps=60, lr=0.2, monitor_points=1, monitor_pictures=32)
+    published = {name: getattr(SimSiam.defaults(SIZE), name) for name in OPTIMIZATION}
+    recipe = recipe_of(
+        "simsiam", photos, manifest, steps=60, lr=0.2, monitor_points=1, monitor_pictures=32, **published
+    )
     trainer = trainer_of(recipe, manifest, tmp_path, save=3600.0)
     if not stopped:
         method: Any = trainer.method
