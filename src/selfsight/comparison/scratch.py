@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 from jaxtyping import Int
 
 from selfsight.comparison.scene import Outcome, Scene, bits
-from selfsight.data.pictures import Pictures, pictures_of
 from selfsight.evaluation.efficiency import DRAWS, Labels
 from selfsight.evaluation.task import Task
 from selfsight.nn.encoder import Encoder
@@ -35,11 +33,6 @@ class Scratch:
     recipe: Recipe
     steps: int  # that the budget pays for, with those that choose the rate
     second: float  # that a step of the recipe's batch takes
-
-    @cached_property
-    def halved(self) -> Pictures:
-        """The pictures as training sees them."""
-        return pictures_of(self.recipe, self.scene.manifest, self.recipe.least_side)
 
     def jobs(self, seeds: int) -> Iterator[tuple[str, Labels, int]]:
         """Everything to be trained: (name, labels, which draw of them, also the seed), all labels first."""
@@ -85,7 +78,7 @@ def learned(scratch: Scratch, chosen: Int[np.ndarray, "S"], steps: int, batch: i
     task, recipe = scratch.task, scratch.recipe
     rows, labels, groups = scratch.scene.rows[task.train[chosen]], task.train_labels[chosen], task.train_groups[chosen]
     return tune(
-        start(recipe, seed), scratch.halved, rows, labels, groups=groups, size=recipe.size, steps=steps,
+        start(recipe, seed), scratch.scene.halved, rows, labels, groups=groups, size=recipe.size, steps=steps,
         batch=batch, seed=seed, precision=recipe.precision,
     )  # fmt: skip
 
@@ -103,8 +96,7 @@ def prepared(scene: Scene, task: Task, recipe: Recipe, length: str) -> Scratch:
     kept = scene.kept(NAME)
     if kept is None:
         epoch, batch = len(task.train) / recipe.batch, recipe.batch
-        halved = pictures_of(recipe, scene.manifest, recipe.least_side)
-        lesson = Lesson(halved, scene.rows[task.train], task.train_labels, recipe.size, 1, batch)
+        lesson = Lesson(scene.halved, scene.rows[task.train], task.train_labels, recipe.size, 1, batch)
         second = pace(start(recipe, 0), replace(lesson, precision=recipe.precision))
         steps = in_steps(number, unit, epoch=epoch, batch=batch, second=second)
         kept = {"steps": max(1, round(steps)), "second": second}
