@@ -59,8 +59,8 @@ def test_what_cannot_be_asked(changed: dict[str, object], says: str) -> None:
 
 def test_the_shared_encoder_is_what_most_use() -> None:
     assert GOOD.shared == "resnet10t", "that of the first named, at a tie"
-    assert replace(GOOD, methods=["byol", "simclr"]).shared == "resnet18"
-    assert replace(GOOD, methods=["simclr", "byol", "vicreg"]).shared == "resnet18", "what most use"
+    assert replace(GOOD, methods=["mae", "simclr"]).shared == "vit_tiny_patch16_224"
+    assert replace(GOOD, methods=["simclr", "mae", "ijepa"]).shared == "vit_tiny_patch16_224", "what most use"
     assert replace(GOOD, device="cuda").shared == replace(GOOD, size=128).shared == "resnet18"
     assert replace(GOOD, encoder="test_resnet").shared == "test_resnet"
 
