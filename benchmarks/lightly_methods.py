@@ -114,14 +114,17 @@ def slower(progress: float) -> float:
 def moco(encoder: Any, memory: int) -> Rival:
     """A hidden layer as wide as the encoder, a queue of `memory` keys; no split batch norm, a momentum that stays."""
     network = nn.Sequential(encoder, heads.MoCoProjectionHead(encoder.width, encoder.width, 128))
-    criterion = exact(losses.NTXentLoss(temperature=0.1, memory_bank_size=(memory, 128)))
-    teacher = deepcopy(network)
+    criterion = losses.NTXentLoss(temperature=0.1, memory_bank_size=(memory, 128))
+    teacher, compared = deepcopy(network), exact(criterion)
     deactivate_requires_grad(teacher)
 
     def loss(first: Tensor, second: Tensor) -> Tensor:
-        return criterion(network(first), teacher(second))
+        return compared(network(first), teacher(second))
 
-    return Rival(nn.ModuleList([network, teacher]), loss, lambda progress: update_momentum(network, teacher, m=0.99))
+    def before(progress: float) -> None:
+        update_momentum(network, teacher, m=0.99)
+
+    return Rival(nn.ModuleList([network, teacher, criterion]), loss, before)
 
 
 def swav(encoder: Any) -> Rival:

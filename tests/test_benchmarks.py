@@ -9,6 +9,7 @@ import sys
 import warnings
 from argparse import Namespace
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -331,6 +332,32 @@ def test_lightlys_methods_learn_around_our_encoder(started: Callable[..., dict[s
         assert exact, name
         assert all(exact), f"{name}: networks may run in bf16, losses and memory are in float32"
         assert all(p.grad is not None for p in encoder.parameters()), name
+
+
+def test_our_moco_is_lightlys_step_for_step(started: Callable[..., dict[str, Any]]) -> None:
+    """From the same weights and queue: beside_lightly.py starts heads and queue from other random numbers."""
+    torch.manual_seed(0)
+    ours: Any = made("moco", splits=1, negatives=64, temperature=0.1, teacher_momentum=0.99, batch=16)
+    rival = started("lightly_methods.py")["RIVALS"]["moco"](deepcopy(ours.encoder), 64)
+    network, teacher, criterion = rival.network
+    for mine, theirs in zip(ours.projector[::2], network[1].layers[::2], strict=True):
+        theirs.load_state_dict(mine.state_dict())
+    teacher.load_state_dict(network.state_dict())
+    criterion.memory_bank.bank.copy_(ours.queue.keys)
+    sides = [torch.optim.SGD([p for p in side.parameters() if p.requires_grad], 0.05) for side in (ours, rival.network)]
+    for step in range(6):
+        views = torch.randint(0, 256, (16, 2, 32, 32, 3), dtype=torch.uint8)
+        batch = {"views": views, "position": 16 * step + torch.arange(16)}
+        rows = {**ours.project(batch), **ours.targets(batch)}
+        rival.before(0.0)
+        both = [ours.loss(rows, batch)["loss"], rival.loss(*views.unbind(dim=1))]
+        assert both[0].item() == pytest.approx(both[1].item(), rel=1e-4)
+        for optimizer, loss in zip(sides, both, strict=True):
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        with torch.no_grad():
+            ours.on_step_end(rows, batch)
 
 
 def test_intervals_hold_the_truth_in_a_few_worlds(started: Callable[..., dict[str, Any]]) -> None:
