@@ -73,16 +73,10 @@ def made(
     table: Path, folder: Path, name: str, method: str, length: str, seed: int, more: Sequence[str]
 ) -> dict[str, Any]:
     """The row of one run on the pictures of `table`, with `more` asked of the command."""
-    from selfsight.recipe import Recipe
-
     task = quality.TASKS[name]
     columns = ["--label-column", task.label, "--split-column", task.split, "--group-column", task.group]
     asked = ["--method", method, "--for", length, "--seed", str(seed), *more]
-    memory = peak(["train", str(table), *asked, "--out", str(folder), "--quiet", *columns])
-    peak(["evaluate", str(folder)])
-    found = json.loads((folder / "evaluation.json").read_text())
-    recipe = Recipe.from_yaml(folder / "recipe.yaml")
-    clock = json.loads((folder / "timing.jsonl").read_text().splitlines()[-1])
+    memory, found, recipe, seconds = ran(table, folder, [*asked, *columns])
     return {
         "task": name,
         "method": method,
@@ -90,13 +84,24 @@ def made(
         "seed": seed,
         "cores": machine.facts()["cores"],
         "recipe": {**{key: getattr(recipe, key) for key in KEPT}, **recipe.settings},
-        "seconds": round(clock["seconds"], 1),
-        "images_per_second": round(recipe.steps * recipe.batch / clock["seconds"], 1),
+        "seconds": round(seconds, 1),
+        "images_per_second": round(recipe.steps * recipe.batch / seconds, 1),
         "memory": memory,
         "verdict": found["verdict"],
         "scores": {"encoder": scores(found)}
         | {one: scores(found["baselines"][one]) for one in (*BESIDE, START) if one in found["baselines"]},
     }
+
+
+def ran(table: Path, folder: Path, asked: Sequence[str]) -> tuple[int, dict[str, Any], Any, float]:
+    """Train and evaluate, each in a process of its own: peak memory, evaluation, recipe, seconds of training."""
+    from selfsight.recipe import Recipe
+
+    memory = peak(["train", str(table), *asked, "--out", str(folder), "--quiet"])
+    peak(["evaluate", str(folder)])
+    found = json.loads((folder / "evaluation.json").read_text())
+    clock = json.loads((folder / "timing.jsonl").read_text().splitlines()[-1])
+    return memory, found, Recipe.from_yaml(folder / "recipe.yaml"), clock["seconds"]
 
 
 def scores(found: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import ast
 import csv
-import json
 import platform
 import sysconfig
 from collections import defaultdict
@@ -73,15 +72,9 @@ def written(folder: Path) -> Path:
 
 def row(data: Path, length: str, seed: int) -> dict[str, Any]:
     """One training and one evaluation, each in a process of its own."""
-    from selfsight.recipe import Recipe
-
     table, folder = written(data / "docstrings"), data / "runs" / f"documents-{length}-{seed}"
-    asked = ["--method", "context", "--for", length, "--seed", str(seed), "--out", str(folder), "--quiet"]
-    memory = cards.peak(["train", str(table), *asked])
-    cards.peak(["evaluate", str(folder)])
-    found = json.loads((folder / "evaluation.json").read_text())
-    recipe = Recipe.from_yaml(folder / "recipe.yaml")
-    clock = json.loads((folder / "timing.jsonl").read_text().splitlines()[-1])
+    asked = ["--method", "context", "--for", length, "--seed", str(seed)]
+    memory, found, recipe, seconds = cards.ran(table, folder, asked)
     sides = {name: found if name == "encoder" else found["baselines"][name] for name in ROWS}
     named = {name: {"kNN": one["knn"]["accuracy"], "linear": one["linear"]["accuracy"]} for name, one in sides.items()}
     return {
@@ -89,7 +82,7 @@ def row(data: Path, length: str, seed: int) -> dict[str, Any]:
         "classes": found["task"]["classes"],
         "python": platform.python_version(),
         "steps": recipe.steps,
-        "documents_per_second": round(recipe.steps * recipe.batch / clock["seconds"], 1),
+        "documents_per_second": round(recipe.steps * recipe.batch / seconds, 1),
         "memory": memory,
         "perplexity": found["perplexity"],
         "verdict": found["verdict"],
@@ -122,9 +115,9 @@ def table(results: dict[str, Any]) -> str:
         for name in ROWS:
             cells = [cards.spread([one["scores"][name][kind] for one in rows]) for kind in ("kNN", "linear")]
             lines.append(f"| {'`context`' if name == 'encoder' else name.replace('_', ' ')} | {' | '.join(cells)} |")
-        verdicts = [kind for one in rows for kind in (one["verdict"], one["verdict"]["linear"])]
-        helped = [sum(bool(one["helped"]) for one in verdicts[start::2]) for start in (0, 1)]
-        lines += ["", f"Helped: by kNN with {helped[0]}, by the linear probe with {helped[1]} of {seeds}.", ""]
+        near = sum(bool(one["verdict"]["helped"]) for one in rows)
+        probed = sum(bool(one["verdict"]["linear"]["helped"]) for one in rows)
+        lines += ["", f"Helped: by kNN with {near}, by the linear probe with {probed} of {seeds}.", ""]
     return "\n".join(lines).rstrip()
 
 

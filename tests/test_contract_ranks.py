@@ -25,9 +25,8 @@ from selfsight.recipe import Recipe
 
 FORKED = multiprocessing.get_context("forkserver")
 STEPS = 10  # the second epoch begins at 8
-NOTHING_BUT_ROUNDING = {
-    "barlow_twins"
-}  # is the gradient of biases that its loss takes off again, and Adam would follow it
+# Its loss takes biases off again, whose gradient is nothing but rounding, and Adam would follow that.
+NOTHING_BUT_ROUNDING = {"barlow_twins"}
 
 
 def free_port() -> int:
