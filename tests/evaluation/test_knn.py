@@ -1,13 +1,14 @@
 """Weighted kNN: the check value, and its invariants."""
 
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
-from selfsight.evaluation import knn
+from selfsight.evaluation import holdout, knn
 from selfsight.neighbours import nearest
 
 CHECK = json.loads((Path(__file__).parents[1] / "check_values.json").read_text())["knn_weighted"]
@@ -68,6 +69,20 @@ def test_k_and_temperature_are_chosen_without_the_test_part() -> None:
     assert set(measured.papers) == {(200, 0.1), (20, 0.07)}
     same = knn.predict(train, labels, test, k=20, temperature=0.07) == answers
     np.testing.assert_array_equal(measured.papers[20, 0.07], same)
+
+
+@pytest.mark.parametrize("asked", [2000, 40])
+def test_the_choice_is_the_best_of_all_hold_outs_together(asked: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(knn, "ASKED", asked)
+    train, labels = cloud(0, 400, spread=2.0)
+    groups = np.arange(400) // 2
+    parts = [holdout.by_group(groups, min(0.2, asked / 400), 3 + number) for number in range(5)]
+    right = dict.fromkeys(product((1, 5, 20), knn.TEMPERATURES), 0)
+    for (k, temperature), aside in product(right, parts):
+        named = knn.predict(train[~aside], labels[~aside], train[aside], k=k, temperature=temperature)
+        right[k, temperature] += int((named == labels[aside]).sum())
+    assert knn.choose(train, labels, groups, 3) == max(right, key=lambda pair: right[pair])
+    assert len(set(right.values())) > 3
 
 
 @pytest.mark.parametrize("count", [2, 3, 6])

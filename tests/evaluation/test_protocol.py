@@ -225,7 +225,8 @@ def test_the_page_says_how_numbers_are_made() -> None:
     assert numbers("kNN", " k (")[: len(knn.NEIGHBOURS)] == list(knn.NEIGHBOURS)
     assert numbers("kNN", " T (") == list(knn.TEMPERATURES)
     assert all(f"k = {k}, T = {t}" in rows["kNN, `papers` in the JSON"] for k, t in knn.PAPERS)
-    assert (knn.HELD_OUT, linear.HELD_OUT, linear.HOLD_OUTS) == (0.2, 0.1, 3), "a fifth; three tenths"
+    assert (knn.HELD_OUT, knn.HOLD_OUTS, f"{knn.ASKED:,}" in rows["kNN"]) == (0.2, 5, True), "five fifths"
+    assert (linear.HELD_OUT, linear.HOLD_OUTS) == (0.1, 3), "three tenths"
     for number in (linear.AXES, linear.LARGE, linear.FEWER, linear.ITERATIONS):
         assert f"{number:,}" in rows["linear probe"]
     assert (linear.DECAYS[:2], linear.DECAYS[-2:]) == ((10, 1), (1e-6, 0))
