@@ -12,7 +12,6 @@ are in the result file and were made with the same options are not measured agai
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -143,7 +142,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--precision", choices=("fp32", "bf16"), help="default: the faster one, measured")
     asked = machine.answered(parser)
-    rows = json.loads(asked.json.read_text())["rows"] if asked.json.exists() else []
+    rows = machine.before(asked.json)["rows"]
     for encoder in () if asked.table else asked.encoders:
         for size in asked.sizes:
             batch = asked.batch if size <= SMALL else asked.batch // 4
@@ -157,7 +156,7 @@ def main() -> None:
                 folder = photographs.crops(Path(scratch, "pictures"), count=count, side=side, suffix=".jpg")
                 os.environ["SELFSIGHT_CACHE"] = f"{scratch}/cache"
                 found = alone(measured, str(folder), scratch, encoder, size, batch, asked)
-                rows.append({**key, **options, **found})
+                rows.append({**key, **options, **found, "machine": machine.here()})
             machine.keep(asked.json, {"rows": rows})
     print(table({"rows": rows}))
 

@@ -377,13 +377,13 @@ def row(asked: argparse.Namespace, size: int) -> dict[str, Any]:
 def main() -> None:
     """Make the rows that are missing, keep each at once, and print all."""
     asked = options()
-    rows = json.loads(asked.json.read_text())["rows"] if asked.json.exists() else []
+    rows = machine.before(asked.json)["rows"]
     for size in [] if asked.table else asked.sizes:
         key = key_of(asked, size)
         if any(key.items() <= ({"asked": {}} | one).items() and "milliseconds" in one for one in rows):
             continue
         rows = [one for one in rows if (one["encoder"], one["size"]) != (asked.encoder, size)]
-        rows.append(row(asked, size))
+        rows.append({**row(asked, size), "machine": machine.here()})
         machine.keep(asked.json, {"rows": rows})
     print(table({"rows": rows}))
 

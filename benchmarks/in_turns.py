@@ -16,7 +16,6 @@ decoded any more. Rows that are in the result file and were made with the same o
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -128,7 +127,7 @@ def main() -> None:
     parser.add_argument("--pause", type=float, default=0.3, help="seconds between the two")
     parser.add_argument("--save-every", type=float, default=120.0, help="seconds, by the clock of both")
     asked = machine.answered(parser)
-    rows = json.loads(asked.json.read_text())["rows"] if asked.json.exists() else []
+    rows = machine.before(asked.json)["rows"]
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `selfsight` does, for the processes that measure
     for name in [] if asked.table else asked.rows:
         encoder, size, *second = name.split(":")
@@ -138,7 +137,7 @@ def main() -> None:
         if any((key | options).items() <= one.items() for one in rows):
             continue
         rows = [one for one in rows if not key.items() <= one.items()]
-        rows.append({**options, **row(key, asked)})
+        rows.append({**options, **row(key, asked), "machine": machine.here()})
         machine.keep(asked.json, {"rows": rows})
     print(table({"rows": rows}))
 

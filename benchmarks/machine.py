@@ -37,6 +37,20 @@ def told(machine: dict[str, Any]) -> str:
     return ", ".join([part for part in parts if part] + ([f"torch {torch}"] if torch else []))
 
 
+def here() -> str:
+    """What a row that is measured now says of this machine."""
+    return told(facts())
+
+
+def before(file: Path) -> dict[str, Any]:
+    """What a result file holds, each row with its machine: what is measured now may be measured on another."""
+    found = json.loads(file.read_text()) if file.exists() else {}
+    known = found.pop("machine", None)
+    for one in [one for part in found.values() if isinstance(part, list) for one in part if known]:
+        one.setdefault("machine", told(known))
+    return {"rows": [], **found}
+
+
 def measured_on(results: dict[str, Any]) -> str:
     """A line about the machine of a result file, or about each that a row of it names."""
     rows = [one for part in results.values() if isinstance(part, list) for one in part if isinstance(one, dict)]

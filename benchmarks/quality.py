@@ -201,11 +201,7 @@ def begun(asked: argparse.Namespace) -> dict[str, Any]:
         asked.data = asked.data.absolute()
         if "fashion_mnist" in asked.tasks:
             export_fashion(asked.data)
-    found = json.loads(asked.json.read_text()) if asked.json.exists() else {}
-    before = found.pop("machine", None)  # what is measured now may be measured on another
-    for one in [one for part in found.values() for one in part if before]:
-        one.setdefault("machine", machine.told(before))
-    return {"rows": [], **found}
+    return machine.before(asked.json)
 
 
 def filled(
@@ -222,7 +218,7 @@ def filled(
     for key in () if asked.table else keys:
         if not any(key.items() <= one.items() and "refused" not in one for one in results[part]):
             print(*key.values(), file=sys.stderr, flush=True)
-            made = [key | one | {"machine": machine.told(machine.facts())} for one in make(key)]
+            made = [key | one | {"machine": machine.here()} for one in make(key)]
             results[part] = [one for one in results[part] if not key.items() <= one.items()] + made
             machine.keep(asked.json, results)
 

@@ -13,7 +13,6 @@ measures it).
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import signal
@@ -148,11 +147,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=RESULTS, help="the result file, which is also read")
     parser.add_argument("--table", action="store_true", help="only print what is in the result file")
     asked = parser.parse_args()
-    rows = json.loads(asked.json.read_text())["rows"] if asked.json.exists() else []
+    rows = machine.before(asked.json)["rows"]
     settings = {"minutes": asked.minutes, "every": asked.every, "save_every": asked.save_every}
     if not asked.table and not any(all(row[name] == value for name, value in settings.items()) for row in rows):
         with tempfile.TemporaryDirectory(prefix="soak_") as scratch:
-            rows.append(settings | soaked(Path(scratch), asked))
+            rows.append(settings | soaked(Path(scratch), asked) | {"machine": machine.here()})
         machine.keep(asked.json, {"promises": {"R7": "; ".join(map(told, rows))}, "rows": rows})
     print(table({"rows": rows}))
     sys.exit(0 if all(map(passed, rows)) else 1)

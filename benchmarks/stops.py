@@ -322,7 +322,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=RESULTS, help="the result file, which is also read")
     parser.add_argument("--table", action="store_true", help="only print what is in the result file")
     asked = parser.parse_args()
-    rows = json.loads(asked.json.read_text())["rows"] if asked.json.exists() else []
+    rows = machine.before(asked.json)["rows"]
     until = time.monotonic() + 60 * asked.minutes
     with tempfile.TemporaryDirectory(prefix="stops_") as scratch:
         for check in () if asked.table else CHECKS:
@@ -331,7 +331,7 @@ def main() -> None:
                 continue
             if not Path(scratch, "pictures").exists():
                 photographs.crops(Path(scratch, "pictures"), count=PICTURES, side=SIDE)
-            rows.append(row := made(check, Path(scratch)))
+            rows.append(row := {**made(check, Path(scratch)), "machine": machine.here()})
             print(json.dumps(row), file=sys.stderr, flush=True)
             machine.keep(asked.json, {"promises": promises(rows), "rows": rows})
     print(table({"rows": rows}))

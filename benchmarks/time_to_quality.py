@@ -20,7 +20,6 @@ that was made with others gives way; each is kept at once.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import tempfile
@@ -287,7 +286,7 @@ def key_of(asked: argparse.Namespace, task: str, seed: int, side: str) -> tuple[
 def main() -> None:
     """Make the rows that are missing, keep each at once, and print all."""
     asked = options()
-    rows = json.loads(asked.json.read_text())["rows"] if asked.json.exists() else []
+    rows = machine.before(asked.json)["rows"]
     if not asked.table and "fashion_mnist" in asked.tasks:
         quality.export_fashion(asked.data)
     sides = {"lightly": theirs, asked.variant: ours}
@@ -300,7 +299,7 @@ def main() -> None:
             points = pool.submit(sides[side], bench_of(asked, name, seed)).result()
         kept = [(round(seconds, 2), round(score, 4)) for seconds, score in points]
         rows = [row for row in rows if not key.items() <= row.items()]
-        rows.append({**key, **choices, "points": kept})
+        rows.append({**key, **choices, "points": kept, "machine": machine.here()})
         machine.keep(asked.json, {"rows": rows})
     print(table({"rows": rows}))
 

@@ -35,7 +35,7 @@ PICTURE = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
 
 @pytest.fixture(scope="module")
 def decoders() -> Iterator[Decoders]:
-    started = Decoders(PixelFormat(), 32, 1)
+    started = Decoders(PixelFormat(), None, 32, 1)
     yield started
     started.close()
 
@@ -97,7 +97,7 @@ def test_a_script_needs_no_guard(tmp_path: Path) -> None:
         "import asyncio, base64, selfsight.browsing.decoding as decoding\n"
         "from selfsight.data.ranges import PixelFormat\n"
         f"picture = base64.b64decode({base64.b64encode(png(PICTURE))!r})\n"
-        "decoders = decoding.Decoders(PixelFormat(), 32, 1)\n"
+        "decoders = decoding.Decoders(PixelFormat(), None, 32, 1)\n"
         "print(asyncio.run(decoders.view(picture)).shape)\n"
         "decoders.close()\n"
     )

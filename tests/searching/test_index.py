@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -9,14 +10,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from sklearn.datasets import load_sample_images
 from test_main_job import TINY
 
+import selfsight
 from selfsight import checkpoints, cli
+from selfsight.browsing.decoding import Decoders
+from selfsight.data.decode import decode
+from selfsight.data.ranges import conform, format_of
 from selfsight.embedding import store
 from selfsight.errors import DiskError, ImageError, RunError
 from selfsight.neighbours import nearest
 from selfsight.runs import RunFolder
 from selfsight.searching.index import Index
+from selfsight.views.render import whole
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +62,24 @@ def test_a_run_embeds_its_pictures_once_and_again_for_a_new_encoder(home: Path) 
     assert file.stat().st_mtime_ns == before
     file.write_text(json.dumps(json.loads(file.read_text()) | {"encoder": "another"}))
     assert Index.open(home / "run").facts["encoder"] == store.digest(home / "run" / "encoder")
+
+
+def test_a_large_photograph_is_seen_alike_by_all_that_ask(tmp_path: Path) -> None:
+    """From a folder, by its name and as bytes that came over the network: halved by the decoder of its JPEG."""
+    for number in range(10):
+        photo = Image.fromarray(load_sample_images().images[number % 2][5 * number :])
+        photo.save(tmp_path / f"{number}.jpg")
+    asked = {"method": "simclr", "encoder": "test_resnet", "length": "1steps", "batch": 4, "size": 32, "quiet": True}
+    run = selfsight.train(tmp_path, out=tmp_path / "run", threads=1, **asked)
+    index, file = Index.open(run.folder), tmp_path / "0.jpg"
+    assert run.recipe.least_side == 128
+    np.testing.assert_allclose(index.embed(file), index.vectors[index.names.index("0.jpg")], rtol=1e-4, atol=1e-5)
+    shape = format_of(run.recipe)
+    decoders = Decoders(shape, run.recipe.least_side, run.recipe.size, 1)
+    seen = asyncio.run(decoders.view(file.read_bytes()))
+    decoders.close()
+    np.testing.assert_array_equal(index.view(file), seen)
+    assert not np.array_equal(whole(conform(decode(file), shape), run.recipe.size), seen), "all of it decoded"
 
 
 def test_a_run_that_cannot_be_written_says_what_to_do(home: Path, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_the_side_of_views_can_be_said(manifest: Manifest, tmp_path: Path) -> No
             planned(manifest, method=method, encoder=None, size=64, settings={"view_size": "48"})
 
 
-def test_large_pictures_are_halved_for_training_alone(manifest: Manifest, tmp_path: Path) -> None:
+def test_large_pictures_are_halved_for_all_that_the_run_does(manifest: Manifest, tmp_path: Path) -> None:
     asked, why = planned(manifest)
     assert (asked.least_side, why["least_side"]) == (None, "no picture is so large")
     write_pictures(tmp_path, 8, side=300)
@@ -93,7 +93,8 @@ def test_large_pictures_are_halved_for_training_alone(manifest: Manifest, tmp_pa
     assert rows["decoded pictures"][1].startswith("1 MB"), "8 of 150 x 150, not of 300 x 300"
     data = TrainingData(halves, large, method_of(halves), tmp_path, workers=0)
     assert data.pictures.read(0)[0].shape == (150, 150, 3)
-    assert pictures_of(halves, large).read(0)[0].shape == (300, 300, 3), "what embeds and evaluates sees all of it"
+    assert pictures_of(halves, large).read(0)[0].shape == (150, 150, 3), "what embeds and evaluates"
+    assert pictures_of(replace(halves, least_side=None), large).read(0)[0].shape == (300, 300, 3), "an older run"
     data.close()
     said, why = planned(large, batch=2, settings={"least_side": "1000"})
     assert (said.least_side, why["least_side"]) == (1000, "as asked")

@@ -22,8 +22,8 @@ class Undecodable(Exception):  # noqa: N818 - it is an answer
 class Decoders:
     """A few threads, each with one picture at a time. `close` after use."""
 
-    def __init__(self, form: PixelFormat, size: int, count: int) -> None:
-        self._form, self._size = form, size
+    def __init__(self, form: PixelFormat, least: int | None, size: int, count: int) -> None:
+        self._form, self._least, self._size = form, least, size
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="decode")
 
     async def view(self, data: bytes) -> np.ndarray:
@@ -36,7 +36,7 @@ class Decoders:
 
     def _view(self, data: bytes) -> np.ndarray:
         try:
-            return whole(conform(opened(data), self._form), self._size)
+            return whole(conform(opened(data, self._least), self._form), self._size)
         except Refused as refused:
             raise Undecodable(refused.reason) from refused
         except DataError as error:

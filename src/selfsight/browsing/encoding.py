@@ -66,8 +66,8 @@ class Encoders:
 class _Lane:
     def __init__(self, side: Side, decoders: int) -> None:
         self.side, self.encoder = side, side.index.encoder
-        form = format_of(side.index.eye.run.recipe)
-        self.decoders = Decoders(form, int(side.index.facts["size"]), decoders)
+        recipe = side.index.eye.run.recipe
+        self.decoders = Decoders(format_of(recipe), recipe.least_side, int(side.index.facts["size"]), decoders)
         lanes, threads = lanes_for(self.encoder, WAITING), torch.get_num_threads()
         own = partial(torch.set_num_threads, threads // lanes)  # also what further threads of the server begin with
         self.batcher: Batcher[tuple[np.ndarray, int], bytes] = Batcher(self._answers, TOGETHER, lanes, own)

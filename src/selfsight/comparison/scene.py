@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from selfsight import checkpoints
 from selfsight.data.manifest import Manifest
-from selfsight.data.pictures import Pictures, pictures_of
+from selfsight.data.pictures import Pictures
 from selfsight.data.splits import repeated, units
 from selfsight.embedding.embed import embed
 from selfsight.errors import DataError
@@ -44,11 +44,6 @@ class Scene:
     pictures: Pictures
     recipe: Recipe  # any of the comparison's: size and range are the same in all
     folder: Path
-
-    @cached_property
-    def halved(self) -> Pictures:
-        """The pictures as training sees them."""
-        return pictures_of(self.recipe, self.manifest, self.recipe.least_side)
 
     @cached_property
     def plain(self) -> tuple[dict[str, Float[np.ndarray, "N _"]], Float[np.ndarray, "N S S C"]]:

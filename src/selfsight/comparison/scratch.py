@@ -78,7 +78,7 @@ def learned(scratch: Scratch, chosen: Int[np.ndarray, "S"], steps: int, batch: i
     task, recipe = scratch.task, scratch.recipe
     rows, labels, groups = scratch.scene.rows[task.train[chosen]], task.train_labels[chosen], task.train_groups[chosen]
     return tune(
-        start(recipe, seed), scratch.scene.halved, rows, labels, groups=groups, size=recipe.size, steps=steps,
+        start(recipe, seed), scratch.scene.pictures, rows, labels, groups=groups, size=recipe.size, steps=steps,
         batch=batch, seed=seed, precision=recipe.precision,
     )  # fmt: skip
 
@@ -96,7 +96,7 @@ def prepared(scene: Scene, task: Task, recipe: Recipe, length: str) -> Scratch:
     kept = scene.kept(NAME)
     if kept is None:
         epoch, batch = len(task.train) / recipe.batch, recipe.batch
-        lesson = Lesson(scene.halved, scene.rows[task.train], task.train_labels, recipe.size, 1, batch)
+        lesson = Lesson(scene.pictures, scene.rows[task.train], task.train_labels, recipe.size, 1, batch)
         second = pace(start(recipe, 0), replace(lesson, precision=recipe.precision))
         steps = in_steps(number, unit, epoch=epoch, batch=batch, second=second)
         kept = {"steps": max(1, round(steps)), "second": second}

@@ -24,8 +24,8 @@ class Kind:
     read: Callable[[str], bytes]  # of a file; raises Refused
     describe: Callable[[bytes], Header]  # raises Refused
     decode: Callable[[str], np.ndarray]  # (H, W, C); raises ImageError
-    array: Callable[..., np.ndarray]  # of the bytes of a file, and the least side of a halved one; raises Refused
-    again: Callable[..., np.ndarray]  # the same, of bytes that `array` was given before
+    array: Callable[[bytes, int | None], np.ndarray]  # of a file, and the least side of a halved one; raises Refused
+    again: Callable[[bytes, int | None], np.ndarray]  # the same, of bytes that `array` was given before
     named: str = ""  # endings that are taken up only to be refused
     size: int | None = None  # of an evaluation view, where the samples' own sizes do not decide it
     facts: Mapping[str, str] = field(default_factory=dict)  # what `inspect` calls a fact; "": not told

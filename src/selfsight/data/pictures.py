@@ -125,8 +125,7 @@ class Pictures:
         try:
             data = kind.read(path)
             same = content_digest(data) == self.manifest.digests[row]
-            least = () if self.least is None else (self.least,)
-            array = (kind.again if same and row in self._opened else kind.array)(data, *least)
+            array = (kind.again if same and row in self._opened else kind.array)(data, self.least)
             picture = conform(array, self.format)
             if not same:
                 raise Refused("changed", "not the file that was listed")
@@ -174,6 +173,6 @@ class Pictures:
                 add_bad_files(self.noted, self.bad_files)
 
 
-def pictures_of(recipe: Recipe, manifest: Manifest, least: int | None = None) -> Pictures:
-    """Pictures in a run's pixel format, halved where `least` is given; bad files are left out, however many."""
-    return Pictures(manifest, format_of(recipe), max_bad=1.0, kept=None, least=least)
+def pictures_of(recipe: Recipe, manifest: Manifest) -> Pictures:
+    """Pictures as a run's encoder is used to see them; bad files are left out, however many."""
+    return Pictures(manifest, format_of(recipe), max_bad=1.0, kept=None, least=recipe.least_side)

@@ -40,8 +40,8 @@ def decode(path: str | Path) -> Document:
         raise ImageError(str(path), refused.reason, refused.detail) from refused
 
 
-def opened(data: bytes) -> Document:
-    """A document from the bytes of its file. Raises Refused as `describe` does."""
+def opened(data: bytes, least: int | None = None) -> Document:
+    """A document from the bytes of its file, always whole. Raises Refused as `describe` does."""
     describe(data)
     return np.frombuffer(data, np.uint8).reshape(-1, 1, 1)
 

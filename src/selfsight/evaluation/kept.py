@@ -75,7 +75,7 @@ def network(encoder: Embedder) -> bytes:
 def samples(pictures: Pictures, rows: Int[np.ndarray, "N"]) -> str:
     """Which pictures or documents these are, and in which format they are read."""
     manifest = pictures.manifest
-    return " ".join((manifest.kind, repr(pictures.format), *(manifest.digests[row] for row in rows)))
+    return " ".join((manifest.kind, repr((pictures.format, pictures.least)), *(manifest.digests[row] for row in rows)))
 
 
 def _digest(key: Iterable[Any]) -> str:

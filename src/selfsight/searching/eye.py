@@ -53,13 +53,14 @@ class Eye:
 
     def view(self, sample: str | Path | bytes) -> np.ndarray:
         """What the encoder sees of a file, or of the bytes of one. ImageError when it cannot be decoded."""
-        kind, shape = KINDS[self.encoder.kind], format_of(self.run.recipe)
+        kind, recipe = KINDS[self.encoder.kind], self.run.recipe
         name = f"{len(sample)} bytes" if isinstance(sample, bytes) else str(sample)
         try:
-            array = kind.array(sample if isinstance(sample, bytes) else kind.read(str(sample)))
+            data = sample if isinstance(sample, bytes) else kind.read(str(sample))
+            array = kind.array(data, recipe.least_side)
         except Refused as refused:
             raise ImageError(name, refused.reason, refused.detail) from refused
-        return self.encoder.view(conform(array, shape), int(self.facts["size"]))
+        return self.encoder.view(conform(array, format_of(recipe)), int(self.facts["size"]))
 
     def embed(self, sample: str | Path | bytes) -> Float[np.ndarray, "D"]:
         """The vector of a file, or of the bytes of one."""

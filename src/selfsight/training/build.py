@@ -161,7 +161,7 @@ def whitening_of(encoder: Embedder, recipe: Recipe, manifest: Manifest) -> White
     if not encoder.whitens:
         return None
     rows = keyed(recipe.seed, 0, Purpose.WHITENING).permutation(manifest.train_rows())[: WHITENED_BY * encoder.width]
-    pictures = pictures_of(recipe, manifest, recipe.least_side)  # of which training may have kept what it decoded
+    pictures = pictures_of(recipe, manifest)
     return Whitening.fit(embed(encoder, pictures, np.sort(rows), size=recipe.size, plain=True)[0])
 
 

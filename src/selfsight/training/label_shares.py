@@ -77,7 +77,6 @@ class Fits:
     """The trainings of a table, one for each start and draw. What is finished is kept in `folder`."""
 
     pictures: Pictures
-    halved: Pictures  # the same, as training sees them
     rows: Int[np.ndarray, "N"]  # of the manifest; those of the task count in them
     task: Task
     recipe: Recipe
@@ -88,7 +87,7 @@ class Fits:
         """What a start learns from this draw."""
         rows, labels = self.rows[self.task.train[drawn.places]], self.task.train_labels[drawn.places]
         size, precision = self.recipe.size, self.recipe.precision
-        return Lesson(self.halved, rows, labels, size, self.steps, BATCH, seed=drawn.number, precision=precision)
+        return Lesson(self.pictures, rows, labels, size, self.steps, BATCH, seed=drawn.number, precision=precision)
 
     def fit(self, name: str, start: Encoder, drawn: Drawn, lr: float | None, tell: Tell) -> Fit:
         """From an earlier start of the same command, or trained now."""
@@ -109,7 +108,7 @@ class Fits:
     def key(self, start: Encoder, lesson: Lesson, test: Int[np.ndarray, "Q"], lr: float | None) -> str:
         """A digest of everything that a fit depends on."""
         digests = [self.pictures.manifest.digests[row] for row in (*lesson.rows, *test)]
-        settings = [lesson.size, lesson.steps, lesson.batch, lesson.precision, lesson.seed, lr, self.halved.least]
+        settings = [lesson.size, lesson.steps, lesson.batch, lesson.precision, lesson.seed, lr, self.pictures.least]
         facts = [state_digest(start), digests, lesson.labels.tolist(), settings]
         return sha256(json.dumps(facts).encode()).hexdigest()
 
@@ -141,7 +140,7 @@ def measured(
     finished stay in `folder`. `say` hears what is to come and how long it takes.
     """
     before = {name: state_digest(one) for name, one in encoders.items()}
-    pictures = Pictures(manifest, format_of(recipe), max_bad=1.0, kept=True)
+    pictures = Pictures(manifest, format_of(recipe), max_bad=1.0, kept=True, least=recipe.least_side)
     kind = kind_of(manifest.kind, recipe.pixels["low"], recipe.pixels["high"])
     known = np.flatnonzero(~manifest.test)
     its = {FROZEN: Ready.of(FROZEN, encoders[ENCODER], pictures, known, recipe.size)}
@@ -153,10 +152,7 @@ def measured(
     budgets = efficiency.budgets(task, shots=())
     draws = [Drawn(labels, number) for labels in budgets for number in range(len(labels.draws))]
     starts = {name: one for name, one in encoders.items() if isinstance(one, Encoder)}
-    halved = pictures
-    if recipe.least_side is not None:
-        halved = Pictures(manifest, format_of(recipe), max_bad=1.0, kept=True, least=recipe.least_side)
-    fits = Fits(pictures, halved, rows, task, recipe, folder)
+    fits = Fits(pictures, rows, task, recipe, folder)
     fits = replace(fits, steps=steps_of(length, fits, starts, draws, say))
     started = time.monotonic()
     named = trained(fits, starts, draws)
