@@ -11,7 +11,8 @@ one that it refuses is told below the table. A row is that of cards.py: a `selfs
 The tables: for each number of pictures and each length the mean kNN over seeds, a column for each set of pictures, best
 mean rank over the sets first; "helped" counts the runs whose 95 % interval of the paired difference to the best of
 untrained, raw pixels and simple statistics lies above 0, by kNN and by the linear probe. Then what each variant adds to
-its method's own defaults: mean over sets and seeds, with the least and the most of the sets.
+its method's own defaults: mean over sets and seeds, with the least and the most of the sets. `quality` is what a run's
+line shows, of training pictures: how it came about in time.
 
 DIR is that of quality.py. Nothing else should run beside it. A measurement that was stopped goes on: rows that are in
 the result file are not made again. All of it is days on two cores; the flags restrict it.
@@ -174,6 +175,7 @@ def table(results: dict[str, Any]) -> str:
         parts += [f"**{pictures or 'All'} training pictures; {length} each**", "", *ranking(made), ""]
         begun = [one for one in made if cards.START in one["scores"]]
         parts += [*started(begun), ""] if begun else []
+        parts += [*curves(made), ""] if any("curve" in one for one in made) else []
         parts += [*added(made), ""] if any(one["variant"] != OWN for one in made) else []
         told = [f"* `{one['method']}`, {one['variant']}, {one['task']}: {one['refused']}" for one in refused]
         parts += [*dict.fromkeys(told), ""] if told else []  # seeds are refused alike
@@ -236,6 +238,15 @@ def started(rows: Sequence[dict[str, Any]]) -> list[str]:
         said = ["yes" if part["helped"] else "no" for part in (one["verdict"], one["verdict"]["linear"])]
         named = [f"`{one['method']}`", one["variant"], one["task"], str(one["seed"])]
         lines.append([*named, *(shown(value) for pair in pairs for value in pair), *said])
+    return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
+def curves(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """A line for each run: how good training pictures said it was, while it went on."""
+    lines = [["method", "variant", "set", "seed", "`quality` after minutes of training"], ["---"] * 5]
+    for one in [one for one in rows if "curve" in one]:
+        points = ", ".join(f"{seconds / 60:.1f}: {quality:.3f}" for seconds, quality in one["curve"])
+        lines.append([f"`{one['method']}`", one["variant"], one["task"], str(one["seed"]), points])
     return [f"| {' | '.join(cells)} |" for cells in lines]
 
 
