@@ -31,7 +31,6 @@ LENGTHS = ("2m", "10kimages")
 TASKS = ("emoji_free", "fashion_mnist", "terrain")
 BESIDE = ("untrained", "raw_pixels", "simple_statistics")
 START = "pretrained"  # beside these where a run starts from given weights
-NOTED = ("metrics.jsonl", "timing.jsonl")  # files of a run: what it measures while it trains, and when
 KEPT = ("size", "batch", "steps", "precision", "lr", "optimizer", "encoder", "pictures")
 
 
@@ -74,6 +73,8 @@ def made(
     table: Path, folder: Path, name: str, method: str, length: str, seed: int, more: Sequence[str]
 ) -> dict[str, Any]:
     """The row of one run on the pictures of `table`, with `more` asked of the command."""
+    from selfsight.comparison import journals
+
     task = quality.TASKS[name]
     columns = ["--label-column", task.label, "--split-column", task.split, "--group-column", task.group]
     asked = ["--method", method, "--for", length, "--seed", str(seed), *more]
@@ -88,7 +89,7 @@ def made(
         "seconds": round(seconds, 1),
         "images_per_second": round(recipe.steps * recipe.batch / seconds, 1),
         "memory": memory,
-        "curve": curve(folder),
+        "curve": [(round(at, 1), quality) for at, quality in journals.curve(folder)],
         "verdict": found["verdict"],
         "scores": {"encoder": scores(found)}
         | {one: scores(found["baselines"][one]) for one in (*BESIDE, START) if one in found["baselines"]},
@@ -104,13 +105,6 @@ def ran(table: Path, folder: Path, asked: Sequence[str]) -> tuple[int, dict[str,
     found = json.loads((folder / "evaluation.json").read_text())
     clock = json.loads((folder / "timing.jsonl").read_text().splitlines()[-1])
     return memory, found, Recipe.from_yaml(folder / "recipe.yaml"), clock["seconds"]
-
-
-def curve(folder: Path) -> list[tuple[float, float]]:
-    """Seconds of training, and `quality` of training pictures as a run's line shows it, at each of its looks."""
-    noted = [[json.loads(line) for line in (folder / name).read_text().splitlines()] for name in NOTED]
-    at = {line["step"]: line["seconds"] for line in noted[1]}
-    return [(round(at[line["step"]], 1), line["quality"]) for line in noted[0] if "quality" in line]
 
 
 def scores(found: dict[str, Any]) -> dict[str, Any]:

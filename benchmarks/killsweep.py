@@ -381,8 +381,7 @@ def main() -> None:
     """Sweep, keep each row, print a table; exit 1 when anything differed."""
     asked, until = options(), time.monotonic()
     until += 60 * asked.minutes
-    results = json.loads(asked.json.read_text()) if asked.json.exists() else {}
-    results = {"rows": results.get("rows", [])}
+    results = {"rows": machine.before(asked.json)["rows"]}
     if not asked.table and not shutil.which("strace") and {"syscall", "error"} & {*asked.modes}:
         sys.exit("the modes syscall and error need strace: apt install strace")
     bench = Bench()
@@ -394,7 +393,8 @@ def main() -> None:
                 continue
             if time.monotonic() >= until:
                 break
-            results["rows"].append(row := bench.swept(case, mode, asked.points, asked.seed, until))
+            row = bench.swept(case, mode, asked.points, asked.seed, until)
+            results["rows"].append({**row, "machine": machine.here()})
             print(json.dumps(row), file=sys.stderr, flush=True)
             machine.keep(asked.json, {"promises": promises(results["rows"]), **results})
     print(table(results))

@@ -227,7 +227,7 @@ def options() -> argparse.Namespace:
 def main() -> None:
     """Make the rows that are missing, keep each at once, and print all."""
     asked = options()
-    results = json.loads(asked.json.read_text()) if asked.json.exists() else {"rows": []}
+    results = machine.before(asked.json)
     if not asked.table:
         data = asked.data.absolute()
         weights = converted(asked.weights, data / "runs")
@@ -236,7 +236,8 @@ def main() -> None:
             del same["epochs"]
             kept = [one for one in results["rows"] if one["task"] != name or same.items() <= one.items()]
             for row in rows_of(data, name, weights, asked, list(kept)):
-                kept = [one for one in kept if (one["task"], one["epochs"]) != (name, row["epochs"])] + [row]
+                kept = [one for one in kept if (one["task"], one["epochs"]) != (name, row["epochs"])]
+                kept.append({**row, "machine": machine.here()})
                 machine.keep(asked.json, {"rows": kept})
             results = {"rows": kept}
     print(table(results))

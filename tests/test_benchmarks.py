@@ -393,9 +393,7 @@ def test_what_the_tables_of_large_sets_call_reached(started: Callable[..., dict[
     assert "| 2 ranks | 18.0 (18.0 to 18.0) | 1.80 | 4.0 % |" in started("ranks.py")["table"](found)
 
 
-def test_defaults_in_the_order_of_their_ranks_and_what_variants_add(
-    started: Callable[..., dict[str, Any]], tmp_path: Path
-) -> None:
+def test_defaults_in_the_order_of_their_ranks_and_what_variants_add(started: Callable[..., dict[str, Any]]) -> None:
     names = started("defaults.py")
 
     def row(method: str, variant: str, task: str, knn: float) -> dict[str, Any]:
@@ -407,11 +405,7 @@ def test_defaults_in_the_order_of_their_ranks_and_what_variants_add(
 
     rows = [row("moco", "own", "elpv", 0.6), row("simclr", "own", "elpv", 0.8), row("moco", "gentle", "elpv", 0.7)]
     rows += [row("moco", "own", "terrain", 0.5), row("simclr", "own", "terrain", 0.6)]
-    looks = [{"step": 0, "quality": 0.525}, {"step": 1, "loss": 3.0}, {"step": 9, "quality": 0.55}]
-    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, looks)))
-    times = [{"step": 0, "seconds": 0.84}, {"step": 9, "seconds": 90.02}]
-    (tmp_path / "timing.jsonl").write_text("\n".join(map(json.dumps, times)))
-    rows[1]["curve"] = started("cards.py")["curve"](tmp_path)
+    rows[1]["curve"] = [(0.8, 0.525), (90.02, 0.55)]
     lines = names["table"]({"rows": rows}).splitlines()
     assert "| `simclr` | own | elpv | 0 | 0.0: 0.525, 1.5: 0.550 |" in lines
     assert lines[4] == "| `simclr` | 0.800 | 0.600 | 1.0 | 1 of 2 |  |"

@@ -141,7 +141,7 @@ class Recipe:
     clip_each: bool = False  # `clip` is the largest norm of each tensor's gradient, not of all together
     decay_growth: Amount = 1.0  # how many times the weight decay it is at the end, along half a cosine
     view_size: Annotated[int, Within(8, 1024)] | None = None  # side of the views that are trained on, if not `size`
-    least_side: Count | None = None  # training halves larger pictures as long as both sides stay so long, pixels
+    least_side: Count | None = None  # larger pictures are halved as long as both sides stay so long, pixels
     searched: dict[str, Any] | None = None  # views that were tried first, and what labels said of each
     # a method trained to its end first
     before: Recipe | None = None

@@ -54,14 +54,16 @@ def test_a_run_and_a_folder_are_the_same_index(home: Path, photos: Path) -> None
     np.testing.assert_allclose(run.lengths, np.linalg.norm(run.vectors, axis=1), rtol=1e-6)
 
 
-def test_a_run_embeds_its_pictures_once_and_again_for_a_new_encoder(home: Path) -> None:
+@pytest.mark.parametrize("other", [{"encoder": "another"}, {"least_side": 64}])
+def test_a_run_embeds_its_pictures_once_and_again_for_a_new_encoder(home: Path, other: dict[str, object]) -> None:
     Index.open(home / "run")
     file = home / "run" / "embeddings" / "embeddings.json"
     before = file.stat().st_mtime_ns
     assert Index.open(home / "run").facts["encoder"] == store.digest(home / "run" / "encoder")
     assert file.stat().st_mtime_ns == before
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"encoder": "another"}))
-    assert Index.open(home / "run").facts["encoder"] == store.digest(home / "run" / "encoder")
+    file.write_text(json.dumps(json.loads(file.read_text()) | other))
+    facts = Index.open(home / "run").facts
+    assert (facts["encoder"], facts["least_side"]) == (store.digest(home / "run" / "encoder"), None)
 
 
 def test_a_large_photograph_is_seen_alike_by_all_that_ask(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Decoded pictures in a memory-mapped file, so that an epoch after the first decodes nothing where they fit.
 
-Each picture keeps its dtype, and its size unless training halves it. The file is named by the digests of the pictures
+Each picture keeps its dtype, and its size unless it is halved. The file is named by the digests of the pictures
 and their format, so runs on the same pictures share it, also at the same time: whoever decodes a picture writes the
 same bytes to the same place, and then their checksum, without which a place is empty. Bytes are written by pwrite,
 since a mapped page on a full disk would end the process.

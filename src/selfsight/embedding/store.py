@@ -83,7 +83,8 @@ def digest(encoder: Path) -> str:
 def facts_for(run: RunFolder, kind: str, patches: bool = False) -> dict[str, Any]:
     """What embeddings.json says of the encoder: which it is, where, and what it sees."""
     owner, where = digest(run.encoder_folder()), str(run.folder.absolute())
-    return {"encoder": owner, "run": where, "kind": kind, "size": run.recipe.size, "patches": patches}
+    seen = {"size": run.recipe.size, "least_side": run.recipe.least_side}
+    return {"encoder": owner, "run": where, "kind": kind, **seen, "patches": patches}
 
 
 def facts_of(folder: Path) -> dict[str, Any] | None:

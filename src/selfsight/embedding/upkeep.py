@@ -69,8 +69,9 @@ def is_there(file: str) -> bool:
 
 
 def same_encoder(there: Mapping[str, Any], facts: Mapping[str, Any], where: str, instead: str) -> None:
-    """RunError when an index belongs to another encoder, or to views of another size."""
+    """RunError when an index belongs to another encoder, or to other views."""
     owners = {"encoder": "another encoder", "size": "views of another size", "patches": "another --patches"}
+    owners["least_side"] = "pictures that were halved otherwise"
     for name, words in owners.items():
         if there.get(name) != facts.get(name):
             raise RunError(f"{where!r} belongs to {words}, so nothing was added; use {instead}")

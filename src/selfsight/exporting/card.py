@@ -26,8 +26,9 @@ tags: [timm, transformers, self-supervised, selfsight]
 def card(run: RunFolder, encoder: Encoder, exported: Mapping[str, Any]) -> str:
     """The card as Markdown. No path of the machine is in it: cards are made to be given away."""
     parts = [HEAD + f"# {encoder.name} by {run.recipe.method}", *_made(run, encoder)]
-    parts += ["## Load it", *_loading(encoder, exported), *counted(run.recipe.pixels), "## Quality", *_quality(run)]
-    parts += ["## Licence", *_licence(run)]
+    pixels, least = run.recipe.pixels, run.recipe.least_side
+    parts += ["## Load it", *_loading(encoder, exported), *counted(pixels), *_halved(least)]
+    parts += ["## Quality", *_quality(run), "## Licence", *_licence(run)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -86,6 +87,14 @@ def counted(pixels: Mapping[str, Any]) -> Iterator[str]:
         yield (
             "Of a value v of a float picture, p = 65535 (v - low) / (high - low), rounded and within 0 to 65535; there "
             f"low is {low!r} and high {high!r}."
+        )
+
+
+def _halved(least: int | None) -> Iterator[str]:
+    if least:
+        yield (
+            f"Larger pictures were halved while decoding, as long as both sides stayed {least} px (`least_side`), which "
+            "hardly changes a vector."
         )
 
 

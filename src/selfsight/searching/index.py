@@ -185,8 +185,9 @@ class Index:
 def _of_run(run: RunFolder) -> store.Stored:
     """The vectors of a run's own pictures, in RUN/embeddings; made anew when they are of an earlier encoder."""
     folder, listing = run.folder / "embeddings", run.folder / "manifest.parquet"
-    owner = store.digest(run.encoder_folder())
-    if (store.facts_of(folder) or {}).get("encoder") != owner:
+    owner, least = store.digest(run.encoder_folder()), run.recipe.least_side
+    known = store.facts_of(folder) or {}
+    if (known.get("encoder"), known.get("least_side")) != (owner, least):
         encoder, manifest = families.load(run.encoder_folder()).eval(), Manifest.load(listing)
         with progress.line("embedding", len(manifest)) as tell, _elsewhere(run):
             pictures = pictures_of(run.recipe, manifest)

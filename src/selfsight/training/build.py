@@ -183,6 +183,7 @@ def facts_of(recipe: Recipe) -> dict[str, object]:
         "steps": recipe.steps,
         "trained_on": recipe.pictures,
         "pixels": recipe.pixels,
+        "least_side": recipe.least_side,
     }
 
 

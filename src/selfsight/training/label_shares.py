@@ -108,7 +108,8 @@ class Fits:
     def key(self, start: Encoder, lesson: Lesson, test: Int[np.ndarray, "Q"], lr: float | None) -> str:
         """A digest of everything that a fit depends on."""
         digests = [self.pictures.manifest.digests[row] for row in (*lesson.rows, *test)]
-        settings = [lesson.size, lesson.steps, lesson.batch, lesson.precision, lesson.seed, lr, self.pictures.least]
+        settings = [lesson.size, lesson.steps, lesson.batch, lesson.precision, lesson.seed, lr]
+        settings.append({"least": self.pictures.least})
         facts = [state_digest(start), digests, lesson.labels.tolist(), settings]
         return sha256(json.dumps(facts).encode()).hexdigest()
 
