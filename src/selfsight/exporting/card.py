@@ -93,7 +93,7 @@ def counted(pixels: Mapping[str, Any]) -> Iterator[str]:
 def _halved(least: int | None) -> Iterator[str]:
     if least:
         yield (
-            f"Larger pictures were halved while decoding, as long as both sides stayed {least} px (`least_side`), which "
+            f"Larger pictures were halved while decoding, as long as both sides stayed {least} px (`least_side`); that "
             "hardly changes a vector."
         )
 
