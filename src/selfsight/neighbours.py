@@ -57,12 +57,12 @@ def nearest(
         if exclude_self:
             own = torch.arange(len(cosines))
             cosines[own, own + start] = -torch.inf
-        best, where = _largest(cosines, k)
+        best, where = largest(cosines, k)
         scores[start : start + chunk], indices[start : start + chunk] = best.numpy(), where.numpy()
     return scores, indices
 
 
-def _largest(cosines: Float[Tensor, "Q N"], k: int) -> tuple[Float[Tensor, "Q k"], Int[Tensor, "Q k"]]:
+def largest(cosines: Float[Tensor, "Q N"], k: int) -> tuple[Float[Tensor, "Q k"], Int[Tensor, "Q k"]]:
     """`topk` with a stated order: it leaves open which of several equal scores it returns, and in which order."""
     best, where = cosines.topk(min(k + 1, cosines.shape[1]), dim=1)  # one more, to see equal scores on both sides
     equal = best[:, 1:] == best[:, :-1]
