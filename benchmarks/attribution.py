@@ -156,7 +156,7 @@ def main() -> None:
                 folder = photographs.crops(Path(scratch, "pictures"), count=count, side=side, suffix=".jpg")
                 os.environ["SELFSIGHT_CACHE"] = f"{scratch}/cache"
                 found = alone(measured, str(folder), scratch, encoder, size, batch, asked)
-                rows.append({**key, **options, **found, "machine": machine.here()})
+                rows.append({**key, **options, **found})
             machine.keep(asked.json, {"rows": rows})
     print(table({"rows": rows}))
 

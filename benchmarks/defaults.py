@@ -175,7 +175,8 @@ def table(results: dict[str, Any]) -> str:
         parts += [f"**{pictures or 'All'} training pictures; {length} each**", "", *ranking(made), ""]
         begun = [one for one in made if cards.START in one["scores"]]
         parts += [*started(begun), ""] if begun else []
-        parts += [*curves(made), ""] if any("curve" in one for one in made) else []
+        looked = [one for one in made if "curve" in one]
+        parts += [*curves(looked), ""] if looked else []
         parts += [*added(made), ""] if any(one["variant"] != OWN for one in made) else []
         told = [f"* `{one['method']}`, {one['variant']}, {one['task']}: {one['refused']}" for one in refused]
         parts += [*dict.fromkeys(told), ""] if told else []  # seeds are refused alike
@@ -244,7 +245,7 @@ def started(rows: Sequence[dict[str, Any]]) -> list[str]:
 def curves(rows: Sequence[dict[str, Any]]) -> list[str]:
     """A line for each run: how good training pictures said it was, while it went on."""
     lines = [["method", "variant", "set", "seed", "`quality` after minutes of training"], ["---"] * 5]
-    for one in [one for one in rows if "curve" in one]:
+    for one in rows:
         points = ", ".join(f"{seconds / 60:.1f}: {quality:.3f}" for seconds, quality in one["curve"])
         lines.append([f"`{one['method']}`", one["variant"], one["task"], str(one["seed"]), points])
     return [f"| {' | '.join(cells)} |" for cells in lines]

@@ -383,7 +383,7 @@ def main() -> None:
         if any(key.items() <= ({"asked": {}} | one).items() and "milliseconds" in one for one in rows):
             continue
         rows = [one for one in rows if (one["encoder"], one["size"]) != (asked.encoder, size)]
-        rows.append({**row(asked, size), "machine": machine.here()})
+        rows.append(row(asked, size))
         machine.keep(asked.json, {"rows": rows})
     print(table({"rows": rows}))
 

@@ -137,7 +137,7 @@ def main() -> None:
         if any((key | options).items() <= one.items() for one in rows):
             continue
         rows = [one for one in rows if not key.items() <= one.items()]
-        rows.append({**options, **row(key, asked), "machine": machine.here()})
+        rows.append({**options, **row(key, asked)})
         machine.keep(asked.json, {"rows": rows})
     print(table({"rows": rows}))
 

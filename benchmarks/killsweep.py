@@ -393,8 +393,7 @@ def main() -> None:
                 continue
             if time.monotonic() >= until:
                 break
-            row = bench.swept(case, mode, asked.points, asked.seed, until)
-            results["rows"].append({**row, "machine": machine.here()})
+            results["rows"].append(row := bench.swept(case, mode, asked.points, asked.seed, until))
             print(json.dumps(row), file=sys.stderr, flush=True)
             machine.keep(asked.json, {"promises": promises(results["rows"]), **results})
     print(table(results))

@@ -37,24 +37,28 @@ def told(machine: dict[str, Any]) -> str:
     return ", ".join([part for part in parts if part] + ([f"torch {torch}"] if torch else []))
 
 
-def here() -> str:
-    """What a row that is measured now says of this machine."""
-    return told(facts())
+def rows_of(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of all parts of a result file."""
+    return [one for part in results.values() if isinstance(part, list) for one in part if isinstance(one, dict)]
 
 
 def before(file: Path) -> dict[str, Any]:
     """What a result file holds, each row with its machine: what is measured now may be measured on another."""
     found = json.loads(file.read_text()) if file.exists() else {}
-    known = found.pop("machine", None)
-    for one in [one for part in found.values() if isinstance(part, list) for one in part if known]:
-        one.setdefault("machine", told(known))
+    if known := found.pop("machine", None):
+        name(found, known)
     return {"rows": [], **found}
+
+
+def name(results: dict[str, Any], machine: dict[str, Any]) -> None:
+    """Have each row that names no machine name this one."""
+    for one in rows_of(results):
+        one.setdefault("machine", told(machine))
 
 
 def measured_on(results: dict[str, Any]) -> str:
     """A line about the machine of a result file, or about each that a row of it names."""
-    rows = [one for part in results.values() if isinstance(part, list) for one in part if isinstance(one, dict)]
-    named = sorted({one["machine"] for one in rows if "machine" in one})
+    named = sorted({one["machine"] for one in rows_of(results) if "machine" in one})
     return f"Measured: {'; '.join(named or [told(results['machine'])])}."
 
 
@@ -68,8 +72,9 @@ def processor() -> str:
 
 
 def keep(file: Path | None, figures: dict[str, Any]) -> None:
-    """Write the figures and what they were measured on; nothing when no file is asked for."""
+    """Write the figures and what they were measured on, in each row, too; nothing when no file is asked for."""
     if file is not None:
+        name(figures, facts())
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_name(f"{file.name}.tmp")
         partial.write_text(json.dumps({"machine": facts(), **figures}, indent=1) + "\n", encoding="utf-8")

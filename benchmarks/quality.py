@@ -218,7 +218,7 @@ def filled(
     for key in () if asked.table else keys:
         if not any(key.items() <= one.items() and "refused" not in one for one in results[part]):
             print(*key.values(), file=sys.stderr, flush=True)
-            made = [key | one | {"machine": machine.here()} for one in make(key)]
+            made = [key | one for one in make(key)]
             results[part] = [one for one in results[part] if not key.items() <= one.items()] + made
             machine.keep(asked.json, results)
 

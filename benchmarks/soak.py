@@ -151,7 +151,7 @@ def main() -> None:
     settings = {"minutes": asked.minutes, "every": asked.every, "save_every": asked.save_every}
     if not asked.table and not any(all(row[name] == value for name, value in settings.items()) for row in rows):
         with tempfile.TemporaryDirectory(prefix="soak_") as scratch:
-            rows.append(settings | soaked(Path(scratch), asked) | {"machine": machine.here()})
+            rows.append(settings | soaked(Path(scratch), asked))
         machine.keep(asked.json, {"promises": {"R7": "; ".join(map(told, rows))}, "rows": rows})
     print(table({"rows": rows}))
     sys.exit(0 if all(map(passed, rows)) else 1)

@@ -331,7 +331,7 @@ def main() -> None:
                 continue
             if not Path(scratch, "pictures").exists():
                 photographs.crops(Path(scratch, "pictures"), count=PICTURES, side=SIDE)
-            rows.append(row := {**made(check, Path(scratch)), "machine": machine.here()})
+            rows.append(row := made(check, Path(scratch)))
             print(json.dumps(row), file=sys.stderr, flush=True)
             machine.keep(asked.json, {"promises": promises(rows), "rows": rows})
     print(table({"rows": rows}))

@@ -299,7 +299,7 @@ def main() -> None:
             points = pool.submit(sides[side], bench_of(asked, name, seed)).result()
         kept = [(round(seconds, 2), round(score, 4)) for seconds, score in points]
         rows = [row for row in rows if not key.items() <= row.items()]
-        rows.append({**key, **choices, "points": kept, "machine": machine.here()})
+        rows.append({**key, **choices, "points": kept})
         machine.keep(asked.json, {"rows": rows})
     print(table({"rows": rows}))
 

@@ -236,8 +236,7 @@ def main() -> None:
             del same["epochs"]
             kept = [one for one in results["rows"] if one["task"] != name or same.items() <= one.items()]
             for row in rows_of(data, name, weights, asked, list(kept)):
-                kept = [one for one in kept if (one["task"], one["epochs"]) != (name, row["epochs"])]
-                kept.append({**row, "machine": machine.here()})
+                kept = [one for one in kept if (one["task"], one["epochs"]) != (name, row["epochs"])] + [row]
                 machine.keep(asked.json, {"rows": kept})
             results = {"rows": kept}
     print(table(results))

@@ -39,6 +39,6 @@ def by_others(
     labels. Memory is O(N^2), for the monitor's few pictures."""
     rows = unit(features)
     cosines = np.where(groups[:, None] == groups, -np.inf, rows @ rows.T)
-    scores, nearest = (best.numpy() for best in largest(torch.from_numpy(cosines), max(1, min(K, len(rows) // 5))))
+    scores, nearest = (part.numpy() for part in largest(torch.from_numpy(cosines), max(1, min(K, len(rows) // 5))))
     ballots = knn.votes(scores, labels[nearest], TEMPERATURE, int(labels.max()) + 1)
     return np.asarray((ballots.argmax(axis=1) == labels) & np.isfinite(scores[:, 0]))
