@@ -105,7 +105,8 @@ def test_timm_loads_the_encoder_in_one_line(trained: Path) -> None:
 def test_the_same_command_again_is_at_its_end(trained: Path, photos: Path) -> None:
     weights = (trained / "encoder" / "model.safetensors").read_bytes()
     command("train", photos, *TINY, "--for", "12steps", "--out", "run", cwd=trained.parent)
-    command("train", "--resume", "run", cwd=trained.parent)
+    again = command("train", "--resume", "run", cwd=trained.parent).stderr
+    assert "step 12/12" in again
     assert (trained / "encoder" / "model.safetensors").read_bytes() == weights
 
 

@@ -61,6 +61,7 @@ class Trainer:
         self.wrapped.mark_forward_method("project")
         said: list[str] = []
         step = self.restore(said.append)  # after the weights are on their device, where the optimizer's memory must be
+        self.watcher.done = step
         self.journal = Journal(self.folder if distributed.rank() == 0 else None, step - (step == 0), self.events)
         self.running = gradcache.running_statistics(self.method)
         self.failures = 0
