@@ -82,7 +82,7 @@ def measured(folder: str, scratch: str, encoder: str, size: int, batch: int, ask
         times.setdefault(name, []).append(time.process_time() - began)
         return found
 
-    bare = partial(bare_step, recipe, method, optimizer)
+    bare = partial(bare_step, recipe, method, optimizer, ours=True)
 
     def write(files: Any) -> None:
         checkpoints.write(run / "checkpoints", len(times["bare"]), files, {})

@@ -139,8 +139,9 @@ def wanted(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from selfsight import methods
 
     chosen = asked.methods or [name for name in methods.names() if methods.get(name).kind == "pictures"]
-    named = ("seed", "length", "pictures", "task", "variant", "method")
-    for values in product(asked.seeds, asked.lengths, asked.pictures, asked.tasks, asked.variants, chosen):
+    named = ("cores", "seed", "length", "pictures", "task", "variant", "method")
+    cores = [machine.facts()["cores"]]
+    for values in product(cores, asked.seeds, asked.lengths, asked.pictures, asked.tasks, asked.variants, chosen):
         key = dict(zip(named, values, strict=True))
         if asks(key["method"], key["variant"]) is not None:
             yield key
@@ -149,7 +150,7 @@ def wanted(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def row(asked: argparse.Namespace, key: dict[str, Any], rows: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
     """Train and evaluate once, or what was said against it; `rows` are those there are."""
     data = asked.data
-    folder = data / "runs" / "default-{task}-{pictures}-{method}-{variant}-{length}-{seed}".format(**key)
+    folder = data / "runs" / "default-{task}-{pictures}-{method}-{variant}-{length}-{cores}-{seed}".format(**key)
     source, task = data / quality.TASKS[key["task"]].folder, quality.TASKS[key["task"]]
     table = source / "labels.csv"
     if key["pictures"]:
@@ -169,10 +170,12 @@ def row(asked: argparse.Namespace, key: dict[str, Any], rows: Sequence[dict[str,
 def table(results: dict[str, Any]) -> str:
     """The methods in order for each number of pictures and length, then the variants, then what was refused."""
     rows, parts = results["rows"], []
-    for pictures, length in dict.fromkeys((one["pictures"], one["length"]) for one in rows):
-        alike = [one for one in rows if (one["pictures"], one["length"]) == (pictures, length)]
+    asked = ("pictures", "length", "cores")
+    for pictures, length, cores in dict.fromkeys(tuple(one[name] for name in asked) for one in rows):
+        alike = [one for one in rows if tuple(one[name] for name in asked) == (pictures, length, cores)]
         made, refused = ([one for one in alike if ("refused" in one) == no] for no in (False, True))
-        parts += [f"**{pictures or 'All'} training pictures; {length} each**", "", *ranking(made), ""]
+        each = f"{length} of {cores} core{'s' * (cores > 1)} each"
+        parts += [f"**{pictures or 'All'} training pictures; {each}**", "", *ranking(made), ""]
         begun = [one for one in made if cards.START in one["scores"]]
         parts += [*started(begun), ""] if begun else []
         looked = [one for one in made if "curve" in one]

@@ -8,8 +8,9 @@ SimCLR, for each size of the views. Five sides take turns, each in a process of 
 round:
 
 * bare: forward, backward and optimizer of our method on one batch of tensors that is in memory, in plain PyTorch
-* bare_kept: the same while freed memory stays with the process, as it does in our training (heap.py): what is
-  missing to it is what we do beside the step. in_turns.py tells it more exactly than two processes can
+* bare_kept: the same as our training does it: freed memory stays with the process (heap.py), convolutions and attention
+  are ours (layers.py). What is missing to it is what we do beside the step; in_turns.py tells that more exactly than
+  two processes can
 * ours: `selfsight train FOLDER` as users run it, monitor looks and saves included. The time is that between the first
   look and the last in the run's own timing.jsonl, so start-up and autotune are left out. A run as short as this would
   look for longer than the 1 % of its time that a real one does, so its looks are at fewer pictures
@@ -42,6 +43,7 @@ from typing import TYPE_CHECKING, Any
 
 import machine
 import photographs
+from layers import attending, torchs
 
 if TYPE_CHECKING:
     from selfsight.recipe import Recipe
@@ -107,26 +109,34 @@ def shown(steps: int, batch: int, looks: int) -> int:
 
 
 def bare_kept(bench: Bench) -> float:
-    """Images/s of the step alone, with memory as in training."""
+    """Images/s of the step alone, as our training does it."""
     from selfsight import heap
+    from selfsight.training.build import method_of
 
     with heap.kept():
-        return bare(bench)
+        return stepped(bench, method_of(bench.recipe), ours=True)
 
 
-def bare_step(recipe: Recipe, method: Any, optimizer: Any, batch: Any) -> None:
-    """Forward, backward and optimizer in plain PyTorch."""
+def bare_step(recipe: Recipe, method: Any, optimizer: Any, batch: Any, *, ours: bool) -> None:
+    """Forward, backward and optimizer alone, in plain PyTorch or as our training does it."""
     import torch
 
     optimizer.zero_grad(set_to_none=True)
-    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
+    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"), attending(ours):
         projections = method.project(batch)
     method.loss({name: rows.float() for name, rows in projections.items()}, batch)["loss"].backward()
     optimizer.step()
 
 
 def bare(bench: Bench) -> float:
-    """Images/s of the step alone."""
+    """Images/s of the step alone, in plain PyTorch."""
+    from selfsight.training.build import method_of
+
+    return stepped(bench, torchs(method_of(bench.recipe)), ours=False)
+
+
+def stepped(bench: Bench, method: Any, *, ours: bool) -> float:
+    """Images/s of the step of this method alone."""
     import time
 
     import numpy as np
@@ -137,12 +147,11 @@ def bare(bench: Bench) -> float:
     from selfsight.data.pictures import Pictures
     from selfsight.data.ranges import format_of
     from selfsight.data.source import find
-    from selfsight.training.build import method_of, optimizer_of
+    from selfsight.training.build import optimizer_of
 
     recipe = bench.recipe
     torch.set_num_threads(recipe.threads)
     manifest = scan(find(recipe.data), use_all=True)
-    method = method_of(recipe)
     optimizer = optimizer_of(recipe, method)
     pictures, labels = Pictures(manifest, format_of(recipe)), torch.from_numpy(manifest.labels)
     views = method.views(recipe.side)
@@ -150,7 +159,7 @@ def bare(bench: Bench) -> float:
     for step in range(WARMUP + bench.short):
         if step == WARMUP:
             started = time.perf_counter()
-        bare_step(recipe, method, optimizer, batch)
+        bare_step(recipe, method, optimizer, batch, ours=ours)
     return bench.short * bench.batch / (time.perf_counter() - started)
 
 

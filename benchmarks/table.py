@@ -33,6 +33,7 @@ import in_turns
 import interval_coverage
 import killsweep
 import large_pictures
+import layers
 import listing
 import machine
 import neighbours
@@ -77,6 +78,7 @@ TABLES = {
     "in_turns": in_turns.table,
     "attribution": attribution.table,
     "large_pictures": large_pictures.table,
+    "layers": layers.table,
     "compiled": compiled.table,
     "embed": embed.table,
     "evaluation": evaluation.table,

@@ -44,7 +44,7 @@ def train(data: Path, out: Path, *flags: str) -> Path:
 def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A convolutional network on small views, with labels and an evaluation."""
     out = train(photos, tmp_path_factory.mktemp("cnn") / "run", *SMALL)
-    assert selfsight.Run(out).encoder().arguments["output_stride"] == 8
+    assert selfsight.Run(out).encoder().arguments["output_stride"] == 16
     selfsight.evaluate(out)
     return out
 

@@ -80,6 +80,44 @@ def test_the_side_of_views_can_be_said(manifest: Manifest, tmp_path: Path) -> No
             planned(manifest, method=method, encoder=None, size=64, settings={"view_size": "48"})
 
 
+def test_the_stride_of_small_views(manifest: Manifest, tmp_path: Path) -> None:
+    recipe, why = planned(manifest, encoder="resnet10t")
+    assert (recipe.size, recipe.output_stride) == (32, 16)
+    assert ("stride", 16, why["output_stride"]) in told.plan_rows(recipe, why)
+    assert encoder_of(recipe).arguments["output_stride"] == 16
+    older = replace(recipe, output_stride=None)
+    assert encoder_of(older).arguments["output_stride"] == 8, "a run that was begun before"
+    asked, why = planned(manifest, encoder="resnet10t", settings={"output_stride": "32"})
+    assert (asked.output_stride, why["output_stride"]) == (32, "as asked")
+    assert encoder_of(asked).arguments["output_stride"] == 32
+    large, _ = planned(manifest, encoder="resnet10t", size=64)
+    assert large.output_stride is None
+    assert "output_stride" not in encoder_of(large).arguments
+    (tmp_path / "small.yaml").write_text(recipe.to_yaml())
+    again = {"config": str(tmp_path / "small.yaml"), "encoder": None}
+    assert planned(manifest, **again | {"size": None})[0].output_stride == 16
+    assert planned(manifest, **again | {"size": 64})[0].output_stride is None
+    encoder_of(older).save(tmp_path / "given")
+    weights = str(tmp_path / "given" / "model.safetensors")
+    begun, why = planned(manifest, encoder="resnet10t", weights=weights)
+    assert (begun.output_stride, why["output_stride"]) == (None, "the network's own")
+    assert encoder_of(begun).arguments["output_stride"] == 8
+    changed, _ = planned(manifest, encoder="resnet10t", weights=weights, settings={"output_stride": "16"})
+    assert encoder_of(changed).arguments["output_stride"] == 16
+
+
+@pytest.mark.parametrize(
+    ("encoder", "stride", "said"),
+    [
+        ("resnet10t", "12", "output_stride is one of 8, 16, 32"),
+        ("test_vit", "16", "leave output_stride out"),
+    ],
+)
+def test_strides_that_cannot_be_had(manifest: Manifest, encoder: str, stride: str, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        planned(manifest, encoder=encoder, settings={"output_stride": stride})
+
+
 def test_large_pictures_are_halved_for_all_that_the_run_does(manifest: Manifest, tmp_path: Path) -> None:
     asked, why = planned(manifest)
     assert (asked.least_side, why["least_side"]) == (None, "no picture is so large")

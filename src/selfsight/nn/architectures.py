@@ -10,11 +10,13 @@ from typing import Any
 import timm
 
 from selfsight import checkpoints
-from selfsight.errors import brief
+from selfsight.errors import RecipeError, brief
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 SMALL_VIEW = 40  # pixels: below this a network of stride 32 would be left with one position
-SMALL_STRIDE = 8
+RESIDUAL = ("resnet", "resnext", "wide_resnet")  # whose stride may be chosen
+SMALL_STRIDE, OLDER_STRIDE = 16, 8  # of these in views so small; of runs whose recipe names none, and of given weights
+STRIDES = (8, 16, 32)
 ANY_SIZE = {"dynamic_img_size": True, "dynamic_img_pad": True}  # tiles and small crops are other sizes than the view
 TIMMS_OWN = ("checkpoint_path", "cache_dir", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "scriptable")
 DECIDED = (*TIMMS_OWN, "in_chans", "img_size", "num_classes")  # by the new run, whatever the weights were trained with
@@ -51,11 +53,30 @@ def usual_scale(
     return usual(channels, own | _told(name, weights)[1])
 
 
+def stride_for(name: str, size: int) -> int | None:
+    """What a ResNet's stride is brought down to where its views are so small; None: it stays."""
+    return SMALL_STRIDE if name.startswith(RESIDUAL) and size <= SMALL_VIEW else None
+
+
+def check_stride(name: str, stride: int) -> None:
+    """RecipeError where a network cannot have this stride."""
+    if not name.startswith(RESIDUAL):
+        raise RecipeError(f"the stride of {brief(name)!r} cannot be chosen, only a ResNet's; leave output_stride out")
+    if stride not in STRIDES:
+        raise RecipeError(f"a stride of {stride} cannot be had; output_stride is one of {', '.join(map(str, STRIDES))}")
+
+
 def arguments_for(
-    name: str, size: int, *, pretrained: bool = False, weights: Path | None = None, untrained: bool = False
+    name: str,
+    size: int,
+    *,
+    stride: int | None = None,
+    pretrained: bool = False,
+    weights: Path | None = None,
+    untrained: bool = False,
 ) -> dict[str, Any]:
     """What makes an architecture fit views of this size. Given weights keep what they were trained with, where that is
-    told: patch size, pooling, stride; random ones may choose.
+    told: patch size, pooling, stride, unless one is given; random ones may choose.
 
     `untrained` is the same architecture with random weights in place of the given ones.
     """
@@ -66,12 +87,13 @@ def arguments_for(
         if pretrained or weights is not None:
             return {"img_size": size, **ANY_SIZE, **told}
         return {"img_size": size, **ANY_SIZE} | ({"patch_size": max(2, size // 8)} if size < 96 else {})
-    if not name.startswith(("resnet", "resnext", "wide_resnet")):
+    if not name.startswith(RESIDUAL):
         return told
     # timm starts residual branches at zero. SimCLR and MoCo do not (methods that do say so), and an untrained network
     # with dead branches would be too easy a baseline.
     alive = {} if pretrained and not untrained else {"zero_init_last": False}
-    return alive | ({"output_stride": SMALL_STRIDE} if size <= SMALL_VIEW else {}) | told
+    small = {"output_stride": OLDER_STRIDE} if size <= SMALL_VIEW else {}
+    return alive | small | told | ({"output_stride": stride} if stride else {})
 
 
 def _told(name: str, weights: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import linear, scaled_dot_product_attention
 from torch.nn.init import normal_, xavier_uniform_, zeros_
 
 from selfsight.errors import RecipeError
 from selfsight.nn.positions import waves
 
 __all__ = ["Predictor"]
+
+
+class Layer(nn.TransformerEncoderLayer):
+    """Torch's, whose attention is a call that `nn.attention` sees."""
+
+    def _sa_block(self, x: Tensor, *masks: Any, **causal: Any) -> Tensor:
+        own = self.self_attn
+        parts = linear(x, own.in_proj_weight, own.in_proj_bias).reshape(*x.shape[:2], 3, own.num_heads, -1)
+        seen = scaled_dot_product_attention(*parts.permute(2, 0, 3, 1, 4))  # (B, heads, K + M, width / heads)
+        out: Tensor = own.out_proj(seen.transpose(1, 2).flatten(2))
+        return out
 
 
 class Predictor(nn.Module):
@@ -30,7 +43,7 @@ class Predictor(nn.Module):
         self.enter = nn.Linear(inside, width)
         self.token = nn.Parameter(normal_(torch.empty(width), std=0.02))
         self.register_buffer("places", waves(grid, width))
-        layer = partial(nn.TransformerEncoderLayer, width, heads, 4 * width, dropout=0.0, activation="gelu")
+        layer = partial(Layer, width, heads, 4 * width, dropout=0.0, activation="gelu")
         self.layers = nn.Sequential(*(layer(batch_first=True, norm_first=True) for _ in range(depth)))
         self.norm, self.leave = nn.LayerNorm(width), nn.Linear(width, out)
         for module in self.modules():

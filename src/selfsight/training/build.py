@@ -84,9 +84,8 @@ def encoder_of(recipe: Recipe, *, untrained: bool = False) -> Embedder:
 
     `untrained` leaves given weights away: the random network beside which a pretrained start is measured.
     """
-    encoder, _ = started(
-        recipe.encoder, recipe.size, recipe.pixels, recipe.pretrained, recipe.weights, recipe.seed, untrained=untrained
-    )
+    given = recipe.pretrained, recipe.weights, recipe.seed, recipe.output_stride
+    encoder, _ = started(recipe.encoder, recipe.size, recipe.pixels, *given, untrained=untrained)
     encoder.channels_last = recipe.channels_last
     encoder.keeps_statistics = recipe.keep_statistics and not untrained
     return encoder.to(memory_format=torch.channels_last) if recipe.channels_last else encoder
@@ -99,6 +98,7 @@ def started(
     pretrained: bool,
     weights: str | None,
     seed: int,
+    stride: int | None = None,
     *,
     untrained: bool = False,
 ) -> tuple[Embedder, str]:
@@ -107,7 +107,9 @@ def started(
         return begun(name, seed, given=pretrained or bool(weights)), ""
     file = Path(weights) if weights else None
     scale = {key: pixels[key] for key in ("channels", "low", "high", "mean", "std")}
-    arguments = architectures.arguments_for(name, size, pretrained=pretrained, weights=file, untrained=untrained)
+    arguments = architectures.arguments_for(
+        name, size, stride=stride, pretrained=pretrained, weights=file, untrained=untrained
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder = Encoder(name, size=size, pretrained=pretrained and not untrained, arguments=arguments, **scale)

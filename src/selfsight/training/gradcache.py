@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsight.methods.base import Batch, Method, Projections, Terms
+from selfsight.nn.attention import PlainAttention
 
 Project = Callable[[Batch], Projections]
 RUNNING = ("running_mean", "running_var", "num_batches_tracked")
@@ -37,11 +38,11 @@ def gradient(
     """
 
     def projected(part: Batch) -> Projections:
-        with autocast():
+        with autocast(), PlainAttention():
             return float32(project(part))
 
     parts = list(split(batch, micro))
-    with autocast():
+    with autocast(), PlainAttention():
         targets = float32(without_gradient(method.targets, parts, key))
     if len(parts) == 1:
         torch.manual_seed(key)

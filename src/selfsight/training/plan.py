@@ -165,16 +165,27 @@ def start(made: Plan, request: Request, training: Training) -> None:
     file, channels = Path(weights) if weights else None, made.values["pixels"]["channels"]
     mean, std = families.usual_scale(encoder, channels, published or bool(file), file)
     made.values["pixels"] = {**made.values["pixels"], "mean": list(mean), "std": list(std)}
-    built, told = started(encoder, made.values["size"], made.values["pixels"], published, weights, made.values["seed"])
+    given, stride = (published, weights, made.values["seed"]), strided(made, encoder, bool(published or weights))
+    built, told = started(encoder, made.values["size"], made.values["pixels"], *given, stride)
     built.check()
     if told:
         made.reasons["weights"] = f"{made.reasons['weights']}; {told}"
-    given = bool(published or weights) and bool(normalising(built))
-    kept = made.settle("keep_statistics", None, given, KEPT if given else "there are none that came with weights")
-    if kept and not given:
+    came = bool(published or weights) and bool(normalising(built))
+    kept = made.settle("keep_statistics", None, came, KEPT if came else "there are none that came with weights")
+    if kept and not came:
         raise RecipeError("keep_statistics is for batch norms that came with weights, and there are none; leave it out")
     if normalising(built) and not kept:
         made.reasons["batch norm"] = "statistics are those of each micro-batch on each rank, not of the whole batch"
+
+
+def strided(made: Plan, encoder: str, given: bool) -> int | None:
+    """The stride of the last map."""
+    usual = None if given else architectures.stride_for(encoder, made.values["size"])
+    why = f"its own would leave one or two positions of {made.values['size']} px" if usual else "the network's own"
+    stride: int | None = made.settle("output_stride", None, usual, why)
+    if stride is not None:
+        architectures.check_stride(encoder, stride)
+    return stride
 
 
 def views(made: Plan, kind: type[Method], training: Training) -> None:

@@ -21,6 +21,7 @@ TUNABLE = (
     "view_size",
     "least_side",
     "keep_statistics",
+    "output_stride",
     "momentum",
     "beta2",
     "weight_decay",
@@ -109,6 +110,7 @@ def configured(request: Request) -> dict[str, Any]:
         "micro_batch": request.batch,
         "lr": request.batch,
         "keep_statistics": begun,
+        "output_stride": begun or request.size,
     }
     for name, anew in fitting.items():
         if anew:

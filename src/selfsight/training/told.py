@@ -53,6 +53,8 @@ def plan_rows(recipe: Recipe, reasons: Mapping[str, str]) -> list[tuple[str, obj
     if kind == "pictures":
         told = f"{recipe.pixels['channels']} x {recipe.pixels['dtype']}"
         rows.append(("pixels", told, reasons.get("pixels", "as kept in the recipe")))
+    if recipe.output_stride is not None:
+        rows.append(("stride", recipe.output_stride, reasons.get("output_stride", "as kept in the recipe")))
     if recipe.least_side is not None:
         told = f"halved while {recipe.least_side} px stay"
         rows.append(("large pictures", told, reasons.get("least_side", "as kept in the recipe")))
