@@ -15,6 +15,7 @@ import copy
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -72,6 +73,7 @@ def row(encoder: str, size: int, views: int, precision: str, threads: int, round
     """Milliseconds of a step, each side's own in every round."""
     import torch
 
+    from selfsight import heap
     from selfsight.nn.encoder import Encoder
 
     torch.set_num_threads(threads)
@@ -79,8 +81,8 @@ def row(encoder: str, size: int, views: int, precision: str, threads: int, round
     networks = {PLAIN: torchs(copy.deepcopy(ours)), OURS: ours}
     steps = {name: stepping(one, size, views, precision, name == OURS) for name, one in networks.items()}
     times: dict[str, list[float]] = {name: [] for name in SIDES}
-    for turn in range(rounds + 1):
-        for name in SIDES[:: 1 if turn % 2 else -1]:
+    with heap.kept():  # as in training
+        for turn, name in product(range(rounds + 1), SIDES):
             started = time.perf_counter()
             steps[name]()
             if turn:  # the first one warms up

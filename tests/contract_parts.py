@@ -122,7 +122,9 @@ def tiny(name: str) -> str:
     return {"vit": "test_vit", "wor": "words256"}.get(usual[:3], "test_resnet")
 
 
-def made(name: str, *, encoder: str | None = None, batch: int = BATCH, count: int = 64, **own: Any) -> Method:
+def made(
+    name: str, *, encoder: str | None = None, batch: int = BATCH, count: int = 64, seed: int = 0, **own: Any
+) -> Method:
     """A method with its automatic settings on a tiny encoder, in train mode."""
     kind: Any = methods.get(name)
     encoder = encoder or tiny(name)
@@ -135,7 +137,7 @@ def made(name: str, *, encoder: str | None = None, batch: int = BATCH, count: in
         handed = kind.first_settings(settings)
         given = {"before": made(first, encoder=encoder, batch=batch, count=count, **handed)}
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         method: Method = kind(begun_encoder(encoder), **settings, **given)
     return method.train()
 

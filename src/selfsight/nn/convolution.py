@@ -20,7 +20,7 @@ from torch.nn.functional import pad
 
 __all__ = ["Convolution", "by_products"]
 
-BYTES = 4  # that one channel's outputs may take for each channel: of a wider map the rows are more work than they save
+BYTES = 6  # that one channel's outputs may take for each channel: of a wider map the rows are more work than they save
 
 
 def by_products(network: nn.Module) -> nn.Module:
