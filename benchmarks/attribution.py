@@ -1,12 +1,12 @@
-"""Where the time goes that training takes beyond the bare step: reading, views, monitor, guard, saves, and the rest.
+"""Where the time goes that training takes beyond its step: reading, views, monitor, guard, saves, and the rest.
 
     python benchmarks/attribution.py [--encoders resnet18 ...] [--sizes 64 32 224] [--steps 5] [--run 1000]
 
 SimCLR as the plan has it for a run of `--run` steps, on crops of photographs, in one process and on one thread. All
 figures are processor seconds, the median of a few, in turns, so that another program disturbs all alike; the share is
-of the bare step's (forward, backward and optimizer of end_to_end.py, with memory as in training). What runs in other
-threads counts in full: on a machine whose cores all train it is taken from them. Above 96 px a batch is 32. Rows that
-are in the result file and were made with the same options are not measured again, those of others give way.
+of our step alone (forward, backward and optimizer of end_to_end.py, with memory and layers as in training). What runs
+in other threads counts in full: on a machine whose cores all train it is taken from them. Above 96 px a batch is 32.
+Rows that are in the result file and were made with the same options are not measured again, those of others give way.
 """
 
 from __future__ import annotations

@@ -354,6 +354,7 @@ def key_of(asked: argparse.Namespace, size: int) -> dict[str, Any]:
         "rounds": asked.rounds,
         "save_every": asked.save_every,
         "looks": "as in a real run",
+        "layers": "ours",
         "pictures": asked.data.name if asked.data else f"{crops_for(size):,} crops of photographs, {side_of(size)} px",
         "asked": {name: value for name, usual in ASKED.items() if (value := getattr(asked, name)) != usual},
     }

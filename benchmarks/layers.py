@@ -64,9 +64,9 @@ def torchs(network: Any) -> Any:
 
 def attending(ours: bool) -> AbstractContextManager[Any]:
     """Within, attention is ours, or torch's."""
-    from selfsight.nn.attention import PlainAttention
+    from selfsight.nn.attention import plain_attention
 
-    return PlainAttention() if ours else nullcontext()
+    return plain_attention() if ours else nullcontext()
 
 
 def row(encoder: str, size: int, views: int, precision: str, threads: int, rounds: int) -> dict[str, Any]:
@@ -74,10 +74,12 @@ def row(encoder: str, size: int, views: int, precision: str, threads: int, round
     import torch
 
     from selfsight import heap
+    from selfsight.nn import architectures
     from selfsight.nn.encoder import Encoder
 
     torch.set_num_threads(threads)
-    ours = Encoder(encoder, size=size)
+    arguments = architectures.arguments_for(encoder, size, stride=architectures.stride_for(encoder, size))
+    ours = Encoder(encoder, size=size, arguments=arguments)
     networks = {PLAIN: torchs(copy.deepcopy(ours)), OURS: ours}
     steps = {name: stepping(one, size, views, precision, name == OURS) for name, one in networks.items()}
     times: dict[str, list[float]] = {name: [] for name in SIDES}

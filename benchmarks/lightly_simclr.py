@@ -28,7 +28,7 @@ from lightly.loss import NTXentLoss
 from lightly.models.modules import SimCLRProjectionHead
 from lightly.transforms import SimCLRTransform
 
-from selfsight.nn.architectures import arguments_for
+from selfsight.nn.architectures import arguments_for, stride_for
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class SimCLR(nn.Module):
 
     def __init__(self, encoder: str, size: int) -> None:
         super().__init__()
-        self.backbone = timm.create_model(encoder, num_classes=0, **arguments_for(encoder, size))
+        stride = stride_for(encoder, size)
+        self.backbone = timm.create_model(encoder, num_classes=0, **arguments_for(encoder, size, stride=stride))
         width = int(self.backbone.num_features)
         self.head = SimCLRProjectionHead(width, 512, 128)
 

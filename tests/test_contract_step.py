@@ -225,8 +225,8 @@ def test_eight_pictures_are_learned_by_heart(name: str, manifest: Manifest) -> N
     method that uses labels nothing to tell apart. From some random weights a hinge (`pull_push`) stays on a plateau for
     hundreds of steps, and rounding decides whether it leaves it: there is a second start.
     """
-    said = by_heart(name, manifest, 0) and by_heart(name, manifest, 1)
-    assert not said, said
+    said = [by_heart(name, manifest, seed) for seed in ((0, 1) if name == "pull_push" else (0,))]
+    assert "" in said, said
 
 
 def by_heart(name: str, manifest: Manifest, seed: int) -> str:

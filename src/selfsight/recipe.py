@@ -142,7 +142,7 @@ class Recipe:
     decay_growth: Amount = 1.0  # how many times the weight decay it is at the end, along half a cosine
     view_size: Annotated[int, Within(8, 1024)] | None = None  # side of the views that are trained on, if not `size`
     least_side: Count | None = None  # larger pictures are halved as long as both sides stay so long, pixels
-    output_stride: Count | None = None  # of a ResNet's last map; None: 8 up to 40 px, above it the network's own
+    output_stride: Count | None = None  # of a ResNet's last map; None: what weights tell, or 8 up to 40 px
     searched: dict[str, Any] | None = None  # views that were tried first, and what labels said of each
     # a method trained to its end first
     before: Recipe | None = None

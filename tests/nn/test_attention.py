@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from unittest.mock import Mock
 
 import pytest
 import torch
+from contract_parts import SIZE, made
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention as fused
 
@@ -13,6 +15,7 @@ from selfsight.nn import attention
 from selfsight.nn.attention import PlainAttention
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.predictor import Layer, Predictor
+from selfsight.training import gradcache
 
 
 @pytest.fixture
@@ -77,18 +80,18 @@ def test_only_short_rows_in_bfloat16_without_masks(plain: Mock) -> None:
 
 @pytest.mark.parametrize("network", ["encoder", "predictor"])
 def test_transformers_take_it(network: str, plain: Mock) -> None:
-    made: nn.Module = Encoder("test_vit", size=32).train()
+    model: nn.Module = Encoder("test_vit", size=32).train()
     given: tuple[Tensor, ...] = (torch.randn(4, 3, 32, 32),)
     if network == "predictor":
-        made = Predictor(32, 16, (4, 4), width=32, depth=2, heads=2)
+        model = Predictor(32, 16, (4, 4), width=32, depth=2, heads=2)
         given = (torch.randn(4, 9, 32), torch.arange(9).expand(4, 9), torch.arange(9, 16).expand(4, 7))
     gradients = []
     for mode in (PlainAttention(), torch.autocast("cpu", enabled=False)):
-        made.zero_grad()
+        model.zero_grad()
         with torch.autocast("cpu", torch.bfloat16), mode:
-            out = made(*given).float()
+            out = model(*given).float()
         (out * torch.linspace(-1, 1, out.shape[-1])).mean().backward()
-        gradients.append(torch.cat([one.grad.flatten() for one in made.parameters()]))
+        gradients.append(torch.cat([one.grad.flatten() for one in model.parameters()]))
     assert plain.call_count > 0
     assert torch.cosine_similarity(*gradients, dim=0) > 0.99
 
@@ -99,3 +102,14 @@ def test_a_predictors_layer_is_torchs() -> None:
     twin.load_state_dict(layer.state_dict())
     given = torch.randn(4, 9, 32, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(layer(given), twin(given), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("micro", [4, 2])
+def test_a_step_of_training_takes_it(micro: int, plain: Mock) -> None:
+    method = made("simclr", encoder="test_vit")
+    views = torch.randint(0, 256, (4, 2, SIZE, SIZE, 3), generator=torch.Generator().manual_seed(0)).byte()
+    for half in (False, True):
+        autocast = partial(torch.autocast, "cpu", torch.bfloat16, enabled=half)
+        step = partial(gradcache.gradient, method, method.project, {"views": views}, micro, key=0)
+        step(backward=Tensor.backward, autocast=autocast)
+        assert (plain.call_count > 0) == half

@@ -31,7 +31,7 @@ def test_what_cannot_take_the_size_names_one_that_can() -> None:
 
 
 def test_resnets_and_small_transformers_stay_as_they_are() -> None:
-    assert Encoder("resnet18", size=32).arguments == {"zero_init_last": False, "output_stride": 16}
+    assert Encoder("resnet18", size=32).arguments == {"zero_init_last": False, "output_stride": 8}
     small = {"img_size": 64, "patch_size": 8, "dynamic_img_size": True, "dynamic_img_pad": True}
     assert Encoder("vit_tiny_patch16_224", size=64).arguments == small
 

@@ -96,7 +96,7 @@ def test_patches_are_cut_and_put_together_again(size: int, side: int, channels: 
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "grid", "side"), [("resnet18", 32, 2, 16), ("swin_tiny_patch4_window7_224", 224, 7, 32)]
+    ("name", "size", "grid", "side"), [("resnet18", 32, 4, 8), ("swin_tiny_patch4_window7_224", 224, 7, 32)]
 )
 def test_networks_of_other_kinds_have_square_cells_too(name: str, size: int, grid: int, side: int) -> None:
     encoder = Encoder(name, size=size)

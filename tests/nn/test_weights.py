@@ -64,7 +64,7 @@ def test_what_a_run_trained_with_is_kept(tmp_path: Path) -> None:
     assert usual_scale("test_vit", 3, True, weights) == ((0.4,) * 3, (0.2,) * 3)
     assert usual_scale("test_vit", 1, True, weights) == (pytest.approx((0.4,)), pytest.approx((0.2,)))
     weights = Encoder("resnet10t", size=32).save(tmp_path / "cnn") / "model.safetensors"
-    assert arguments_for("resnet10t", 64, weights=weights)["output_stride"] == 16
+    assert arguments_for("resnet10t", 64, weights=weights)["output_stride"] == 8
     assert arguments_for("resnet18", 64, weights=weights) == {"zero_init_last": False}, "they belong to another"
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from selfsight.data import ranges
 from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import Pictures
 from selfsight.errors import TrainingError
+from selfsight.nn import attention
 from selfsight.nn.encoder import Encoder
 from selfsight.training import finetune
 from selfsight.training.finetune import RATES, state_digest, tune, work
@@ -83,6 +85,15 @@ def test_a_batch_of_two_epochs_holds_every_picture(pictures: Pictures, manifest:
     assert sorted(first["index"].tolist()) == [0, 0, 1, 1, 2, 2]
     assert first["label"].tolist() == [manifest.labels[rows[place]] for place in first["index"]]
     assert not torch.equal(first["views"], second["views"])  # never the same view twice
+
+
+def test_attention_is_as_quick_as_in_training(pictures: Pictures, manifest: Manifest, monkeypatch: Any) -> None:
+    """Or else `compare` would give the network that learns from labels fewer steps in the same time."""
+    found, rows = Mock(wraps=attention.attention), manifest.every_row()[:12]
+    monkeypatch.setattr(attention, "attention", found)
+    lesson = finetune.Lesson(pictures, rows, manifest.labels[rows], size=32, steps=1, batch=6, precision="bf16")
+    finetune.train(Encoder("test_vit", size=32), lesson, 0.001)
+    assert found.call_count > 0
 
 
 def test_the_rate_is_the_best_on_what_was_held_out(

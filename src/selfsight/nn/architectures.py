@@ -14,8 +14,9 @@ from selfsight.errors import RecipeError, brief
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 SMALL_VIEW = 40  # pixels: below this a network of stride 32 would be left with one position
+SMALLEST = 16  # pixels: up to here a stride of 16 would leave one, too
 RESIDUAL = ("resnet", "resnext", "wide_resnet")  # whose stride may be chosen
-SMALL_STRIDE, OLDER_STRIDE = 16, 8  # of these in views so small; of runs whose recipe names none, and of given weights
+SMALL_STRIDE, FINE_STRIDE = 16, 8  # of these where pictures are so small: where that was measured, and elsewhere
 STRIDES = (8, 16, 32)
 ANY_SIZE = {"dynamic_img_size": True, "dynamic_img_pad": True}  # tiles and small crops are other sizes than the view
 TIMMS_OWN = ("checkpoint_path", "cache_dir", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "scriptable")
@@ -54,8 +55,8 @@ def usual_scale(
 
 
 def stride_for(name: str, size: int) -> int | None:
-    """What a ResNet's stride is brought down to where its views are so small; None: it stays."""
-    return SMALL_STRIDE if name.startswith(RESIDUAL) and size <= SMALL_VIEW else None
+    """The stride of a ResNet that starts from random weights on a CPU, for such small pictures; None: the usual."""
+    return SMALL_STRIDE if name.startswith(RESIDUAL) and SMALLEST < size <= SMALL_VIEW else None
 
 
 def check_stride(name: str, stride: int) -> None:
@@ -92,7 +93,7 @@ def arguments_for(
     # timm starts residual branches at zero. SimCLR and MoCo do not (methods that do say so), and an untrained network
     # with dead branches would be too easy a baseline.
     alive = {} if pretrained and not untrained else {"zero_init_last": False}
-    small = {"output_stride": OLDER_STRIDE} if size <= SMALL_VIEW else {}
+    small = {"output_stride": FINE_STRIDE} if size <= SMALL_VIEW else {}
     return alive | small | told | ({"output_stride": stride} if stride else {})
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -14,9 +15,15 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["PlainAttention"]
+__all__ = ["PlainAttention", "plain_attention"]
 
 LONGEST = 300  # tokens: the weights of all pairs are kept for the backward pass, and the gain shrinks
+
+
+def plain_attention() -> AbstractContextManager[Any]:
+    """`PlainAttention` under autocast to bf16 on a CPU; nowhere else is there anything to do."""
+    half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return PlainAttention() if half else nullcontext()
 
 
 class PlainAttention(TorchFunctionMode):

@@ -3,7 +3,8 @@
 The library that torch calls there brings a layer's weights and their gradient into an order of its own at every step.
 On the last maps of a small picture, two or three pixels wide, that takes longer than the arithmetic. Here the pixels
 that an output sees lie in a row, and the weights stay as they lie in memory, channels last. Results differ by rounding.
-Both are measured by `benchmarks/layers.py`. In eval mode, as in exports, the layers are torch's own.
+Both are measured by `benchmarks/layers.py`. In eval mode, as in exports, the layers are torch's own. There is no second
+derivative.
 """
 
 from __future__ import annotations
@@ -20,13 +21,19 @@ from torch.nn.functional import pad
 
 __all__ = ["Convolution", "by_products"]
 
+LEAST = 8  # channels of an input: pixels of fewer are too short to be put in rows one by one
 BYTES = 6  # that one channel's outputs may take for each channel: of a wider map the rows are more work than they save
 
 
 def by_products(network: nn.Module) -> nn.Module:
     """The network, whose plain convolutions may now be products. Parameters, their names and their values stay."""
     for layer in network.modules():
-        if type(layer) is nn.Conv2d and layer.groups == 1 and layer.padding_mode == "zeros":
+        if (
+            type(layer) is nn.Conv2d
+            and layer.groups == 1
+            and layer.padding_mode == "zeros"
+            and layer.in_channels >= LEAST
+        ):
             layer.__class__ = Convolution
     return network
 
@@ -40,7 +47,7 @@ class Convolution(nn.Conv2d):
         if self.training and x.device.type == "cpu" and x.dim() == 4 and not isinstance(self.padding, str):
             shape = Shape(x.shape, self.kernel_size, self.stride, self.padding, self.dilation)
         out: Tensor
-        if shape is None or shape.outputs * kind.itemsize > BYTES * self.out_channels:
+        if shape is None or not 0 < shape.outputs * kind.itemsize <= BYTES * self.out_channels:
             out = super()._conv_forward(x, weight, bias)
             return out
         out = _Product.apply(x.to(kind), weight.to(kind), shape)

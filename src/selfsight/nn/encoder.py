@@ -27,7 +27,7 @@ from torch import Tensor
 from selfsight import checkpoints
 from selfsight.errors import MissingError, RecipeError, brief
 from selfsight.nn import patches as patching
-from selfsight.nn.architectures import TIMMS_OWN, arguments_for, known, stride_for, unfit, unknown_encoder, usual
+from selfsight.nn.architectures import TIMMS_OWN, arguments_for, known, unfit, unknown_encoder, usual
 from selfsight.nn.convolution import by_products
 from selfsight.nn.embedder import Drawn, Embedder
 from selfsight.nn.hub import where_it_answers
@@ -71,10 +71,8 @@ class Encoder(Embedder):
     ) -> None:
         super().__init__()
         self.name, self.channels, self.size, self.low, self.high = name, channels, size, low, high
-        if arguments is None:
-            stride = None if pretrained else stride_for(name, size)
-            arguments = arguments_for(name, size, stride=stride, pretrained=pretrained)
-        backbone, self.arguments = _create(name, channels, size, pretrained, arguments)
+        wished = arguments_for(name, size, pretrained=pretrained) if arguments is None else arguments
+        backbone, self.arguments = _create(name, channels, size, pretrained, wished)
         self.backbone = by_products(backbone)
         published = usual(channels, self.backbone.pretrained_cfg if pretrained else {})
         self.mean, self.std = tuple(mean or published[0]), tuple(std or published[1])

@@ -18,7 +18,7 @@ __all__ = ["Predictor"]
 
 
 class Layer(nn.TransformerEncoderLayer):
-    """Torch's, whose attention is a call that `nn.attention` sees."""
+    """Torch's without masks and dropout, whose attention is a call that `nn.attention` sees."""
 
     def _sa_block(self, x: Tensor, *masks: Any, **causal: Any) -> Tensor:
         own = self.self_attn

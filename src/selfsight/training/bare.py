@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from selfsight.methods.base import Batch, Method, Projections
+from selfsight.nn.attention import plain_attention
 from selfsight.recipe import Recipe
 from selfsight.training import gradcache
 from selfsight.training.build import optimizer_of
@@ -78,7 +79,7 @@ class Bare:
     def projected(self) -> tuple[Projections, Projections]:
         """What the loss compares, of all pictures."""
         parts = list(gradcache.split(self.batch, self.micro))
-        with self.autocast():
+        with self.autocast(), plain_attention():
             made = [gradcache.without_gradient(work, parts, 0) for work in (self.method.project, self.method.targets)]
         return gradcache.float32(made[0]), gradcache.float32(made[1])
 
@@ -99,7 +100,7 @@ class Bare:
         """The bytes of a micro-batch that goes through the network for its gradient."""
 
         def work() -> None:
-            with self.autocast():
+            with self.autocast(), plain_attention():
                 made = self.method.project(first(self.batch, count))
             torch.autograd.backward([rows.sum() for rows in made.values() if rows.requires_grad])
 

@@ -28,6 +28,7 @@ from selfsight.errors import TrainingError
 from selfsight.evaluation import holdout
 from selfsight.losses.classification import classification
 from selfsight.methods.base import Group, Training
+from selfsight.nn.attention import plain_attention
 from selfsight.nn.encoder import Encoder
 from selfsight.training import schedule
 from selfsight.training.optimizers import build, set_rate
@@ -173,7 +174,7 @@ def train(encoder: Encoder, lesson: Lesson, lr: float, tell: Tell = lambda: None
         for step, batch in enumerate(lesson.batches()):
             set_rate(optimizer, lr * schedule.rate(step / lesson.steps, WARMUP), step / lesson.steps)
             optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(own.device.type, torch.bfloat16, enabled=lesson.precision == "bf16"):
+            with torch.autocast(own.device.type, torch.bfloat16, enabled=lesson.precision == "bf16"), plain_attention():
                 logits = head(own(batch["views"][:, 0].to(own.device)))
             loss, _ = classification(logits, batch["label"].to(own.device))
             torch.autograd.backward(loss)

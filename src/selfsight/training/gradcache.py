@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsight.methods.base import Batch, Method, Projections, Terms
-from selfsight.nn.attention import PlainAttention
+from selfsight.nn.attention import plain_attention
 
 Project = Callable[[Batch], Projections]
 RUNNING = ("running_mean", "running_var", "num_batches_tracked")
@@ -38,11 +38,11 @@ def gradient(
     """
 
     def projected(part: Batch) -> Projections:
-        with autocast(), PlainAttention():
+        with autocast(), plain_attention():
             return float32(project(part))
 
     parts = list(split(batch, micro))
-    with autocast(), PlainAttention():
+    with autocast(), plain_attention():
         targets = float32(without_gradient(method.targets, parts, key))
     if len(parts) == 1:
         torch.manual_seed(key)

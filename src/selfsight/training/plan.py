@@ -180,8 +180,9 @@ def start(made: Plan, request: Request, training: Training) -> None:
 
 def strided(made: Plan, encoder: str, given: bool) -> int | None:
     """The stride of the last map."""
-    usual = None if given else architectures.stride_for(encoder, made.values["size"])
-    why = f"its own would leave one or two positions of {made.values['size']} px" if usual else "the network's own"
+    measured = made.values["device"] == "cpu" and not given  # elsewhere nobody knows
+    usual = architectures.stride_for(encoder, made.values["size"]) if measured else None
+    why = f"its own would leave one or two positions of {made.values['size']} px" if usual else "the usual"
     stride: int | None = made.settle("output_stride", None, usual, why)
     if stride is not None:
         architectures.check_stride(encoder, stride)
