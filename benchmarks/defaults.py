@@ -139,10 +139,9 @@ def wanted(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from selfsight import methods
 
     chosen = asked.methods or [name for name in methods.names() if methods.get(name).kind == "pictures"]
-    named = ("cores", "seed", "length", "pictures", "task", "variant", "method")
-    cores = [machine.facts()["cores"]]
-    for values in product(cores, asked.seeds, asked.lengths, asked.pictures, asked.tasks, asked.variants, chosen):
-        key = dict(zip(named, values, strict=True))
+    named, cores = ("seed", "length", "pictures", "task", "variant", "method"), machine.facts()["cores"]
+    for values in product(asked.seeds, asked.lengths, asked.pictures, asked.tasks, asked.variants, chosen):
+        key = {"cores": cores, **dict(zip(named, values, strict=True))}
         if asks(key["method"], key["variant"]) is not None:
             yield key
 

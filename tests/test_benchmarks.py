@@ -501,15 +501,8 @@ def test_what_a_method_refuses_costs_its_own_row(started: Callable[..., dict[str
     """Its sentence is kept and told, and it is asked again, which others are not."""
     names = started("defaults.py")
     names["VARIANTS"]["new"] = ["--colour", "3"]
-    key = {
-        "task": "terrain",
-        "pictures": 0,
-        "method": "simclr",
-        "variant": "new",
-        "length": "1m",
-        "cores": 1,
-        "seed": 0,
-    }
+    key = {"task": "terrain", "pictures": 0, "method": "simclr", "variant": "new", "length": "1m"}
+    key |= {"cores": 1, "seed": 0}
     refused = names["row"](Namespace(data=tmp_path), key)
     assert refused["refused"].startswith("Unknown option: --colour.")
     lines = names["table"]({"rows": [key | {"seed": seed} | refused for seed in (0, 1)]}).splitlines()
