@@ -234,14 +234,21 @@ def shown(value: float | None) -> str:
 def started(rows: Sequence[dict[str, Any]]) -> list[str]:
     """A line for each run that started from given weights: what it came to, and these as they were."""
     head = [f"{measure}{as_given}" for measure in cards.MEASURES for as_given in ("", ", as given")]
+    head += ["lead over as given, kNN", "linear"]
     lines = [["method", "variant", "set", "seed", *head, "helped, kNN", "helped, linear probe"]]
     lines.append(["---"] * len(lines[0]))
     for one in rows:
         pairs = [[one["scores"][kind][m]["accuracy"] for kind in ("encoder", cards.START)] for m in cards.MEASURES]
         said = ["yes" if part["helped"] else "no" for part in (one["verdict"], one["verdict"]["linear"])]
+        leads = [lead(part.get("pairs", {}).get(cards.START)) for part in (one["verdict"], one["verdict"]["linear"])]
         named = [f"`{one['method']}`", one["variant"], one["task"], str(one["seed"])]
-        lines.append([*named, *(shown(value) for pair in pairs for value in pair), *said])
+        lines.append([*named, *(shown(value) for pair in pairs for value in pair), *leads, *said])
     return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
+def lead(pair: dict[str, Any] | None) -> str:
+    """A paired difference and its interval, which older rows lack."""
+    return "{:+.3f} ({:+.3f} to {:+.3f})".format(pair["difference"], *pair["difference_interval"]) if pair else ""
 
 
 def curves(rows: Sequence[dict[str, Any]]) -> list[str]:

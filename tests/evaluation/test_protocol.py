@@ -158,6 +158,16 @@ def test_nothing_beside_the_encoder() -> None:
     assert verdict["helped"] is None
 
 
+def test_every_row_beside_is_compared_in_pairs() -> None:
+    verdict = table(4, untrained=1, raw_pixels=3, simple_statistics=3.5, pretrained=6)["verdict"]
+    for told in (verdict, verdict["linear"]):
+        assert set(told["pairs"]) == {"untrained", "raw_pixels", "simple_statistics"}  # pretrained is no rival
+        best = told["pairs"][told["against"]]
+        assert (best["difference"], best["difference_interval"]) == (told["difference"], told["interval"])
+        assert told["difference"] == min(pair["difference"] for pair in told["pairs"].values())
+    assert verdict["pairs"]["untrained"]["difference_interval"][0] > 0
+
+
 def test_the_start_is_a_rival_where_weights_were_given() -> None:
     rows = {"encoder": features(4), "untrained": features(1, 1), "pretrained": features(6, 2)}
     given = protocol.evaluate(rows, LABELS, GROUPS, TEST, NAMES, rivals=(*protocol.RIVALS, protocol.START))["verdict"]

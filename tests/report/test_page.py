@@ -77,7 +77,12 @@ def run(tmp_path: Path) -> Path:
     evaluation = {
         **scores(0.8, 0.9),
         "baselines": baselines,
-        "verdict": {"helped": True, "sentence": f"Training helped. {EVIL}"},
+        "verdict": {
+            "helped": True,
+            "sentence": f"Training helped. {EVIL}",
+            "measure": "knn",
+            "pairs": {"untrained": {"difference": 0.312, "difference_interval": [0.28, 0.344]}},
+        },
         "leaks": {"sentence": "1 of 9 test pictures leak."},
         "retrieval": retrieval(0.4),
         "clustering": {"clusters": 3, "pictures": 9, "accuracy": value(0.5), "nmi": value(0.25)},
@@ -103,9 +108,9 @@ def test_the_page_holds_all_parts(run: Path) -> None:
     assert path == run / "report.html"
     for part in ("Numbers", "Without labels", "Training", "Views", "Nearest neighbours", "Recipe", "could not be read"):
         assert part in text
-    for part in ("Retrieval", "Clustering", "Weakest classes", "Hard cases", "Leaks"):
+    for part in ("Against each row", "Retrieval", "Clustering", "Weakest classes", "Hard cases", "Leaks"):
         assert f"<h2>{part}</h2>" in text
-    for part in ("90.0 % of the votes", "the same file", "1 of 9 test pictures leak", "0.200 to 0.300", "R-precision"):
+    for part in ("90.0 % of the votes", "the same file", "1 of 9 test pictures leak", "0.200 to 0.300", "+31.2"):
         assert part in text
     assert text.index("Numbers") < text.index("Retrieval") < text.index("Recipe")
     assert "80.0 %" in text

@@ -34,6 +34,33 @@ def test_an_evaluation_in_a_pipe_is_plain_lines(capsys: pytest.CaptureFixture[st
     ]
 
 
+def test_the_lead_over_each_row_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    lead = {"difference": 0.312, "difference_interval": [0.28, 0.344]}
+    behind = {"difference": -0.01, "difference_interval": [-0.02, 0.0]}
+    named = {"measure": "knn", "pairs": {"untrained": lead, "raw_pixels": behind}}
+    seen = {"helped": False, "sentence": "Told apart.", "pairs": {"untrained": behind}}
+    tables.show("evaluate", EVALUATION | {"verdict": EVALUATION["verdict"] | named | {"retrieval": seen}})
+    assert capsys.readouterr().out.splitlines()[6:] == [
+        "Against each row",
+        "this run against\tnearest neighbours\tfound by another view",
+        "the same network, untrained\t+31.2 +28.0 to +34.4\t-1.0 -2.0 to +0.0",
+        "raw pixels\t-1.0 -2.0 to +0.0",
+        "Training helped.",
+        "Told apart.",
+    ]
+
+
+def test_without_labels_the_lead_is_of_views_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    lead = {"difference": 0.3, "difference_interval": [0.2, 0.4]}
+    apart = {"measure": "two_views", "sentence": "No labels.", "pairs": {"untrained": lead}}
+    tables.show("evaluate", {"verdict": apart})
+    assert capsys.readouterr().out.splitlines() == [
+        "Against each row",
+        "the same network, untrained\t+30.0 +20.0 to +40.0",
+        "No labels.",
+    ]
+
+
 def test_retrieval_leaks_and_weak_classes_are_told_in_short(capsys: pytest.CaptureFixture[str]) -> None:
     half = {"value": 0.5, "interval": [0.4, 0.6]}
     retrieval = {"by": "label", "across": None, "queries": 9, "skipped": 0, "r_at_1": half, "map_at_r": half}

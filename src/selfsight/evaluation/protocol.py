@@ -183,15 +183,16 @@ def judge(
 ) -> dict[str, Any]:
     """Training helped if the 95 % interval of the paired difference to the best rival lies above 0.
 
-    `right` holds, per row of the table, which of the same Q questions it answered rightly. Below six groups of
-    questions the numbers are told and `helped` is None.
+    `right` holds, per row of the table, which of the same Q questions it answered rightly. `pairs` has the paired
+    difference to every rival. Below six groups of questions the numbers are told and `helped` is None.
     """
     beside = {name: right[name] for name in rivals if name in right}
     if not beside or ENCODER not in right:
         return {"helped": None, "sentence": "Nothing was measured beside the encoder, so nothing can be said."}
     best = max(beside, key=lambda name: beside[name].mean())
     own, other = float(right[ENCODER].mean()), float(beside[best].mean())
-    low, high = intervals.of_difference(right[ENCODER], beside[best], groups, seed=seed)
+    pairs = {name: _gap(right[ENCODER], its, groups, seed) for name, its in beside.items()}
+    low, high = pairs[best]["difference_interval"]
     count = len(np.unique(groups))
     helped = low > 0 if count >= intervals.FEWEST else None
     said = {
@@ -209,7 +210,16 @@ def judge(
         "against": best,
         "difference": own - other,
         "interval": [low, high],
+        "pairs": pairs,
     }
+
+
+def _gap(
+    own: Bool[np.ndarray, "Q"], other: Bool[np.ndarray, "Q"], groups: Int[np.ndarray, "Q"], seed: int
+) -> dict[str, Any]:
+    """By how much the one answers more of the same questions rightly than the other."""
+    interval = intervals.of_difference(own, other, groups, seed=seed)
+    return {"difference": float(own.mean() - other.mean()), "difference_interval": list(interval)}
 
 
 def _few_gap(number: int, rows: Mapping[str, Row], task: Task, rivals: Sequence[str], seed: int) -> dict[str, Any]:

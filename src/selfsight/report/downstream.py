@@ -1,4 +1,4 @@
-"""What `evaluate` measures only when asked, as tables: the same rows for the terminal and for the page."""
+"""What stands below the table of `evaluate`, as tables: the same rows for the terminal and for the page."""
 
 from __future__ import annotations
 
@@ -22,11 +22,25 @@ SHOWN = 20  # classes in a sentence
 
 
 def parts(evaluation: Mapping[str, Any]) -> Iterator[Part]:
-    """Every part that was asked for."""
+    """The lead over every row, and every part that was asked for."""
+    if leads := against(evaluation.get("verdict") or {}):
+        yield leads
     if evaluation.get("finetune"):
         yield finetuned(evaluation["finetune"])
     if evaluation.get("dense"):
         yield dense(evaluation["dense"])
+
+
+def against(verdict: Mapping[str, Any]) -> Part | None:
+    """By how much this run is better than each row beside it; nothing where nothing was compared in pairs."""
+    asked = {"knn": verdict if verdict.get("measure") == "knn" else {}, "linear": verdict.get("linear")}
+    asked |= {"two_views": verdict.get("retrieval", verdict), "identity": verdict.get("identity")}
+    found = {task: one["pairs"] for task, one in asked.items() if one and "pairs" in one}
+    names = dict.fromkeys(name for pairs in found.values() for name in pairs)
+    rows = [(NAMES.get(name, name), [lead(pairs.get(name, {})) for pairs in found.values()]) for name in names]
+    words = "Points by which this run is better, with the 95 % interval of the paired difference on the same pictures."
+    heads = ["this run against", *(NAMES[task] for task in found)]
+    return Part("Against each row", words, heads, rows, own=False) if rows else None
 
 
 def finetuned(found: Mapping[str, Any]) -> Part:

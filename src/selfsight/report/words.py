@@ -17,6 +17,7 @@ NAMES = {
     "linear": "linear probe",
     "rankme": "effective rank (RankMe)",
     "two_views": "found by another view",
+    "identity": "found by one of the same",
     "rows": "pictures measured",
     "width": "numbers per picture",
     "lidar": "LiDAR (where pictures are enough)",
