@@ -50,7 +50,7 @@ which loses what the system had not written yet: files and folders are synced be
 known."""
 LIMITS = f"""On a CPU a batch has at most {CPU_BATCH} pictures, a view (without `--size`) at most {CPU_SIZE} px,
 and a run takes 10 minutes (without `--for`). A small set has smaller batches: an epoch has {LEAST_BATCHES} at least."""
-LOOK = "A first look, by the recipe that `train` takes on a CPU."
+LOOK = "A first look, by the recipe that `train` took on a CPU ([what has changed](../which-method.md#measured))."
 SMALL, LARGE = 64, 224  # sizes whose recipes are shown
 MANY = 50_000  # pictures, without labels, for which automatic settings are shown
 PICTURES, SIDE = 4, 64  # in a drawn sheet
@@ -129,8 +129,8 @@ def settings(name: str, rows: list[dict[str, Any]]) -> list[str]:
         default = f"automatic: {found[row['name']]}" if row["default"] is None else f"`{row['default']}`"
         lines.append(f"| `{row['name']}` | {row['type']} | {default} | {row['note'].replace('|', '/')} |")
     told = (
-        f"Automatic values are those for {MANY:,} colour pictures without labels, at {SMALL} px and, where that is "
-        f"another, at {LARGE} px. The plan that `train` prints has yours, each with its reason."
+        f"Automatic values are those on a CPU for {MANY:,} colour pictures without labels, at {SMALL} px and, where "
+        f"that is another, at {LARGE} px. The plan that `train` prints has yours, each with its reason."
     )
     return ["\n".join(lines), told] if found else ["\n".join(lines)]
 

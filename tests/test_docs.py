@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from contract_parts import tiny
 
+import selfsight
 from selfsight import cli, methods
 
 HOME = Path(__file__).resolve().parents[1]
@@ -68,8 +69,18 @@ def test_command_lines_that_are_text_parse_too(page: Path) -> None:
 
 @pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
-        assert target.startswith("https://") or (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", page.read_text(encoding="utf-8")):
+        if target.startswith("https://"):
+            continue
+        led = page.parent / target if target else page
+        assert led.exists(), target
+        assert not anchor or anchor in anchors(led), f"{target}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Of a page's headings, as code hosts make them."""
+    heads = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
 def test_the_methods_pages_are_what_their_files_say(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,6 +88,12 @@ def test_the_methods_pages_are_what_their_files_say(monkeypatch: pytest.MonkeyPa
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(HOME / "docs" / "pages.py"), run_name="__main__")
     assert ended.value.code == 0, ended.value.code
+
+
+def test_every_function_is_told() -> None:
+    page = (HOME / "docs" / "python.md").read_text(encoding="utf-8")
+    missing = [name for name in selfsight.__all__ if f"`{name}(" not in page]
+    assert missing == ["__version__", "errors"]
 
 
 def test_the_readme_python_is_python() -> None:

@@ -22,9 +22,9 @@ def rows(file: Path) -> dict[str | None, tuple[str | None, str | None]]:
 
 
 def part_of(collection: Collection, count: int) -> Collection:
-    """The first pictures of a collection, as of two indexes that share no others; their split is not known."""
+    """The first pictures of a collection, as of two indexes that share no others; groups and split are not known."""
     first = {name: getattr(collection, name)[:count] for name in ("names", "paths", "labels")}
-    return replace(collection, **first, splits=[None] * count)
+    return replace(collection, **first, groups=[None] * count, splits=[None] * count)
 
 
 def test_labels_of_pictures_that_are_not_here_stay(collection: Collection, tmp_path: Path) -> None:
@@ -38,6 +38,19 @@ def test_labels_of_pictures_that_are_not_here_stay(collection: Collection, tmp_p
     told = [*csv.reader(io.StringIO(few.told().decode(), newline=""))]  # those that are here
     assert len(told) == 11
     assert told[4][:3] == ["3", collection.names[3], "one"]
+
+
+def test_groups_stay_with_their_pictures(collection: Collection, tmp_path: Path) -> None:
+    """Else training on the table would hold out one picture of a patient and learn from another."""
+    groups = ["one patient", "one patient", *[None] * 62]
+    Labels(replace(collection, groups=groups), tmp_path / "labels.csv").give([0], "odd")
+    written = read_columns(tmp_path / "labels.csv")
+    assert [*written] == ["path", "label", "group", "split"]
+    assert [group or None for group in written["group"]] == groups
+    few = Labels(part_of(collection, 1), tmp_path / "labels.csv")  # to which no group is known
+    few.give([0], "even")
+    assert read_columns(tmp_path / "labels.csv")["group"] == written["group"]
+    assert few.told().splitlines()[0] == b"id,name,label,split"  # a group may be called by a path, which is not told
 
 
 def test_two_servers_keep_each_others_labels(collection: Collection, tmp_path: Path) -> None:

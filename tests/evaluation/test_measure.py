@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from selfsight.data.manifest import Manifest
 from selfsight.embedding import store
 from selfsight.errors import DataError
 
+PYTHON_PAGE = Path(__file__).parents[2] / "docs" / "python.md"
 TINY = {"encoder": "test_resnet", "size": 32, "batch": 16, "precision": "fp32", "threads": 1, "length": "1steps"}
 
 
@@ -107,6 +109,9 @@ def test_a_run_from_given_weights_is_judged_against_them(run: selfsight.Run, pho
     assert found["baselines"]["pretrained"]["knn"] == found["baselines"]["published"]["knn"]
     assert found["baselines"]["pretrained"]["label_free"] != found["baselines"]["untrained"]["label_free"]
     assert found["verdict"]["helped"] is not True  # a step of no length helps nobody
+    _, told, free, *_ = PYTHON_PAGE.read_text(encoding="utf-8").split("\n## ")
+    assert set(found) <= set(re.findall(r"`(\w+)`", told))  # the page tells every key
+    assert {*found["label_free"]} - {"rows", "width", "two_views"} <= set(re.findall(r"`(\w+)`", free))
 
 
 def test_leaks_are_counted_and_dropped_and_a_column_is_sought(photos: Path, tmp_path: Path) -> None:

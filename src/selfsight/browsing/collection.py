@@ -80,12 +80,14 @@ class Side:
 
 @dataclass(frozen=True, eq=False)
 class Collection:
-    """N pictures; `splits` are train, test or None. Their numbers are all that a browser ever sends."""
+    """N pictures; `groups` are a name, or None of one picture alone, `splits` train, test or None. A number is all that
+    a browser ever sends."""
 
     title: str
     names: list[str]
     paths: list[str]
     labels: list[str | None]
+    groups: list[str | None]
     splits: list[str | None]
     sides: list[Side]
 
@@ -125,13 +127,15 @@ def gather(indexes: Sequence[Index]) -> Collection:
 
 
 def _collection(index: Index, rows: Int[np.ndarray, "N"], sides: list[Side]) -> Collection:
-    names, paths, labels, parts = index.names, index.paths, index.labels, index.parts
+    names, paths, labels = index.names, index.paths, index.labels
+    known = [index.parts[row] for row in rows]
     return Collection(
         " and ".join(side.title for side in sides),
         [names[row] for row in rows],
         [paths[row] for row in rows],
         [labels[row] for row in rows],
-        [part.split if (part := parts[row]) else None for row in rows],
+        [part.group or None if part else None for part in known],
+        [part.split if part else None for part in known],
         sides,
     )
 

@@ -19,7 +19,8 @@ from selfsight.errors import DataError, DiskError, RunError
 __all__ = ["LONGEST", "Labels"]
 
 LONGEST = 200  # letters of a label
-Row = tuple[str | None, str | None]  # label and part of the split
+COLUMNS = ("label", "group", "split")
+Row = tuple[str | None, str | None, str | None]  # these
 
 
 class Labels:
@@ -27,7 +28,7 @@ class Labels:
 
     def __init__(self, collection: Collection, file: Path) -> None:
         self.collection, self.file = collection, file
-        self.given, self._parts = list(collection.labels), list(collection.splits)
+        self.given, self._rest = list(collection.labels), self._known()
         self.values: list[str] = []  # new ones come behind
         self._others: dict[str, Row] = {}  # rows of the file whose pictures are not in the collection
         self._seen: tuple[int, ...] = ()  # the file as it was read or written last
@@ -67,7 +68,8 @@ class Labels:
         with self._lock:
             self._again()
             names = enumerate(map(safe_name, self.collection.names))
-            return _written(("id", "name"), [*zip(names, self._rows(self.given), strict=True)])
+            rows = [(label, None, part) for label, _, part in self._rows(self.given)]  # groups may be called by a path
+            return _written(("id", "name"), [*zip(names, rows, strict=True)])
 
     def _again(self) -> None:
         try:
@@ -82,7 +84,7 @@ class Labels:
             table = tables.read_columns(self.file)
             if (paths := table.get("path")) is None:
                 raise DataError(f"{str(self.file)!r} has no column 'path'; mend it or take it away")
-            rows = zip(*(table.get(name, [None] * len(paths)) for name in ("label", "split")), strict=True)
+            rows = zip(*(table.get(name, [None] * len(paths)) for name in COLUMNS), strict=True)
             known = {path: row for path, row in zip(paths, rows, strict=True) if path}
             own = [path.strip() for path in self.collection.paths]  # as a table gives them back
             here = set(own)
@@ -90,8 +92,9 @@ class Labels:
             for new, old in _moved(known.keys() - here, wanted).items():
                 known[new] = known.pop(old)
             found = [known.get(path, old) for path, old in zip(own, self._rows(self.given), strict=True)]
-            self.given = [label for label, _ in found]
-            self._parts = [old or part for (_, part), old in zip(found, self.collection.splits, strict=True)]
+            self.given = [label for label, _, _ in found]
+            both = zip(self._known(), found, strict=True)
+            self._rest = [(group or its, part or said) for (group, part), (_, its, said) in both]
             self._others = {path: row for path, row in known.items() if path not in here}
             self._seen = stamp
         self.values += sorted({label for label in self.given if label is not None}.difference(self.values))
@@ -102,21 +105,25 @@ class Labels:
         told = self.file.stat()
         return told.st_ino, told.st_mtime_ns, told.st_size
 
+    def _known(self) -> list[tuple[str | None, str | None]]:
+        return list(zip(self.collection.groups, self.collection.splits, strict=True))
+
     def _rows(self, labels: Sequence[str | None]) -> list[Row]:
-        return list(zip(labels, self._parts, strict=True))
+        return [(label, *rest) for label, rest in zip(labels, self._rest, strict=True)]
 
     def _table(self, labels: Sequence[str | None]) -> bytes:
-        """path (absolute), label and, where it is known, split: the test part stays the test part."""
+        """path (absolute), label and, where known, group and split: what was apart stays apart."""
         rows = [*zip(self.collection.paths, self._rows(labels), strict=True), *self._others.items()]
         return _written(("path",), [((path,), row) for path, row in rows])
 
 
 def _written(heads: Sequence[str], rows: Sequence[tuple[tuple[object, ...], Row]]) -> bytes:
-    split = any(part for _, (_, part) in rows)
+    kept = [place for place, name in enumerate(COLUMNS) if name == "label" or any(row[place] for _, row in rows)]
+    empty = ("", "", "train")
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow([*heads, "label", *(["split"] if split else [])])
-    writer.writerows([*called, label or "", *([part or "train"] if split else [])] for called, (label, part) in rows)
+    writer.writerow([*heads, *(COLUMNS[place] for place in kept)])
+    writer.writerows([*called, *(row[place] or empty[place] for place in kept)] for called, row in rows)
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 
