@@ -11,7 +11,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from selfsight.errors import RecipeError, RunError
+from selfsight.errors import DataError, RecipeError, RunError
 from selfsight.recipe import Columns, Count, Decay, Part, Portion, Positive, Recipe, kinds_of, read_config, spelled
 
 RECIPE = Recipe(
@@ -56,6 +56,12 @@ def test_a_recipe_comes_back_with_its_stage(tmp_path: Path) -> None:
     assert isinstance(again.before, Recipe)
     assert isinstance(again.columns, Columns)
     assert recipe.difference(again) is None
+
+
+def test_one_that_could_not_be_read_again_is_refused() -> None:
+    places = [f"/pictures/of/a/patient/{number:06d}" for number in range(5000)]
+    with pytest.raises(DataError, match="the names of 5,000 places are too long"):
+        replace(RECIPE, data=places).to_yaml()
 
 
 @example(reason="", place="\x85", rate=1.0)  # a line's end to YAML

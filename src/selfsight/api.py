@@ -196,19 +196,23 @@ def evaluate(
     from selfsight import report
     from selfsight.report import files
     from selfsight.training import evaluate as evaluating
+    from selfsight.training import session
 
     its = Run(run)
-    files.must_fit(json)
+    kept = its.folder / "evaluation.json"
+    for file in (json, kept):
+        files.must_fit(file)
     named = Named(label_column, group_column, split_column, shared_labels)
     wanted = evaluating.Wanted(pretrained, finetune, finetune_for, dense, drop_leaks, identity_column, across_column)
     found, shown = evaluating.evaluate(its, its.embedder(), given(data) if data is not None else None, named, wanted)
     content = json_format.dumps(found, indent=1).encode()
-    checkpoints.replace_file(its.folder / "evaluation.json", content)
-    for name, pictures in shown.items():
-        checkpoints.replace_file(its.folder / f"{name}.json", json_format.dumps(pictures).encode())
-    report.write(its.folder)
-    if json is not None:
+    if json is not None:  # first: the run's disk may be full by now
         files.write(json, content)
+    files.write(kept, content)
+    for name, pictures in shown.items():
+        files.write(its.folder / f"{name}.json", json_format.dumps(pictures).encode())
+    with session.room_in(its.folder):
+        report.write(its.folder)
     return found
 
 

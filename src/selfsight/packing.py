@@ -31,9 +31,8 @@ def pack(
     columns, items = Columns(label_column, group_column, split_column, shared_labels), given(data)
     kind = source.kind_of(items)
     listing = source.find(items, **columns.spelled(), kind=kind)
-    more = {
-        name: source.values(items, name, kind, group=group_column, split=split_column) for name in source.further(items)
-    }
+    names, left = source.further(items, source.Columns(label_column, group_column, split_column))
+    more = {name: source.values(items, name, kind, group=group_column, split=split_column) for name in names}
     with progress.line("packing", len(listing.rows)) as tell:
         further = {name: [values[one] for one in listing.names] for name, values in more.items()}
-        return packing.pack(listing, Path(out), further, tell=tell)
+        return packing.pack(listing, Path(out), further, tell=tell) | {"left_out": left}

@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import yaml
 
-from selfsight.errors import RecipeError, RunError, brief, unknown
+from selfsight.errors import DataError, RecipeError, RunError, brief, unknown
 
 __all__ = ["Columns", "Data", "Named", "Recipe", "Within", "given", "kinds_of", "spelled"]
 __all__ += ["Amount", "Count", "Decay", "Part", "Portion", "Positive", "Several", "Whole"]
@@ -168,7 +168,10 @@ class Recipe:
         return self.steps / max(1, self.epoch_steps)
 
     def to_yaml(self, reasons: Mapping[str, str] | None = None) -> str:
-        """One line for each value and each setting of the method, its reason behind it: `settings.width` is one's."""
+        """One line for each value and each setting of the method, its reason behind it: `settings.width` is one's.
+
+        DataError where it would be longer than `from_yaml` reads.
+        """
         why = reasons or {}
         lines = ["# What defines this run. Selfsight wrote it; another start in this folder uses it as it stands."]
         for name, value in asdict(self).items():
@@ -177,7 +180,12 @@ class Recipe:
                 lines += ["settings:", *(f"  {line}" for part in own for line in part)]
             else:
                 lines += _lines(name, value, why.get(name, ""))
-        return "\n".join(lines) + "\n"
+        text = "\n".join(lines) + "\n"
+        if len(text.encode()) > LARGEST:
+            raise DataError(
+                f"the names of {len(self.data):,} places are too long for a recipe; name pictures in one list or table"
+            )
+        return text
 
     @classmethod
     def from_yaml(cls, file: Path) -> Recipe:

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from selfsight.data import cache, kinds, known, tables
+from selfsight.data.known import Known
 from selfsight.data.manifest import Manifest, scan
 from selfsight.data.source import find
 
@@ -124,3 +125,8 @@ def test_arrow_holds_no_memory_of_pythons() -> None:
     opened = tables.reader(content)
     assert sys.getrefcount(content) == held
     assert opened.read() == content
+
+
+def test_files_and_addresses_may_be_mixed(folder: Path, tmp_path: Path) -> None:
+    rows = [*find(folder).rows, find(folder).rows[0]._replace(path="s3://shards/000000.tar#1")]
+    assert all(row.seen is None for row in Known(rows, "pictures").recalled(rows))

@@ -80,6 +80,13 @@ def test_all_columns_of_a_table_come_along(photos: Path, tmp_path: Path) -> None
         source.find(tmp_path / "out", label_column="kamera")
 
 
+def test_columns_that_shards_have_of_their_own_are_told(photos: Path, tmp_path: Path) -> None:
+    lines = [f"{photos}/china/{number:03d}.png,{number},cat,{number % 2}" for number in range(8)]
+    (tmp_path / "table.csv").write_text("\n".join(["path,width,label,camera", *lines]))
+    assert api.pack(tmp_path / "table.csv", tmp_path / "out", label_column="camera")["left_out"] == ["width", "label"]
+    assert api.pack(tmp_path / "out", tmp_path / "again")["left_out"] == []
+
+
 def test_joined_sources_keep_their_names_labels_and_groups(photos: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         shutil.copytree(photos / "china", tmp_path / name)

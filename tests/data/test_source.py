@@ -108,6 +108,17 @@ def test_a_parquet_table_is_read(tmp_path: Path) -> None:
     assert labels(find(tmp_path / "t.parquet")) == {"a.png": "3", "b.png": None}
 
 
+def test_a_parquet_table_may_have_columns_of_any_kind(tmp_path: Path) -> None:
+    times = pa.array([1, 2], pa.timestamp("ns"))
+    odd = {"path": ["a.png", "b.png"], "label": times, "date": pa.array([2**30, 0], pa.date32()), "all": [[1], None]}
+    parquet.write_table(pa.table(odd), tmp_path / "t.parquet")
+    assert labels(find(tmp_path / "t.parquet"))["b.png"] == "1970-01-01 00:00:00.000000002"
+    twice = pa.Table.from_arrays([pa.array(["a.png"]), pa.array(["x"]), pa.array(["y"])], ["path", "label", "label"])
+    parquet.write_table(twice, tmp_path / "twice.parquet")
+    with pytest.raises(DataError, match="two of its columns are called 'label'"):
+        find(tmp_path / "twice.parquet")
+
+
 def test_a_folder_is_read_through_its_labels(tmp_path: Path) -> None:
     folder(tmp_path, "a.png", "not_listed.png")
     (tmp_path / "labels.csv").write_text("path,label\na.png,cat\n")

@@ -15,7 +15,7 @@ import selfsight
 from selfsight import cli
 from selfsight.data.manifest import Manifest
 from selfsight.embedding import store
-from selfsight.errors import DataError
+from selfsight.errors import DataError, DiskError
 
 PYTHON_PAGE = Path(__file__).parents[2] / "docs" / "python.md"
 TINY = {"encoder": "test_resnet", "size": 32, "batch": 16, "precision": "fp32", "threads": 1, "length": "1steps"}
@@ -34,6 +34,34 @@ def test_pictures_that_are_gone_are_told(run: selfsight.Run) -> None:
         Path(name).unlink()
     found = run.evaluate()
     assert f"2 of 64 pictures could not be read and are left out; the first is {manifest.names[3]!r}." in found["notes"]
+
+
+def test_what_is_kept_of_other_listings_is_of_the_same_pictures(
+    run: selfsight.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test picture is gone: in the run's own listing it has a row still, in one that is made now it has none."""
+    manifest = Manifest.load(run.folder / "manifest.parquet")
+    Path(manifest.paths[np.flatnonzero(manifest.test)[0]]).unlink()
+    found = {}
+    for order in (1, -1):
+        monkeypatch.setenv("SELFSIGHT_CACHE", str(tmp_path / f"cache{order}"))
+        for data in (None, tmp_path / "photos")[::order]:
+            table = run.evaluate(data)
+            found[order, data] = {name: table[name] for name in ("knn", "linear", "baselines", "verdict")}
+    assert found[1, None] == found[-1, None]
+    assert found[1, tmp_path / "photos"] == found[-1, tmp_path / "photos"]
+    own, other = found[1, None], found[1, tmp_path / "photos"]
+    assert own["knn"] == other["knn"]
+    assert own["baselines"]["untrained"]["knn"] == other["baselines"]["untrained"]["knn"]
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(
+    run: selfsight.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("selfsight.training.evaluate.evaluate", lambda *asked: pytest.fail("it is measured"))
+    (run.folder / "evaluation.json").mkdir()
+    with pytest.raises(DiskError, match=r"evaluation.json' cannot be written"):
+        run.evaluate()
 
 
 def test_pictures_that_moved_are_found_by_data_or_by_resume(run: selfsight.Run, tmp_path: Path) -> None:

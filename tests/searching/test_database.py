@@ -150,6 +150,10 @@ def test_twice_does_nothing_and_what_changed_is_replaced(address: str) -> None:
     rows.digests[3] = "other"  # type: ignore[index]
     assert put(address, rows) == "1 added, 29 kept, 1 with other contents left out"
     assert count(address) == 30
+    rows.labels[4] = 1
+    assert put(address, rows) == "0 added, 30 kept, 1 with another label"
+    there = Database.open(address).fetched()
+    assert there.labels[there.names.index("00004.png")] == "dog"
     assert sorted(Database.open(address).fetched().names) == sorted(rows.names)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shlex
 import shutil
 from collections.abc import Callable
@@ -193,6 +194,14 @@ def test_a_table_of_answers_keeps_the_groups_and_the_test_part_of_the_run(
     assert set(read_columns(file)["group"]) == {str(photos / "china/000.png"), str(photos / "china/004.png"), None}
     story.keep({**selfsight.search(home / "vectors", "0"), "run": str(tmp_path)}, None, file, None)
     assert set(source.find(file).splits) == {None}  # of a run that is gone nothing is known
+
+
+def test_a_name_that_is_no_text_comes_back(tmp_path: Path, photos: Path) -> None:
+    name = os.fsdecode(b"\xff.png")
+    shutil.copy(photos / "china" / "003.png", tmp_path / name)
+    hit = {"file": str(tmp_path / name), "label": None, "row": 0, "similarity": 1.0, "digest": ""}
+    story.keep({"run": str(tmp_path), "hits": [hit]}, None, tmp_path / "found.csv", None)
+    assert [row.path for row in source.find(tmp_path / "found.csv").rows] == [str(tmp_path / name)]
 
 
 def test_odd_names_stay_one_line_and_come_back_whole(home: Path, search: Said, tmp_path: Path) -> None:

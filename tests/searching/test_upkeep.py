@@ -67,7 +67,7 @@ def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
 def test_adding_is_embedding_all_at_once(embed: Said) -> None:
     Path("list.txt").write_text("\n".join(map(str, sorted(Path("photos").rglob("*.png"))[::2])))
     assert embed("list.txt", "--append") == "32 added, 0 kept."  # there was no index yet
-    assert embed("photos", "--append") == "32 added, 32 kept."
+    assert embed("photos", "--append") == "32 added, 32 kept, 32 with another label."  # a list has none
     embed("photos", out="fresh")
     assert same(held(), held("fresh"))
     before = {path: path.stat().st_mtime_ns for path in Path("vectors").iterdir()}
@@ -203,3 +203,30 @@ def test_who_reads_while_somebody_writes_sees_one_of_both(embed: Said) -> None:
         assert "is being changed by another process" in embed("--prune", code=2)
     facts = json.loads((folder / "embeddings.json").read_text())
     assert facts["count"] == 64
+
+
+def test_pictures_with_another_label_are_told_so_and_not_embedded_again(embed: Said) -> None:
+    """Those that have none now keep what they had; a label that is no UTF-8 is escaped."""
+    names = sorted(map(str, Path("half").rglob("*.png")))
+    embed("half", "--append")
+    lines = [b"path,label", *(f"{Path(name).absolute()},".encode() for name in names)]
+    lines[1] += "Gr\xfcn".encode("latin-1")
+    Path("relabelled.csv").write_bytes(b"\n".join(lines))
+    vectors = held()
+    assert embed("relabelled.csv", "--append") == "0 added, 32 kept, 1 with another label."
+    assert same(held(), vectors)
+    table = store.read(Path("vectors")).table
+    told = dict(zip(map(os.fsdecode, table["file"].to_pylist()), table["label"].to_pylist(), strict=True))
+    assert told.pop(str(Path(names[0]).absolute())) == "Gr\\udcfcn"
+    assert set(told.values()) == {"china", "flower"}
+    assert embed("relabelled.csv", "--append") == "0 added, 32 kept."
+
+
+def test_a_damaged_index_is_not_replaced(embed: Said) -> None:
+    embed("photos")
+    whole = Path("vectors/embeddings.json").read_bytes()
+    for content in (whole[:-9], b"", whole.replace(b"{", b"[", 1)):
+        Path("vectors/embeddings.json").write_bytes(content)
+        assert "are damaged" in embed("half", "--append", code=2)
+    Path("vectors/embeddings.json").write_bytes(whole)
+    assert len(held()) == 64

@@ -20,7 +20,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from selfsight import checkpoints
-from selfsight.data import cache, tables
+from selfsight.data import cache, remote, tables
 from selfsight.data.decode import Header
 from selfsight.data.source import Row, Seen
 
@@ -40,7 +40,7 @@ class Known:
     """What is known of the files of `rows`, which are of one kind."""
 
     def __init__(self, rows: Sequence[Row], kind: str) -> None:
-        paths = [row.path for row in rows if row.seen is None]
+        paths = [row.path for row in rows if row.seen is None and not remote.is_address(row.path)]
         shared = os.path.commonpath([min(paths), max(paths)]) if paths else ""
         owner = blake2b(os.fsencode(f"{LAYOUT} {kind} {shared}"), digest_size=16).hexdigest()
         self._file = cache.folder() / f"known-{owner}.parquet"

@@ -128,17 +128,21 @@ def values(
     return dict(zip(listing.names, listing.labels, strict=True))
 
 
-def further(data: str | Path | Sequence[str | Path]) -> list[str]:
-    """What else the columns of DATA's table are called; nothing where DATA is several, or has no table."""
+def further(data: str | Path | Sequence[str | Path], columns: Columns) -> tuple[list[str], list[str]]:
+    """What else the columns of DATA's table are called, and those whose names shards have for something else; nothing
+    where DATA is several, or has no table."""
     items = [data] if isinstance(data, str | Path) else list(data)
     names: Iterable[str] = ()
     if len(items) == 1:
         item = Path(items[0])
         if remote.is_address(str(items[0])) or packed.is_packed(item):
-            names = packed.opened(str(items[0])).table.column_names
+            names = [name for name in packed.opened(str(items[0])).table.column_names if name not in packed.OWN]
         elif file := next((file for file in (item, *(item / name for name in INSIDE)) if _is_table(file)), None):
             names = tables.read_columns(file)
-    return [name for name in names if name not in (tables.PATH, *packed.OWN, *vars(Columns()).values())]
+    read = (tables.PATH, columns.label, columns.group, columns.split)
+    theirs = (*packed.OWN, *vars(Columns()).values())
+    others = [name for name in names if name not in read]
+    return [name for name in others if name not in theirs], [name for name in others if name in theirs]
 
 
 def kind_of(data: str | Path | Sequence[str | Path]) -> str:

@@ -136,9 +136,23 @@ def _parquet(file: Path) -> dict[str, list[str | None]]:
 
     try:
         table = parquet_table(parquet_bytes(file))
+        names = table.column_names
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"two of its columns are called {twice!r}")
+        return {name: [_cell(value) for value in _values(table[name])] for name in names}
     except (ValueError, pa.ArrowException) as error:
         raise DataError(f"the table {str(file)!r} cannot be read: {brief(error)}.") from error
-    return {name: [_cell(value) for value in table[name].to_pylist()] for name in table.column_names}
+
+
+def _values(column: Any) -> list[Any]:
+    """Of a column of any type; as Arrow writes them where Python has no such value, as of nanoseconds."""
+    import pyarrow as pa
+
+    try:
+        found: list[Any] = column.to_pylist()
+    except (ValueError, OverflowError):
+        found = column.cast(pa.string()).to_pylist()
+    return found
 
 
 def _cell(value: object) -> str | None:

@@ -65,7 +65,7 @@ Kept = tuple[Stored, Int[np.ndarray, "K"]]
 
 
 def shown(name: str) -> str:
-    """A file's name as text: what is not UTF-8 is escaped."""
+    """A file's name, or a label, as text: what is not UTF-8 is escaped."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
@@ -109,7 +109,7 @@ def read(folder: Path) -> Stored:
                 found.table.validate(full=True)
                 if _fits(found):
                     return found
-        if facts_of(folder) is None:
+        if not (folder / FACTS).exists():
             raise RunError(f"{str(folder)!r} holds no embeddings; give a run, or a folder that `selfsight embed` wrote")
         time.sleep(PAUSE)  # somebody is changing it
     raise RunError(f"the embeddings in {str(folder)!r} are damaged or of an older Selfsight; embed the pictures again")
@@ -233,7 +233,7 @@ def _table(pictures: Pictures, rows: Int[np.ndarray, "N"], lengths: Float[np.nda
     """Whose vector it is: its name and label for people, its file (bytes, as not every name is text), the digest of
     what was in it, the length of its vector."""
     manifest = pictures.manifest
-    labels = [manifest.classes[label] if label >= 0 else None for label in manifest.labels[rows]]
+    labels = [shown(manifest.classes[label]) if label >= 0 else None for label in manifest.labels[rows]]
     names = [shown(manifest.names[row]) for row in rows]
     files = [os.fsencode(manifest.paths[row]) for row in rows]
     digests = [manifest.digests[row] for row in rows]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 from jaxtyping import Int
 
 from selfsight.data import remote, shards
@@ -25,25 +26,36 @@ __all__ = ["Change", "change", "is_there", "noted", "same_encoder", "update"]
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """Rows of the manifest that are `new`, rows of the index that are `kept`, how many of it are changed and gone."""
+    """Rows of the manifest that are `new`, rows of the index that are `kept`, how many of it are changed and gone, and
+    which rows of those kept have another label."""
 
     new: Int[np.ndarray, "M"]
     kept: Int[np.ndarray, "K"]
     changed: int = 0
     gone: int = 0
+    labelled: Mapping[int, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         parts = [f"{len(self.new)} added", f"{len(self.kept)} kept"]
+        parts += [f"{len(self.labelled)} with another label"] if self.labelled else []
         parts += [f"{self.changed} with other contents left out"] if self.changed else []
         parts += [f"{self.gone} gone and left out"] if self.gone else []
         return ", ".join(parts)
 
 
-def change(files: Sequence[str], digests: Sequence[str], manifest: Manifest | None, *, prune: bool) -> Change:
+def change(
+    files: Sequence[str],
+    digests: Sequence[str],
+    labels: Sequence[str | None],
+    manifest: Manifest | None,
+    *,
+    prune: bool,
+) -> Change:
     """What an index of these files, with the digests of what was in them, lacks and has too much.
 
-    A file is the same when path and digest are; one whose contents changed is left out and added anew. With `prune`,
-    files that are gone are left out. RunError when all of them are gone: then a disk is missing, not they.
+    A file is the same when path and digest are; one whose contents changed is left out and added anew, and one whose
+    label did has the new one (without one it keeps what it had). With `prune`, files that are gone are left out.
+    RunError when all of them are gone: then a disk is missing, not they.
     """
     there = list(zip(files, digests, strict=True))
     today = {} if manifest is None else dict(zip(manifest.paths, manifest.digests, strict=True))
@@ -58,7 +70,11 @@ def change(files: Sequence[str], digests: Sequence[str], manifest: Manifest | No
             "a disk not mounted?"
         )
     kept = np.flatnonzero(~changed & ~gone)
-    return Change(np.array(new, np.int64), kept, int((changed & ~gone).sum()), int(gone.sum()))
+    told = {} if manifest is None else dict(zip(manifest.paths, manifest.labels.tolist(), strict=True))
+    named = {row: told.get(files[row], -1) for row in kept.tolist()}
+    labelled = {row: store.shown(manifest.classes[label]) for row, label in named.items() if manifest and label >= 0}
+    labelled = {row: label for row, label in labelled.items() if label != labels[row]}
+    return Change(np.array(new, np.int64), kept, int((changed & ~gone).sum()), int(gone.sum()), labelled)
 
 
 def is_there(file: str) -> bool:
@@ -89,7 +105,7 @@ def update(
 
     Of the change that is returned, `new` are the rows that have a vector now: a file may turn out to be no picture.
     """
-    if pictures is not None and store.facts_of(folder) is None:
+    if pictures is not None and not (folder / store.FACTS).exists():
         rows = pictures.manifest.every_row()
         came = [rows[:0]]
         store.write(folder, noted(parts_of(rows), came), pictures, facts)
@@ -100,11 +116,16 @@ def update(
     same_encoder(stored.facts, facts, str(folder), "another --out, or leave --append out to embed all again")
     files = [os.fsdecode(file) for file in stored.table["file"].to_pylist()]
     manifest = None if pictures is None else pictures.manifest
-    todo = change(files, stored.table["digest"].to_pylist(), manifest, prune=prune)
+    digests, labels = (stored.table[name].to_pylist() for name in ("digest", "label"))
+    todo = change(files, digests, labels, manifest, prune=prune)
+    if todo.labelled:
+        now = pyarrow.array([todo.labelled.get(row, label) for row, label in enumerate(labels)], pyarrow.string())
+        place = stored.table.column_names.index("label")
+        stored = replace(stored, table=stored.table.set_column(place, "label", now))
     came = [todo.new[:0]]
     parts = iter(noted(parts_of(todo.new), came))
     first = [*islice(parts, 1)]
-    if first or todo.changed or todo.gone:
+    if first or todo.changed or todo.gone or todo.labelled:
         store.write(folder, chain(first, parts), pictures, facts, (stored, todo.kept))
     elif pictures is not None and len(todo.new):
         with suppress(OSError):  # they are told as well

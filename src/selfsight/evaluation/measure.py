@@ -195,6 +195,13 @@ class Ready:
         """Plain vectors of the pictures, and the rows of those that can be read."""
         return embed(self.encoder(), pictures, rows, size=size, batch=BATCH, plain=True)
 
+    def again(self, pictures: Pictures, rows: Int[np.ndarray, "M"], size: int) -> Float[np.ndarray, "M D"]:
+        """Plain vectors of pictures that could be read; DataError where one cannot be any more."""
+        vectors, read = self.embedded(pictures, rows, size)
+        if len(read) < len(rows):
+            raise DataError(f"{len(rows) - len(read)} pictures could be read and now cannot be; give the command again")
+        return vectors
+
     def seen(self, views: Shaped[np.ndarray, "M 2 ..."]) -> tuple[Float[np.ndarray, "M D"], Float[np.ndarray, "M D"]]:
         """Plain vectors of two views of each picture."""
         first, second = (torch.split(torch.from_numpy(views[:, v]), BATCH) for v in (0, 1))
@@ -213,14 +220,14 @@ def features(
 ) -> tuple[dict[str, Float[np.ndarray, "N _"]], Int[np.ndarray, "N"], Float[np.ndarray, "N S S C"]]:
     """Features of every encoder and of the plain baselines, the (readable) rows they belong to, and their grids.
 
-    For the first encoder every picture is read; what the others and the baselines say may have been kept.
+    For the first encoder every picture is read; what the others and the baselines say may have been kept: of the same
+    pictures in this order, whatever their rows were in the listing of that time.
     """
-    table: dict[str, np.ndarray] = {}
-    read, shown = rows, ""
-    for name, one in encoders.items():
-        made = partial(one.embedded, pictures, rows, size)
-        table[name], read = kept.once(made, "features", *one.key, shown) if table else made()
-        shown = shown or kept.samples(pictures, read)
+    (first, own), *others = encoders.items()
+    vectors, read = own.embedded(pictures, rows, size)
+    table, shown = {first: vectors}, kept.samples(pictures, read)
+    for name, one in others:
+        table[name] = kept.once(partial(one.again, pictures, read, size), "features", *one.key, shown)
     rest, grids = without_training(pictures, read, train, kind)
     return table | rest, read, grids
 

@@ -52,7 +52,7 @@ class BarlowTwins(Method):
         of the rate, here to 0."""
         if size <= SMALL:
             return Training("sgd", lr=0.06, lr_batch=128, weight_decay=5e-4, batch=128, epochs=200, quick=0.8)
-        # batch: code 2048, here one device
+        # batch: code 2048, here one device; it starts residual branches at zero, see simsiam.py
         return Training("lars", lr=0.2, lr_batch=256, weight_decay=1e-6, batch=256, epochs=1000, warmup=10.0)
 
     @classmethod

@@ -57,7 +57,7 @@ class VQKD(Method):
 
     @classmethod
     def defaults(cls, size: int) -> Training:
-        """The released recipe for ImageNet, but for its batch of 512; the rate is ours, as of the other tokenizers."""
+        """As released for ImageNet, but for a batch of 512; rate, clip and a decoder of one convolution are ours."""
         return Training(
             "adamw", lr=1e-3, least=1e-3, momentum=0.9, beta2=0.99, weight_decay=1e-4, batch=256, epochs=100,
             encoder="vit_tiny_patch16_224", warmup=10.0, clip=3.0,

@@ -105,6 +105,8 @@ def packing(result: Mapping[str, Any]) -> None:
     rows += [("megabytes", f"{result['bytes'] / 1e6:.1f}")]
     rows += [("could not be read", result["unreadable"])] if result["unreadable"] else []
     _table(["packed", "count"], rows)
+    if left := result.get("left_out"):
+        _line(f"Left out, for shards have columns of these names: {', '.join(left)}. Rename them to keep them.")
     _line(f"{result['out']} can now be given as DATA, or be copied to an address that is.")
 
 

@@ -201,7 +201,7 @@ def _condition(narrow: Narrow) -> tuple[str, list[Any]]:
     """WHERE, and its values."""
     parts: list[tuple[str, Any]] = []
     if narrow.labels:
-        parts.append(("label = ANY(%s)", list(narrow.labels)))
+        parts.append(("label = ANY(%s)", narrow.told))
     if narrow.path:
         parts.append(("path ~ %s", f"^{narrow.expression}$"))
     return ("WHERE " + " AND ".join(text for text, _ in parts) if parts else ""), [value for _, value in parts]

@@ -43,13 +43,16 @@ def fill(
     """
     with database.answers():
         _prepare(database, facts)
-        known = database.connection.execute("SELECT file, digest FROM selfsight ORDER BY id").fetchall()
-        todo = change([os.fsdecode(file) for file, _ in known], [digest for _, digest in known], manifest, prune=prune)
+        known = database.connection.execute("SELECT file, digest, label FROM selfsight ORDER BY id").fetchall()
+        files, digests, labels = ([one[place] for one in known] for place in range(3))
+        todo = change([*map(os.fsdecode, files)], digests, labels, manifest, prune=prune)
         left = set(todo.kept.tolist())
         came = [todo.new[:0]]
-        if doomed := [file for place, (file, _) in enumerate(known) if place not in left]:
+        if doomed := [file for place, file in enumerate(files) if place not in left]:
             _begin(database)
             database.connection.execute("DELETE FROM selfsight WHERE file = ANY(%s)", (doomed,))
+        for place, label in todo.labelled.items():
+            database.connection.execute("UPDATE selfsight SET label = %s WHERE file = %s", (label, files[place]))
         if manifest is not None and len(todo.new):
             for vectors, rows in noted(parts_of(todo.new), came):
                 if len(came) == 2:  # the first: before it, nothing may have come to be written
@@ -98,7 +101,7 @@ def _write(
     with database.connection.transaction(), database.connection.cursor() as cursor, cursor.copy(WRITE) as copy:
         copy.set_types(["text", "text", "bytea", "text", "vector"])
         for vector, row in zip(vectors, rows.tolist(), strict=True):
-            label = manifest.classes[manifest.labels[row]] if manifest.labels[row] >= 0 else None
+            label = store.shown(manifest.classes[manifest.labels[row]]) if manifest.labels[row] >= 0 else None
             name, file = store.shown(manifest.names[row]), os.fsencode(manifest.paths[row])
             copy.write_row((name, label, file, manifest.digests[row], vector))
 

@@ -11,6 +11,8 @@ import pyarrow
 import pyarrow.compute
 from jaxtyping import Bool
 
+from selfsight.embedding.store import shown
+
 __all__ = ["Narrow"]
 
 
@@ -25,6 +27,11 @@ class Narrow:
         return bool(self.labels or self.path)
 
     @property
+    def told(self) -> list[str]:
+        """The labels as an index has them."""
+        return [*map(shown, self.labels)]
+
+    @property
     def expression(self) -> str:
         """The pattern as a regular expression, in what Python and PostgreSQL have in common."""
         return "".join({"*": ".*", "?": "."}.get(sign, re.escape(sign)) for sign in self.path or "*")
@@ -33,7 +40,7 @@ class Narrow:
         """Which rows of an index's table it leaves."""
         left = np.ones(len(table), bool)
         if self.labels:
-            named = pyarrow.compute.is_in(table["label"], pyarrow.array(self.labels, pyarrow.string()))
+            named = pyarrow.compute.is_in(table["label"], pyarrow.array(self.told, pyarrow.string()))
             left &= np.asarray(named.to_numpy(zero_copy_only=False) if len(table) else left)
         if self.path:
             match = re.compile(self.expression, re.DOTALL).fullmatch

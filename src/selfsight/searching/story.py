@@ -134,10 +134,10 @@ def _notes(index: Index | Database, wanted: Wanted, hits: list[dict[str, Any]], 
 
 def keep(found: dict[str, Any], json_file: Path | None, csv_file: Path | None, sheet: Path | None) -> None:
     """Write the answer where asked. DiskError when it cannot be written."""
-    table = _table(found) if csv_file is not None else ""
-    for file, content in ((json_file, json.dumps(found, indent=1)), (csv_file, table)):
-        if file is not None:
-            files.write(file, content.encode("utf-8", "backslashreplace"))
+    if json_file is not None:
+        files.write(json_file, json.dumps(found, indent=1).encode("utf-8", "backslashreplace"))
+    if csv_file is not None:
+        files.write(csv_file, _table(found).encode("utf-8", "surrogateescape"))  # bytes of names as they are
     if sheet is not None:
         hits = found["hits"][:DRAWN]
         captions = [f"{hit['row']}: {hit['similarity']:.3f}" for hit in hits]  # more would not fit

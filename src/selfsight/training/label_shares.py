@@ -105,6 +105,20 @@ class Fits:
         checkpoints.replace_file(file, json.dumps(kept).encode())
         return found
 
+    def pace(self, start: Encoder, draws: Sequence[Drawn], asked: Sequence[str]) -> float:
+        """Seconds of a step: those that an earlier start of the same command measured, so that it goes on there."""
+        lesson, file = self.lesson(draws[-1]), self.folder / "pace"
+        facts = [*asked, start.name, [len(one.places) for one in draws], lesson.size, lesson.precision]
+        key = sha256(json.dumps(facts).encode()).hexdigest()
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            kept = json.loads(file.read_bytes())
+            if kept["key"] == key:
+                return float(kept["second"])
+        second = pace(start, lesson)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        checkpoints.replace_file(file, json.dumps({"key": key, "second": second}).encode())
+        return second
+
     def key(self, start: Encoder, lesson: Lesson, test: Int[np.ndarray, "Q"], lr: float | None) -> str:
         """A digest of everything that a fit depends on."""
         digests = [self.pictures.manifest.digests[row] for row in (*lesson.rows, *test)]
@@ -166,7 +180,7 @@ def measured(
 def steps_of(length: str, fits: Fits, starts: Mapping[str, Encoder], draws: list[Drawn], say: Say) -> int:
     """Steps of each training, and a sentence on how long all of them take; the speed is that of a few steps."""
     number, unit = parse_length(length, "--finetune-for")
-    second = pace(starts[ENCODER], fits.lesson(draws[-1]))
+    second = fits.pace(starts[ENCODER], draws, [length, *starts])
     whole = second * len(starts) * work(1000, draws) / 1000  # minutes are of all trainings together
     steps = max(1, round(in_steps(number, unit, epoch=len(draws[-1].places) / BATCH, batch=BATCH, second=whole)))
     say(

@@ -134,8 +134,8 @@ class Regions:
     """Views, and with each picture `targets` (T, M), M patches of each of T blocks, and `known` (K,), none of these.
 
     As Assran et al. 2023 (I-JEPA) draw them, but that each block has a size of its own, may touch the border, and that
-    all pictures have as many: M is the smallest block's number of patches and K a quarter of all, drawn from the block.
-    Targets that leave fewer are drawn again.
+    all pictures have as many: M is the smallest block's number of patches and K a quarter of all, of the block as far
+    as no target covers it, and where that is less of what else is not covered. Targets that leave fewer are drawn anew.
     """
 
     views: Views
