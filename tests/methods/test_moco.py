@@ -63,6 +63,7 @@ def test_size_and_version_decide_the_recipe(size: int, version: int, expected: d
 
 def test_the_queue_holds_at_most_half_of_the_pictures_and_at_least_four_batches() -> None:
     assert resolved(32, count=3000)["negatives"] == 11 * 128
+    assert resolved(32, count=3000, symmetric=True)["negatives"] == 11 * 256  # two keys of each picture
     with pytest.raises(RecipeError, match="use a batch of at most 100"):
         resolved(32, count=800)
     with pytest.raises(RecipeError, match="use a batch of at most 32"):

@@ -89,6 +89,9 @@ def test_too_few_pictures_for_any_queue() -> None:
 
 def test_a_wish_is_kept_or_refused() -> None:
     assert affordable(4096, 100, 8, "support", wanted=64)[0] == 64
+    assert affordable(4096, 100, 8, "support", each=2)[0] == 96  # half of the pictures, two keys of each
+    with pytest.raises(RecipeError, match=r"48 keys for a batch of 8 pictures in 2 views .*support=64"):
+        affordable(4096, 100, 8, "support", wanted=48, each=2)
     with pytest.raises(RecipeError, match="use a batch of at most 5, or --set support=32"):
         affordable(4096, 100, 8, "support", wanted=20)
 

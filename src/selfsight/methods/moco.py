@@ -72,14 +72,14 @@ class MoCo(Method):
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], facts: Facts) -> dict[str, tuple[Any, str]]:
         """Sizes and rates by view size, batch and number of pictures. RecipeError when the queue would be too short."""
-        small, first = facts.size <= SMALL, settings.get("version") == 1
+        small, first, each = facts.size <= SMALL, settings.get("version") == 1, 1 + bool(settings.get("symmetric"))
         source, published = ("MoCo CIFAR-10 notebook", 4096) if small else ("MoCo papers", 65536)
         automatic: dict[str, tuple[Any, str]] = {
             "teacher_momentum": (0.99 if small else 0.999, source),
             "temperature": (0.1 if small else 0.07 if first else 0.2, source),
             "augmentation": ("moco1" if first and not small else "moco", source),
             "splits": splits_for(facts.micro_batch or facts.batch),
-            "negatives": affordable(published, facts.count, facts.batch, "negatives", settings.get("negatives")),
+            "negatives": affordable(published, facts.count, facts.batch, "negatives", settings.get("negatives"), each),
         }
         return {name: value for name, value in automatic.items() if settings.get(name) is None}
 

@@ -54,25 +54,29 @@ def check_room(size: int | None, batch: int) -> None:
         raise RecipeError(f"{batch} keys do not fit into a queue of {size}: use a smaller batch or a longer queue")
 
 
-def affordable(published: int, count: int, batch: int, name: str, wanted: int | None = None) -> tuple[int, str]:
+def affordable(
+    published: int, count: int, batch: int, name: str, wanted: int | None = None, each: int = 1
+) -> tuple[int, str]:
     """How many keys to keep (the setting `name`), with the reason: the published number, or 8 batches where that is
     more, or the batches that fit into half of the pictures.
 
     A longer queue would hold too many pictures' own old keys as negatives. Below 4 batches it turns over too fast:
-    RecipeError, for a `wanted` number too; below 8, which are better, the reason says so.
+    RecipeError, for a `wanted` number too; below 8, which are better, the reason says so. A picture has `each` keys.
     """
-    usual = max(published, 8 * batch)
-    negatives = min(usual, count // 2 // batch * batch) if wanted is None else wanted
-    if negatives < 4 * batch:
-        most = (count // 2 if wanted is None else wanted) // 4
+    keys, room = each * batch, each * (count // 2)
+    usual = max(published, 8 * keys)
+    negatives = min(usual, room // keys * keys) if wanted is None else wanted
+    if negatives < 4 * keys:
+        most = (room if wanted is None else wanted) // 4 // each
         remedy = f"use a batch of at most {most}" if most > 1 else "add pictures or choose a method without a queue"
-        remedy += f", or --set {name}={4 * batch}" if wanted is not None else ""
+        remedy += f", or --set {name}={4 * keys}" if wanted is not None else ""
+        shown = f"{batch} pictures in {each} views" if each > 1 else str(batch)
         raise RecipeError(
-            f"{negatives} keys for a batch of {batch} are fewer than the 4 batches that a queue needs "
+            f"{negatives} keys for a batch of {shown} are fewer than the 4 batches that a queue needs "
             f"(it may hold half of the {count} training pictures); {remedy}"
         )
     if wanted is not None:
         return wanted, "as asked"
     why = f"published: {published}" if usual == published else f"8 batches; published: {published}"
     why = why if negatives == usual else f"at most half of {count} pictures"
-    return negatives, why + ("; 8 batches would be better, with a smaller --batch" if negatives < 8 * batch else "")
+    return negatives, why + ("; 8 batches would be better, with a smaller --batch" if negatives < 8 * keys else "")
