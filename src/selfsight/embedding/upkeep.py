@@ -70,10 +70,9 @@ def change(
             "a disk not mounted?"
         )
     kept = np.flatnonzero(~changed & ~gone)
-    told = {} if manifest is None else dict(zip(manifest.paths, manifest.labels.tolist(), strict=True))
-    named = {row: told.get(files[row], -1) for row in kept.tolist()}
-    labelled = {row: store.shown(manifest.classes[label]) for row, label in named.items() if manifest and label >= 0}
-    labelled = {row: label for row, label in labelled.items() if label != labels[row]}
+    pairs = [] if manifest is None else zip(manifest.paths, manifest.labels.tolist(), strict=True)
+    told = {path: store.shown(manifest.classes[label]) for path, label in pairs if manifest and label >= 0}
+    labelled = {row: told[files[row]] for row in kept.tolist() if told.get(files[row], labels[row]) != labels[row]}
     return Change(np.array(new, np.int64), kept, int((changed & ~gone).sum()), int(gone.sum()), labelled)
 
 

@@ -135,7 +135,7 @@ def _notes(index: Index | Database, wanted: Wanted, hits: list[dict[str, Any]], 
 def keep(found: dict[str, Any], json_file: Path | None, csv_file: Path | None, sheet: Path | None) -> None:
     """Write the answer where asked. DiskError when it cannot be written."""
     if json_file is not None:
-        files.write(json_file, json.dumps(found, indent=1).encode("utf-8", "backslashreplace"))
+        files.write(json_file, json.dumps(found, indent=1).encode())
     if csv_file is not None:
         files.write(csv_file, _table(found).encode("utf-8", "surrogateescape"))  # bytes of names as they are
     if sheet is not None:
