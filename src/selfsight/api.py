@@ -144,6 +144,10 @@ def train(
         raise RunError(
             f"--resume {str(resume)!r} is not a run: it has no recipe.yaml; give the folder that `train` wrote"
         )
+    if resume is not None and out is not None and Path(out).absolute() != Path(resume).absolute():
+        raise RunError(
+            f"--resume goes on in {str(resume)!r} itself; leave --out away, or copy the folder and resume the copy"
+        )
     if data is None and resume is None:
         raise RunError("there is nothing to train on; give a folder of pictures, or --resume RUN")
     columns = Columns(label_column, group_column, split_column, shared_labels)
@@ -181,6 +185,7 @@ def evaluate(
     drop_leaks: bool = False,
     identity_column: str | None = None,
     across_column: str | None = None,
+    at_most: int | None = None,
     label_column: str | None = None,
     group_column: str | None = None,
     split_column: str | None = None,
@@ -191,7 +196,8 @@ def evaluate(
     "Training helped" is said only when the interval of the paired difference to the best of those three, and of the
     weights that the run started from if it was given some, lies above 0. Test pictures that the run was trained on are
     left out; DataError when no other is left. Those that the training part gives away are counted, and left out with
-    `drop_leaks`. Retrieval looks for `identity_column` in place of the label, across values of `across_column`.
+    `drop_leaks`. Retrieval looks for `identity_column` in place of the label, across values of `across_column`. Of more
+    than `at_most` pictures (50,000, fewer of more than three channels) a part is drawn.
     """
     from selfsight import report
     from selfsight.report import files
@@ -200,10 +206,11 @@ def evaluate(
 
     its = Run(run)
     kept = its.folder / "evaluation.json"
-    for file in (json, kept):
-        files.must_fit(file)
+    files.must_fit(json)
+    files.must_fit(kept, "the numbers are kept in the run, so copy its folder to where you may write")
     named = Named(label_column, group_column, split_column, shared_labels)
-    wanted = evaluating.Wanted(pretrained, finetune, finetune_for, dense, drop_leaks, identity_column, across_column)
+    columns = identity_column, across_column
+    wanted = evaluating.Wanted(pretrained, finetune, finetune_for, dense, drop_leaks, *columns, at_most)
     found, shown = evaluating.evaluate(its, its.embedder(), given(data) if data is not None else None, named, wanted)
     content = json_format.dumps(found, indent=1).encode()
     if json is not None:  # first: the run's disk may be full by now

@@ -146,6 +146,8 @@ HELP = {  # one meaning per flag in every command; "command.parameter" where a c
     "columns path and mask. One class number for each pixel, 255 for none.",
     "json": "Also write the numbers into this file.",
     "patches": "Keep one vector for each patch, not only one for each picture.",
+    "at_most": "Of more pictures than these a part is measured, drawn by contents; by default of more than 50,000 "
+    "(fewer, where they have more than three channels).",
     "drop_leaks": "Leave test pictures that have a copy or their group in the training part out of every number.",
     "identity_column": "The table's column that retrieval looks for in place of the label, such as one of products.",
     "across_column": "The table's column, such as one of cameras: only pictures of another value of it are searched.",

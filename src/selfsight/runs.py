@@ -66,7 +66,7 @@ class RunFolder:
             lines = file.read_text(encoding="utf-8").split("\n")[:-1]  # a line that a kill tore has no end
             rows = [dict(json.loads(line)) for line in lines]
             names = list(dict.fromkeys(name for row in rows for name in row))  # the first has not all: it is a look
-            return pyarrow.Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
+            return pyarrow.table({name: [row.get(name) for row in rows] for name in names})
         except (OSError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
             raise RunError(f"{str(file)!r} cannot be read ({brief(error)}); train again to have it anew") from error
 

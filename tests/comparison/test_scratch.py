@@ -1,15 +1,28 @@
-"""Training from scratch costs what the budget pays for: no more steps than it, none over few labels for ever."""
+"""Training from scratch costs what the budget pays for: no more steps than it, none over few labels for ever; it
+computes where the methods do, and what fails costs its own line."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from contract_parts import everything_scanned
 
+from selfsight.comparison import scratch, story
+from selfsight.comparison.asked import Asked
 from selfsight.comparison.scratch import PASSES, Scratch
+from selfsight.data import ranges
+from selfsight.data.pictures import Pictures
+from selfsight.embedding import embed
+from selfsight.errors import AddressError, DataError, DiskError, SelfsightError
 from selfsight.evaluation.efficiency import Labels
+from selfsight.evaluation.task import Task
+from selfsight.nn.encoder import Encoder
+from selfsight.training import finetune
 from selfsight.training.finetune import work
 
 
@@ -47,3 +60,44 @@ def test_jobs_and_their_time(taught: Scratch) -> None:
     assert taught.seconds(jobs[:1]) == pytest.approx(500, abs=2)
     assert taught.seconds(jobs[2:3]) == pytest.approx(PASSES * 9 / 128 * 0.5)
     assert taught.seconds([]) == 0
+
+
+def test_it_computes_where_the_methods_do(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its speed, and so its part of the budget, would be another device's."""
+    manifest = everything_scanned(photos)
+    every = manifest.every_row()
+    scene: Any = SimpleNamespace(
+        pictures=Pictures(manifest, ranges.measure(manifest, every)), rows=every, kept=lambda _: None,
+        keep=lambda *_: None,
+    )  # fmt: skip
+    task: Any = SimpleNamespace(train=every, train_labels=manifest.labels, train_groups=every, test=every[:4])
+    recipe: Any = SimpleNamespace(batch=8, size=32, precision="fp32", device="cpu")
+    monkeypatch.setattr(scratch, "start", lambda *_: Encoder("test_resnet", size=32))
+    for room in (finetune, embed):
+        monkeypatch.setattr(room, "best_device", lambda: pytest.fail("the recipe's device was asked for"))
+    made = scratch.prepared(scene, task, recipe, "2steps")
+    assert made.second > 0
+    tuned = scratch.learned(made, every, 1, 8, 0)
+    assert tuned.encoder.device == torch.device("cpu")
+    assert len(tuned.predict(scene.pictures, task.test)) == 4
+
+
+@pytest.mark.parametrize("error", [AddressError("no answer"), DataError("no picture"), DiskError("no room")])
+def test_what_fails_costs_its_own_line(
+    error: SelfsightError, taught: Scratch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise error
+
+    numbers = np.arange(4)
+    task = Task(numbers, numbers, numbers, numbers, numbers, numbers, ("a",), ())
+    scene: Any = SimpleNamespace(task=task, recipe=None)
+    comparison = story.Comparison(Asked(["photos"], ["simclr"], "2steps"), Path(), None, "", 0, quiet=False)  # type: ignore[arg-type]
+    monkeypatch.setattr(scratch, "prepared", fails)
+    assert comparison.taught(scene) is None
+    taught.scene.kept = lambda _: None  # type: ignore[method-assign]
+    monkeypatch.setattr(Scratch, "result", fails)
+    assert comparison.supervised(taught, []) == {}
+    told = str(error)
+    assert comparison.failed == {"supervised": told} | {f"supervised, {count} labels": told for count in (2000, 9, 90)}
+    assert f"supervised, 90 labels has no result: {told}" in capsys.readouterr().err

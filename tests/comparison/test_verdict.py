@@ -52,11 +52,23 @@ def test_baselines_that_the_same_methods_beat_are_told_together() -> None:
     assert verdict.beside(found, ["a", "b"], ["raw_pixels"]) == ["both are worse than raw pixels"]
 
 
-def test_a_method_at_its_untrained_network_learned_nothing() -> None:
+def test_of_a_method_at_its_untrained_network_no_more_is_said_than_is_shown() -> None:
     found = gaps("a>untrained", names="ab", others="untrained")
-    assert "b learned nothing here" in str(verdict.learned_nothing(found, ["a", "b"]))
+    assert verdict.no_gain(found, ["a", "b"], "nearest neighbours find") == (
+        "b is not shown to have learned anything that nearest neighbours find (beside its own untrained network)"
+    )
+    found = gaps(names="ab", others="untrained")
+    assert str(verdict.no_gain(found, ["a", "b"], "")).startswith("a and b are not shown to have learned anything")
     found = gaps("a>untrained", "b>untrained", names="ab", others="untrained")
-    assert verdict.learned_nothing(found, ["a", "b"]) is None
+    assert verdict.no_gain(found, ["a", "b"], "") is None
+
+
+def test_effective_rank_is_compared_with_the_method_that_is_named() -> None:
+    leads = {"a": 0.4, "b": 0.6}
+    assert "b is first in 60%" in verdict.without_labels(leads, {"rankme": ["b", "a"]})
+    assert "by effective rank it is also b," in verdict.without_labels(leads, {"rankme": ["b", "a"]})
+    assert "by effective rank it is a," in verdict.without_labels(leads, {"rankme": ["a", "b"]})
+    assert verdict.without_labels(leads, {}).endswith("of the draws of other pictures like these.")
 
 
 def test_training_from_scratch_is_placed_among_the_methods() -> None:

@@ -229,6 +229,16 @@ def test_one_flipped_bit_in_a_png_is_refused() -> None:
         opened(bytes(data))
 
 
+def test_what_lies_behind_a_jpeg_is_no_scan_of_it() -> None:
+    """Phones put a video there, in which two bytes look like a scan every 65,536."""
+    photo = saved(NOISE, "JPEG", quality=90, progressive=True)
+    assert np.array_equal(opened(photo + b"\xff\xda\0\x08video" * 300), opened(photo))
+    last = photo[photo.rindex(b"\xff\xda") : -2]
+    hidden = b"\xff\xfe\0\x06\xff\xd9\xff\xd9"  # a comment that looks like the end
+    with pytest.raises(Refused, match="more than 100 scans"):
+        opened(photo[:-2] + hidden + last * 101 + photo[-2:])
+
+
 def test_a_deflated_page_cannot_claim_more_than_it_holds() -> None:
     data = bytearray(LOSSLESS["16-bit deflated tiles"][0])
     at = data.index(struct.pack("<HH", 257, 4))  # the tag ImageLength

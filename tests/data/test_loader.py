@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from selfsight.data import ranges, source
-from selfsight.data.loader import Loader
+from selfsight.data.loader import AHEAD, Loader, waiting
 from selfsight.data.manifest import scan
 from selfsight.data.pictures import Pictures
 from selfsight.errors import TrainingError
@@ -105,6 +105,12 @@ def test_too_many_broken_pictures_stop_it(folder: Path, workers: int) -> None:
     with pytest.raises(TrainingError, match="no readable pictures"):
         all_of(loader, ORDER)
     loader.close()
+
+
+def test_large_batches_wait_in_bounded_memory() -> None:
+    assert waiting(workers=16, size=1000) == 16 + AHEAD
+    assert waiting(workers=16, size=2**29) == 4
+    assert waiting(workers=16, size=2**40) == 1
 
 
 def test_leaving_early_leaves_no_thread(folder: Path) -> None:

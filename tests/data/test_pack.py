@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pyarrow import parquet
+from pyarrow import compute, parquet
 
 from selfsight import api
 from selfsight.data import pack as packing
 from selfsight.data import shards, source
+from selfsight.data.decode import Header
 from selfsight.data.known import Known
-from selfsight.data.manifest import Manifest, scan
+from selfsight.data.manifest import Described, Manifest, scan
 from selfsight.data.pictures import Pictures
 from selfsight.data.ranges import PixelFormat
 from selfsight.errors import DataError, DiskError, RunError, TrainingError
@@ -66,6 +68,36 @@ def test_shards_are_tar_files_that_webdataset_groups_by_key(photos: Path, tmp_pa
         picture = shard.extractfile("000000001.png")
         assert picture is not None
         assert picture.read() == (photos / "china" / "001.png").read_bytes()
+
+
+def test_shards_are_those_of_the_standard_library_and_the_table_knows_their_places(
+    photos: Path, tmp_path: Path
+) -> None:
+    out = packed(photos, tmp_path / "out")
+    table = parquet.read_table(out / "packed.parquet")
+    for number, file in enumerate(sorted(out.glob("shard-*.tar"))):
+        with tarfile.open(file) as shard, tarfile.open(tmp_path / "twin.tar", "w", format=tarfile.USTAR_FORMAT) as twin:
+            members = shard.getmembers()
+            for member in members:
+                plain = tarfile.TarInfo(member.name)
+                plain.size = member.size
+                twin.addfile(plain, shard.extractfile(member))
+        here = table.filter(compute.equal(table["shard"], number))
+        assert here["offset"].to_pylist() == [member.offset_data for member in members[::2]]
+        assert (tmp_path / "twin.tar").read_bytes().startswith(file.read_bytes())
+
+
+def test_a_plan_of_millions_needs_little_memory() -> None:
+    header = Header(8, 8, 3, "uint8", "png")
+    seen = [Described(source.Row(f"{number}.png", f"{number}.png"), 100, "", header) for number in range(5_000)]
+    tracemalloc.start()
+    try:
+        shards = list(packing._planned(seen, 1 << 20))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 30 * len(seen)
+    assert sum(len(shard.offsets) for shard in shards) == len(seen)
 
 
 def test_all_columns_of_a_table_come_along(photos: Path, tmp_path: Path) -> None:

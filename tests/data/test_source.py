@@ -103,6 +103,12 @@ def test_tables_of_other_programs_are_read(tmp_path: Path, text: str) -> None:
     assert labels(find(tmp_path / "table.csv")) == {"a.png": "cat", "b.png": None}
 
 
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("path,label,split,label,,\na.png,cat,train,dog,,\n")
+    with pytest.raises(DataError, match="two of its columns are called 'label'; rename one"):
+        find(tmp_path / "table.csv")
+
+
 def test_a_parquet_table_is_read(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"path": ["a.png", "b.png"], "label": [3.0, None]}), tmp_path / "t.parquet")
     assert labels(find(tmp_path / "t.parquet")) == {"a.png": "3", "b.png": None}
@@ -125,6 +131,12 @@ def test_a_folder_is_read_through_its_labels(tmp_path: Path) -> None:
     listing = find(tmp_path)
     assert labels(listing) == {"a.png": "cat"}
     assert listing.notes == ("the table 'labels.csv' says which pictures are used.",)
+
+
+def test_a_labels_csv_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    folder(tmp_path, "a.png")
+    (tmp_path / "labels.csv").write_text("filename,label\na.png,cat\n")
+    assert find(tmp_path).notes[0] == "labels.csv has no column 'path' (it has filename, label), so it is not read."
 
 
 def test_sources_joined_keep_their_labels_apart(tmp_path: Path) -> None:

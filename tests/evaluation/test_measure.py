@@ -36,6 +36,14 @@ def test_pictures_that_are_gone_are_told(run: selfsight.Run) -> None:
     assert f"2 of 64 pictures could not be read and are left out; the first is {manifest.names[3]!r}." in found["notes"]
 
 
+def test_a_test_part_that_is_gone_is_no_reason_to_score_the_training_part(run: selfsight.Run) -> None:
+    manifest = Manifest.load(run.folder / "manifest.parquet")
+    for row in manifest.test_rows():
+        Path(manifest.paths[row]).unlink()
+    with pytest.raises(DataError, match="none of the 8 test pictures can be read, the first is .* give their new place"):
+        run.evaluate()
+
+
 def test_what_is_kept_of_other_listings_is_of_the_same_pictures(
     run: selfsight.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,7 +68,7 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(
 ) -> None:
     monkeypatch.setattr("selfsight.training.evaluate.evaluate", lambda *asked: pytest.fail("it is measured"))
     (run.folder / "evaluation.json").mkdir()
-    with pytest.raises(DiskError, match=r"evaluation.json' cannot be written"):
+    with pytest.raises(DiskError, match=r"evaluation.json' cannot be written .* so copy its folder"):
         run.evaluate()
 
 

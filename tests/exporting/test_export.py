@@ -221,6 +221,33 @@ def test_the_card_says_whose_numbers_it_has(run: Path, tmp_path: Path) -> None:
         assert "| this run |" not in refused
 
 
+def test_the_card_says_what_flatters_its_numbers(run: Path, tmp_path: Path) -> None:
+    copy = selfsight.Run(shutil.copytree(run, tmp_path / "run"))
+    numbers = json.loads((copy.folder / "evaluation.json").read_text()) | {"notes": ["Another thing."]}
+    leaks: dict[str, Any] = {"affected": 2, "dropped": False, "sentence": "2 of 9 test pictures leak."}
+
+    def told(found: dict[str, Any] | None) -> str:
+        (copy.folder / "evaluation.json").write_text(json.dumps(numbers | {"leaks": found}))
+        return card(copy, copy.encoder(), {})
+
+    said = told(leaks)
+    assert said.index("| this run |") < said.index(leaks["sentence"]) < said.index("Another thing.")
+    for harmless in (None, leaks | {"affected": 0}, leaks | {"dropped": True}):
+        assert leaks["sentence"] not in told(harmless)
+
+
+def test_the_card_says_which_steps_encoder_it_is_of(run: Path, photos: Path, tmp_path: Path) -> None:
+    last, best = selfsight.Run(run), selfsight.Run(train(photos, tmp_path / "run", *SMALL, "--keep", "best-rankme"))
+    looks = best.folder / "metrics.jsonl"
+    looks.write_text('{"step": 0}\n{"step": 1, "kept": true}\n{"step": 2}\n')
+    assert "This is the encoder of step" not in card(last, last.encoder(), {})
+    said = card(best, best.encoder(), {})
+    assert "Trained for 2 steps" in said
+    assert "This is the encoder of step 1 (keep: best-rankme)." in said
+    looks.write_text('{"step": 2}\n')
+    assert "This is the encoder of step 2 (keep: best-rankme)." in card(best, best.encoder(), {})
+
+
 def test_a_network_that_answers_otherwise_is_not_exported(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

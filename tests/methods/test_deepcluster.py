@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ def test_impossible_settings_are_refused() -> None:
 def test_an_epoch_begins_with_clusters_and_a_new_head() -> None:
     method, forgotten = made(), []
     before = method.head.weight.clone()
-    method.on_epoch_start(epoch_of(separable(KINDS), forgotten=forgotten))
+    method.on_epoch_start(epoch_of(separable(KINDS), 5, forgotten))  # which draws a start in each kind
     found = method.partition.assignments[0]
     pairs = {(kind, cluster) for kind, cluster in zip(KINDS.tolist(), found.tolist(), strict=True)}
     assert len(pairs) == 4, "each kind is one cluster"
@@ -107,6 +108,8 @@ def test_each_epoch_has_a_seed_of_its_own_and_nothing_else_matters() -> None:
         assert torch.equal(tensor, again.state_dict()[name])
     assert not torch.equal(first.partition.assignments, second.partition.assignments)
     assert not torch.equal(first.head.weight, second.head.weight)
+    other = [replace(epoch_of(features, number=number), seed=seed).generator() for seed, number in ((0, 1), (1, 0))]
+    assert torch.rand(1, generator=other[0]) != torch.rand(1, generator=other[1])
     again.on_epoch_start(epoch_of(features, number=1))
     assert 0 < float(again.partition.terms()["nmi"]) < 1, "compared with the clusters of the epoch before"
 

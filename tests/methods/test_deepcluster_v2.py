@@ -78,7 +78,7 @@ def test_each_clustering_is_of_its_own_view() -> None:
     method = prepared(made())
     method.memory.rows[1] = normalize(torch.randn(40, 128, generator=torch.Generator().manual_seed(9)))
     method.on_epoch_start(epoch_of(3))
-    generator = torch.Generator().manual_seed(3)
+    generator = epoch_of(3).generator()
     for h in range(3):
         rows = method.memory.rows[h % 2]
         centroids, assignments = spherical(rows, start(rows, 4, generator), iterations=10)

@@ -127,3 +127,9 @@ def test_entropy_of_a_centre_in_numbers() -> None:
 def test_impossible_bins_are_refused(spacing: int, neighbours: int) -> None:
     with pytest.raises(RecipeError, match="spacing must be 10 or 20"):
         ColourBins(spacing, neighbours)
+
+
+def test_colours_counted_on_a_processor_serve_a_network_elsewhere() -> None:
+    bins = ColourBins(20, 5).to("meta")
+    bins.measured(torch.eye(len(bins), dtype=torch.float64), 0.5)
+    assert bins.wanted.device.type == "meta"

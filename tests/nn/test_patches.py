@@ -114,3 +114,19 @@ def test_the_mean_of_the_patches_stands_for_the_picture_and_loads_again(tmp_path
     assert encoder.state_dict().keys() == Encoder("test_vit", size=32).state_dict().keys()
     convnet = Encoder("test_resnet", size=32)
     assert pooled(convnet).arguments == Encoder("test_resnet", size=32).arguments
+
+
+def test_attention_behind_the_patches_gives_way_to_their_mean(tmp_path: Path) -> None:
+    attending = Encoder("test_vit", size=32, arguments={**Encoder("test_vit", size=32).arguments, "global_pool": "map"})
+    assert any("attn_pool" in name for name in attending.state_dict())
+    encoder, images = pooled(attending).eval(), drawn()
+    assert not any("attn_pool" in name for name in encoder.state_dict())
+    torch.testing.assert_close(encoder(images), encoder.patches(images).mean(dim=1))
+    assert torch.equal(Encoder.load(encoder.save(tmp_path)).eval()(images), encoder(images))
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "deit_tiny_distilled_patch16_224", "cait_xxs24_224"])
+def test_layers_behind_the_patches_that_would_stay_untrained_are_refused(name: str) -> None:
+    arguments = {} if "mobilenet" in name else {"depth": 1, "img_size": 32}
+    with pytest.raises(RecipeError, match="leaves untrained; use --encoder resnet18"):
+        pooled(Encoder(name, size=32, arguments=arguments))

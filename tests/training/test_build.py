@@ -24,6 +24,9 @@ def test_the_device_that_is_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch) 
     assert accelerator_of("mps") == ("mps", 1)
     with pytest.raises(MissingError, match="cuda:2 asks for a card that is not there; torch sees 2"):
         accelerator_of("cuda:2")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    with pytest.raises(MissingError, match="3 ranks on this machine need a card each and torch sees 2; start fewer"):
+        accelerator_of("cuda")
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:-1", "cpu:1", "", "xla"])

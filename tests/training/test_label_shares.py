@@ -12,6 +12,8 @@ import pytest
 
 import selfsight
 from selfsight import cli
+from selfsight.data.pictures import Pictures
+from selfsight.data.ranges import format_of
 from selfsight.evaluation import intervals
 from selfsight.evaluation.task import Task
 from selfsight.report import page
@@ -74,6 +76,19 @@ def test_other_weights_are_trained_anew(run: selfsight.Run, tmp_path: Path) -> N
     assert changed == {"encoder"}
     for one in first["shares"].values():  # the same start twice is the same training
         assert one["rows"]["untrained"]["difference"] == 0
+
+
+@pytest.mark.parametrize("upgraded", ["selfsight", "torch", "timm"])
+def test_another_version_trains_anew(upgraded: str, run: selfsight.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest, encoder, rows = run_manifest(run), run.encoder(), np.arange(8)
+    pictures = Pictures(manifest, format_of(run.recipe))
+    lesson = finetune.Lesson(pictures, rows, manifest.labels[rows], size=32, steps=1, batch=8)
+    fits = label_shares.Fits(pictures, rows, None, run.recipe, run.folder)  # type: ignore[arg-type]
+    key = fits.key(encoder, lesson, rows, None)
+    assert fits.key(encoder, lesson, rows, None) == key
+    honest = label_shares.version
+    monkeypatch.setattr(label_shares, "version", lambda name: "9.9" if name == upgraded else honest(name))
+    assert fits.key(encoder, lesson, rows, None) != key
 
 
 def test_fine_tuning_halves_pictures_as_training_does(

@@ -14,7 +14,7 @@ from selfsight.errors import RecipeError
 from selfsight.methods.base import Group, Training
 from selfsight.nn.encoder import Encoder
 from selfsight.training import state
-from selfsight.training.optimizers import LARS, build, clip, set_rate
+from selfsight.training.optimizers import LARS, build, clip, let_wait, set_rate
 
 CHECK = json.loads((Path(__file__).parents[1] / "check_values.json").read_text())["lars"]
 
@@ -135,6 +135,24 @@ def test_groups_keep_their_multipliers_and_wait_for_their_start() -> None:
     assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.08, 0.08, 0.0, 0.0])
     set_rate(optimizer, 0.4, progress=0.5)
     assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.08, 0.08, 0.4, 0.4])
+
+
+@pytest.mark.parametrize("name", ["sgd", "lars", "adamw"])
+def test_what_waits_begins_as_if_training_began_then(name: str) -> None:
+    """Gradients of the time before leave no moments (SwAV's and DINO's codes set them to None)."""
+
+    def trained(steps: range) -> torch.Tensor:
+        late = nn.Parameter(torch.ones(3, 2))
+        optimizer = build([Group([late], start=0.5)], Training(name, weight_decay=0.1), lr=0.1)
+        for step in steps:
+            late.grad = torch.full_like(late, 1.0 + step)
+            set_rate(optimizer, 0.1, step / 10)
+            let_wait(optimizer, step / 10)
+            optimizer.step()
+        return late.detach()
+
+    assert torch.equal(trained(range(5)), torch.ones(3, 2))
+    assert torch.equal(trained(range(10)), trained(range(5, 10)))
 
 
 @pytest.mark.parametrize("name", ["sgd", "lars", "adamw"])

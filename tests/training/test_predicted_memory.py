@@ -7,12 +7,15 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from contract_parts import everything_scanned
 
+from selfsight.errors import TrainingError
+from selfsight.recipe import Recipe
 from selfsight.training import autotune, bare, memory
 from selfsight.training.autotune import stand_in
 from selfsight.training.bare import Bare, line
@@ -83,3 +86,40 @@ def test_what_is_there_is_not_extrapolated() -> None:
 
 def test_growth_is_what_comes_and_goes() -> None:
     assert memory.growth(lambda: np.ones(2**23)) == pytest.approx(2**26, rel=EXACT)
+
+
+def asked(photos: Path, **changes: object) -> Request:
+    """A plan without a measurement."""
+    few = {"encoder": "test_resnet", "size": 16, "length": "1steps", "precision": "fp32", "device": "cpu", "threads": 1}
+    return Request([str(photos)], use_all=True, **{**few, **changes})
+
+
+def test_measured_parts_are_as_large_as_those_of_training(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """16 = 5 + 5 + 5 + 1, and batch norm cannot take one picture."""
+    monkeypatch.setattr(autotune, "TRIED", 16)
+    manifest = everything_scanned(photos)
+    recipe, _ = plan(asked(photos, method="byol", batch=20, micro_batch=5), manifest)
+    assert autotune.measure(recipe, manifest, "fp32", False).seconds > 0
+
+
+def test_a_choice_without_room_is_left_out(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Small(Bare):
+        def __init__(self, recipe: Recipe, *rest: Any) -> None:
+            if recipe.precision == "fp32":
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            super().__init__(recipe, *rest)
+
+    monkeypatch.setattr(autotune, "Bare", Small)
+    manifest = everything_scanned(photos)
+    recipe, _ = plan(asked(photos, batch=16), manifest)
+    assert autotune.measure(recipe, manifest, layout=False).precision == "bf16"
+    with pytest.raises(TrainingError, match="has no room for 16 pictures"):
+        autotune.measure(recipe, manifest, "fp32", False)
+
+
+def test_a_system_that_tells_no_peak_has_one_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As gVisor's."""
+    (tmp_path / "status").write_text("VmRSS:\t 2048 kB\n")
+    monkeypatch.setattr(memory, "STATUS", tmp_path / "status")
+    assert memory.resident() == 2 * 2**20
+    assert memory.peak() > 2**20

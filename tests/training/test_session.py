@@ -191,6 +191,27 @@ def test_other_settings_cannot_go_on(photos: Path, finished: Path, change: dict[
         session.train(request(photos, **change), finished, quiet=True)
 
 
+def test_weights_that_are_gone_by_now_are_not_missed(photos: Path, tmp_path: Path) -> None:
+    first, run = tmp_path / "first", tmp_path / "run"
+    vit = {"encoder": "test_vit", "method": "mae", "settings": {"decoder_width": "8", "decoder_heads": "2"}}
+    session.train(request(photos, **vit, size=64), first, workers=0, save_every=0.0, quiet=True)
+    asked = request(photos, encoder=str(first), method="simclr", use_all=False, size=64)
+    session.train(asked, run, workers=0, save_every=0.0, quiet=True)
+    before = selfsight.Run(run).evaluate()
+    shutil.rmtree(first)
+    shutil.rmtree(run / "encoder")
+    shutil.rmtree(max((run / "checkpoints").iterdir()))  # the last step is to be done anew
+    session.train(Request(), run, workers=0, save_every=0.0, quiet=True)
+    after = selfsight.Run(run).evaluate()
+    assert after["knn"] == before["knn"]
+    assert after["baselines"] == before["baselines"], "the untrained network too is the same"
+
+
+def test_resume_beside_another_place_is_refused(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"goes on in .*run' itself; leave --out away, or copy the folder"):
+        selfsight.train(resume=finished, out=tmp_path / "other", quiet=True)
+
+
 def test_other_pictures_cannot_go_on(photos: Path, tmp_path: Path) -> None:
     mine = Path(shutil.copytree(photos, tmp_path / "photos"))
     session.train(request(mine), tmp_path / "run", workers=0, quiet=True)

@@ -22,6 +22,7 @@ from selfsight.evaluation import contest, efficiency, geometry, knn, leaks, line
 from selfsight.evaluation.album import Album
 from selfsight.evaluation.efficiency import Labels
 from selfsight.evaluation.kinds import Kind, Plain, kind_of
+from selfsight.evaluation.portion import portion
 from selfsight.evaluation.task import Task, pose
 from selfsight.nn.embedder import Embedder
 from selfsight.nn.whitening import Whitening
@@ -56,7 +57,7 @@ class Scene:
         if (found := self.kept("leaks")) is None:
             features, grids = self.plain
             *_, statistics = features.values()
-            leaked = leaks.find(self.manifest.taking(self.rows), grids, statistics)
+            leaked = leaks.find(self.manifest.taking(self.rows), grids, statistics, self.manifest)
             found = [leaked.told(remedy="")] if leaked else []
             self.keep("leaks", found)
         return dict(found[0]) if found else None
@@ -72,14 +73,19 @@ class Scene:
         return kind_of(self.manifest.kind, self.recipe.pixels["low"], self.recipe.pixels["high"])
 
     @cached_property
+    def measured(self) -> Int[np.ndarray, "K"]:
+        """Rows of the pictures that all are judged by, as `evaluate` chooses them."""
+        return portion(self.manifest)
+
+    @cached_property
     def rows(self) -> Int[np.ndarray, "N"]:
         """Rows of the manifest that can be read; features of all encoders are of these."""
         unread = self.kept("unread")
         if unread is None:
             with measure.readable(self.manifest, "if they were moved, give their new place as DATA"):
-                unread = [int(row) for row in self.manifest.every_row() if self.pictures.read(int(row))[1] != row]
+                unread = [int(row) for row in self.measured if self.pictures.read(int(row))[1] != row]
             self.keep("unread", unread)
-        return np.setdiff1d(self.manifest.every_row(), np.array(unread, np.int64))
+        return np.setdiff1d(self.measured, np.array(unread, np.int64))
 
     @cached_property
     def known(self) -> Int[np.ndarray, "T"]:

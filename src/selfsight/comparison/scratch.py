@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from jaxtyping import Int
 
 from selfsight.comparison.scene import Outcome, Scene, bits
@@ -79,7 +80,7 @@ def learned(scratch: Scratch, chosen: Int[np.ndarray, "S"], steps: int, batch: i
     rows, labels, groups = scratch.scene.rows[task.train[chosen]], task.train_labels[chosen], task.train_groups[chosen]
     return tune(
         start(recipe, seed), scratch.scene.pictures, rows, labels, groups=groups, size=recipe.size, steps=steps,
-        batch=batch, seed=seed, precision=recipe.precision,
+        batch=batch, seed=seed, precision=recipe.precision, device=torch.device(recipe.device),
     )  # fmt: skip
 
 
@@ -96,8 +97,11 @@ def prepared(scene: Scene, task: Task, recipe: Recipe, length: str) -> Scratch:
     kept = scene.kept(NAME)
     if kept is None:
         epoch, batch = len(task.train) / recipe.batch, recipe.batch
-        lesson = Lesson(scene.pictures, scene.rows[task.train], task.train_labels, recipe.size, 1, batch)
-        second = pace(start(recipe, 0), replace(lesson, precision=recipe.precision))
+        lesson = Lesson(
+            scene.pictures, scene.rows[task.train], task.train_labels, recipe.size, 1, batch,
+            precision=recipe.precision, device=torch.device(recipe.device),
+        )  # fmt: skip
+        second = pace(start(recipe, 0), lesson)
         steps = in_steps(number, unit, epoch=epoch, batch=batch, second=second)
         kept = {"steps": max(1, round(steps)), "second": second}
         scene.keep(NAME, kept)

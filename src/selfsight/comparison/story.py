@@ -101,8 +101,8 @@ class Comparison:
             return None
         try:
             return scratch.prepared(scene, scene.task, scene.recipe, self.asked.length)
-        except TrainingError as error:
-            self.failed[scratch.NAME] = str(error)
+        except SelfsightError as error:
+            self.without(scratch.NAME, error)
             return None
 
     def tell_time(self, parts: Mapping[str, Share], taught: scratch.Scratch | None) -> None:
@@ -134,8 +134,7 @@ class Comparison:
                 except Interrupted as error:
                     raise Interrupted("stopped and saved; the same command goes on from here", error.signal) from error
                 except Exception as error:  # noqa: BLE001 - whatever it is, it is this method's and no other's
-                    self.failed[f"{name}, seed {seed}"] = told = sentence(error)
-                    self.say(f"{name}, seed {seed}, has no result: {told}")
+                    self.without(f"{name}, seed {seed}", error)
                     continue
                 outcomes[name].append(own)
                 before[name].append(start)
@@ -194,8 +193,8 @@ class Comparison:
             new = taught.scene.kept(name) is None
             try:
                 outcome = taught.result(name, labels, draw)
-            except TrainingError as error:
-                self.failed[f"{scratch.NAME}, {labels.count} labels"] = str(error)
+            except SelfsightError as error:
+                self.without(f"{scratch.NAME}, {labels.count} labels", error)
                 continue
             drawn.setdefault(labels.name, []).append(outcome)
             if new:
@@ -239,6 +238,12 @@ class Comparison:
         what = {"knn": "nearest neighbours", "two_views": "found by another view"}[question]
         self.say(f"{name}, seed {seed}: {what} {percent(own, question)}, {journals.seconds(run):.0f} s")
 
+    def without(self, what: str, error: Exception) -> None:
+        """Note why something has no result. A fault that is none of ours is named by its kind."""
+        told = str(error) if isinstance(error, SelfsightError) else f"{type(error).__name__}: {error}"
+        self.failed[what] = told
+        self.say(f"{what} has no result: {told}")
+
     def say(self, sentence: str) -> None:
         """To whoever waits; what the command gives out stays on the other stream."""
         if not self.quiet:
@@ -262,11 +267,6 @@ def from_elsewhere(name: str, recipe: Recipe) -> Encoder:
     """The published encoder to stand beside the methods."""
     scale = {key: recipe.pixels[key] for key in ("channels", "low", "high")}
     return build.from_elsewhere(name, recipe.size, scale)
-
-
-def sentence(error: Exception) -> str:
-    """What went wrong with a run; a fault that is none of ours is named by its kind."""
-    return str(error) if isinstance(error, SelfsightError) else f"{type(error).__name__}: {error}"
 
 
 def percent(outcome: Outcome, question: str) -> str:

@@ -14,6 +14,7 @@ from selfsight.data.kinds import KINDS
 from selfsight.evaluation import contest, measure
 from selfsight.evaluation.contest import Gap, Right
 from selfsight.evaluation.intervals import FEWEST
+from selfsight.evaluation.portion import described
 from selfsight.evaluation.task import Task
 from selfsight.evaluation.trust import BETTER, rank_agreement
 
@@ -27,6 +28,7 @@ ONCE = (
     "trains each three times, and goes on from what is here."
 )
 KNN, LINEAR, VIEWS = "knn", "linear", "two_views"
+FINDERS = {KNN: "nearest neighbours find", VIEWS: "helps to find a picture by another view"}
 
 
 @dataclass(frozen=True)
@@ -128,10 +130,10 @@ class Table:
         plain = {(a.split("/")[-1], b.split("/")[0]): gap for (a, b), gap in gaps.items() if not b.startswith(LINEAR)}
         parts = [verdict.order(plain, ranked)] if len(ranked) > 1 else []
         parts += verdict.beside(plain, ranked, others)
-        idle = verdict.learned_nothing(plain, ranked)
+        idle = verdict.no_gain(plain, ranked, FINDERS[question])
         told = ["; ".join([*parts, idle] if idle else parts) + "."]
         if question == VIEWS:
-            told.append(verdict.without_labels(ranked, self.leads(question), self.free_order()))
+            told.append(verdict.without_labels(self.leads(question), self.free_order()))
         probes = {(a, b.split("/")[-1]): gap for (a, b), gap in gaps.items() if b.startswith(LINEAR)}
         if probes:
             told.append(verdict.against_labels(probes, ranked) + ".")
@@ -208,7 +210,8 @@ class Table:
             told.append(ONCE)
         task, leaked, manifest = self.scene.task, self.scene.leaks, self.scene.manifest
         told += [KINDS[manifest.kind].said(leaked["sentence"])] if leaked else []
-        told += [*measure.unread(manifest, self.scene.rows), *measure.of_copies(manifest)]
+        told += [*described(manifest, self.scene.measured, ""), *measure.of_copies(manifest)]
+        told += measure.unread(manifest, self.scene.rows, self.scene.measured)
         return told + (list(task.notes) if isinstance(task, Task) else [task])
 
 

@@ -51,13 +51,13 @@ def beside(gaps: Gaps, ranked: Sequence[str], baselines: Iterable[str]) -> list[
     return told
 
 
-def learned_nothing(gaps: Gaps, ranked: Sequence[str]) -> str | None:
-    """Methods that are not above their own untrained network."""
+def no_gain(gaps: Gaps, ranked: Sequence[str], finder: str) -> str | None:
+    """Methods that are not shown to be above their own untrained network; `finder` is what they were asked by."""
     idle = [name for name in ranked if not gap(gaps, name, UNTRAINED).better]
     if not idle:
         return None
-    its = "its own untrained network" if len(idle) == 1 else "their own untrained networks"
-    return f"{listed(idle)} learned nothing here (not shown to be above {its})"
+    are, its = ("is", "its own untrained network") if len(idle) == 1 else ("are", "their own untrained networks")
+    return f"{listed(idle)} {are} not shown to have learned anything that {finder} (beside {its})"
 
 
 def against_labels(gaps: Gaps, ranked: Sequence[str]) -> str:
@@ -71,15 +71,17 @@ def against_labels(gaps: Gaps, ranked: Sequence[str]) -> str:
     return f"Trained from scratch with all the labels, a network is {told} (with a linear probe on all the labels)"
 
 
-def without_labels(ranked: Sequence[str], leads: Mapping[str, float], orders: Mapping[str, Sequence[str]]) -> str:
+def without_labels(leads: Mapping[str, float], orders: Mapping[str, Sequence[str]]) -> str:
     """How sure the order is where nothing but another view could be asked for."""
-    first, by_rank = max(leads, key=lambda name: leads[name]), orders.get("rankme", [""])[0]
-    also = "also " if by_rank == ranked[0] else ""
-    return (
+    first = max(leads, key=lambda name: leads[name])
+    told = (
         "There are no labels, so this is how often a picture is found by another view of it, which says little of what "
-        f"else an encoder knows: {first} is first in {leads[first]:.0%} of the draws of other pictures like these; by "
-        f"effective rank it is {also}{by_rank}, a hint and no more."
+        f"else an encoder knows: {first} is first in {leads[first]:.0%} of the draws of other pictures like these"
     )
+    if "rankme" not in orders:  # a collapsed encoder has none
+        return f"{told}."
+    by_rank = orders["rankme"][0]
+    return f"{told}; by effective rank it is {'also ' if by_rank == first else ''}{by_rank}, a hint and no more."
 
 
 def pretrain(gaps: Gaps, counts: Mapping[str, int], method: str, *, idle: bool = False) -> str:

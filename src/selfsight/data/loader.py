@@ -21,6 +21,12 @@ from selfsight.data.order import Purpose, keyed
 from selfsight.data.pictures import Pictures
 
 AHEAD = 2  # batches prepared beyond one per worker
+ROOM = 2**31  # bytes of batches that wait
+
+
+def waiting(workers: int, size: float) -> int:
+    """How many batches of `size` bytes are prepared ahead: some for each worker, as far as there is room."""
+    return max(1, min(workers + AHEAD, int(ROOM // max(1.0, size))))
 
 
 class View(Protocol):
@@ -63,16 +69,19 @@ class Loader:
         if self.pool is None:
             yield from (self.collate(*one) for one in slices)
             return
-        waiting: deque[Future[dict[str, Tensor]]] = deque()
+        prepared: deque[Future[dict[str, Tensor]]] = deque()
+        most = 1
         try:
             for one in slices:
-                waiting.append(self.pool.submit(self.collate, *one))
-                if len(waiting) > self.workers + AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                prepared.append(self.pool.submit(self.collate, *one))
+                if len(prepared) > most:
+                    made = prepared.popleft().result()
+                    most = waiting(self.workers, sum(tensor.nbytes for tensor in made.values()))
+                    yield made
+            while prepared:
+                yield prepared.popleft().result()
         finally:
-            for future in waiting:
+            for future in prepared:
                 future.cancel()
 
     def collate(self, indices: Int[np.ndarray, "B"], first: int) -> dict[str, Tensor]:

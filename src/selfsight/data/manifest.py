@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import blake2b, sha256
@@ -30,6 +29,7 @@ from selfsight.data.known import Known
 from selfsight.data.shards import content_digest
 from selfsight.data.source import Listing, Row, Seen
 from selfsight.data.splits import held_out, united
+from selfsight.data.threads import in_order
 from selfsight.errors import DataError, brief
 
 READERS = min(8, 2 + (os.cpu_count() or 1))  # threads of a scan: reading and hashing release the interpreter lock
@@ -201,9 +201,9 @@ def described(listing: Listing, *, anew: bool = False) -> tuple[list[Described],
     """What each file of a listing holds, and the files that cannot be read. DataError when none can."""
     known = Known(() if anew else listing.rows, listing.kind)
     rows = listing.rows if anew else known.recalled(listing.rows)
-    with ThreadPoolExecutor(READERS, thread_name_prefix="scan") as pool:
-        read = pool.map(partial(_see, KINDS[listing.kind]), [row for row in rows if row.seen is None])
-        results = [next(read) if row.seen is None else Described(row, *row.seen) for row in rows]
+    anew_read = (row for row in rows if row.seen is None)
+    read = in_order(partial(_see, KINDS[listing.kind]), anew_read, READERS, each=64)
+    results = [next(read) if row.seen is None else Described(row, *row.seen) for row in rows]
     known.keep((one.row.path, Seen(*one[1:])) for one in results if isinstance(one, Described))
     seen = [one for one in results if isinstance(one, Described)]
     bad = (*listing.refused, *(one for one in results if isinstance(one, BadFile)))

@@ -26,6 +26,7 @@ class Purpose(IntEnum):
     REPLACEMENT = 2
     MONITOR = 3
     WHITENING = 4
+    CLUSTERS = 5
 
 
 class _Key(ISeedSequence):

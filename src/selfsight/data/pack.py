@@ -10,6 +10,7 @@ import json
 import os
 import re
 import tarfile
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,7 +28,7 @@ from selfsight.data.decode import Refused
 from selfsight.data.kinds import KINDS
 from selfsight.data.manifest import READERS, Described, described
 from selfsight.data.shards import content_digest
-from selfsight.data.source import Listing
+from selfsight.data.source import Listing, Row
 from selfsight.errors import DataError, DiskError, RunError
 
 __all__ = ["SHARD", "pack"]
@@ -40,13 +41,11 @@ OURS = ("shard-*.tar", "*.tmp-*", packed.TABLE, checkpoints.SEAL, "bad_files.csv
 Tell = Callable[[int], None]
 
 
-class Member(NamedTuple):
-    """One picture in its shard: 000000042.jpg, and 000000042.json behind it."""
+class Shard(NamedTuple):
+    """Which pictures lie in it, and where: of millions no more than a number each."""
 
-    one: Described
-    before: bytes  # the head of the picture's file
-    after: bytes  # padding, and the description with its head
-    offset: int  # of the picture's bytes
+    first: int  # picture; the others follow it
+    offsets: array[int]  # of each picture's bytes
 
 
 def pack(
@@ -74,7 +73,7 @@ def pack(
     try:
         out.mkdir(parents=True, exist_ok=True)
         checkpoints.clean(out)
-        found = _written(listing, out, shards, table, tell)
+        found = _written(listing.kind, out, seen, shards, table, tell)
         write_bad_files(out / "bad_files.csv", bad)
         for extra in sorted(out.glob("shard-*.tar"))[len(shards) :]:  # of a start that was stopped, on more pictures
             extra.unlink()
@@ -93,7 +92,7 @@ def pack(
 
 
 def _written(
-    listing: Listing, out: Path, shards: Sequence[Sequence[Member]], table: pa.Table, tell: Tell
+    kind: str, out: Path, seen: Sequence[Described], shards: Sequence[Shard], table: pa.Table, tell: Tell
 ) -> dict[str, int]:
     """Write the shards that are not whole yet."""
     if packed.is_packed(out):
@@ -106,33 +105,40 @@ def _written(
         if not same:
             raise RunError(f"{str(out)!r} holds other pictures, or the same with other labels; name another folder")
     kept = done = size = 0
-    for number, members in enumerate(shards):
+    for number, shard in enumerate(shards):
         file = out / packed.shard_name(number)
-        if _same(file, _pieces(listing.kind, members)):
+        if _same(file, _pieces(kind, seen, shard)):
             kept += 1
         else:
-            _write(file, _pieces(listing.kind, members))
-        done, size = done + len(members), size + file.stat().st_size
+            _write(file, _pieces(kind, seen, shard))
+        done, size = done + len(shard.offsets), size + file.stat().st_size
         tell(done)
     return {"shards": len(shards), "kept": kept, "bytes": size}
 
 
-def _planned(seen: Sequence[Described], most: int) -> Iterator[list[Member]]:
-    """Which pictures lie in which shard, and where."""
-    members, offset = list[Member](), 0
+def _planned(seen: Sequence[Described], most: int) -> Iterator[Shard]:
+    """Which pictures lie in which shard, and where. Each has a head before it, and its description with one behind."""
+    first, offsets, end = 0, array("q"), 0
     for number, one in enumerate(seen):
-        row, key = one.row, f"{number:09d}"
-        said = {"name": row.name, "label": row.label, "group": row.group, "split": row.split}
-        text = json.dumps(said).encode()
-        before = _head(f"{key}.{ENDINGS.get(one.header.format, one.header.format)}", one.size)
-        after = _padding(one.size) + _head(f"{key}.json", len(text)) + text + _padding(len(text))
-        members.append(Member(one, before, after, offset + len(before)))
-        offset = members[-1].offset + one.size + len(after)
-        if offset >= most:
-            yield members
-            members, offset = [], 0
-    if members:
-        yield members
+        offsets.append(end + BLOCK)
+        end += 2 * BLOCK + sum(size + len(_padding(size)) for size in (one.size, len(_said(one.row))))
+        if end >= most:
+            yield Shard(first, offsets)
+            first, offsets, end = number + 1, array("q"), 0
+    if offsets:
+        yield Shard(first, offsets)
+
+
+def _around(number: int, one: Described) -> tuple[bytes, bytes]:
+    """What lies before a picture's bytes in its shard, and behind: 000000042.jpg, and 000000042.json behind it."""
+    key, text = f"{number:09d}", _said(one.row)
+    before = _head(f"{key}.{ENDINGS.get(one.header.format, one.header.format)}", one.size)
+    return before, _padding(one.size) + _head(f"{key}.json", len(text)) + text + _padding(len(text))
+
+
+def _said(row: Row) -> bytes:
+    """What is said of a picture."""
+    return json.dumps({"name": row.name, "label": row.label, "group": row.group, "split": row.split}).encode()
 
 
 def _head(name: str, size: int) -> bytes:
@@ -155,16 +161,16 @@ def _padding(size: int) -> bytes:
     return bytes(-size % BLOCK)
 
 
-def _pieces(kind: str, members: Sequence[Member]) -> Iterator[bytes]:
+def _pieces(kind: str, seen: Sequence[Described], shard: Shard) -> Iterator[bytes]:
     """The bytes of a shard, pictures read some ahead."""
-    waiting = deque[tuple[Member, Future[bytes]]]()
+    waiting, stop = deque[Future[bytes]](), shard.first + len(shard.offsets)
     with ThreadPoolExecutor(READERS, thread_name_prefix="pack") as pool:
-        for number in range(len(members) + READERS):
-            if number < len(members):
-                waiting.append((members[number], pool.submit(_content, kind, members[number].one)))
-            if number >= READERS:
-                member, content = waiting.popleft()
-                yield member.before + content.result() + member.after
+        for number in range(shard.first, stop + READERS):
+            if number < stop:
+                waiting.append(pool.submit(_content, kind, seen[number]))
+            if number >= shard.first + READERS:
+                before, after = _around(number - READERS, seen[number - READERS])
+                yield before + waiting.popleft().result() + after
     yield END
 
 
@@ -201,7 +207,7 @@ def _write(file: Path, pieces: Iterator[bytes]) -> None:
 def _table(
     listing: Listing,
     seen: Sequence[Described],
-    shards: Sequence[Sequence[Member]],
+    shards: Sequence[Shard],
     more: Mapping[str, Sequence[str | None]],
 ) -> pa.Table:
     """One row for each picture, as `packed` reads it."""
@@ -213,8 +219,8 @@ def _table(
         name: tables.column_of([getattr(row, name) for row in rows]) for name in ("name", "label", "group", "split")
     }
     columns |= {
-        "shard": pa.array([number for number, members in enumerate(shards) for _ in members], pa.int32()),
-        "offset": pa.array([member.offset for members in shards for member in members], pa.int64()),
+        "shard": pa.array([number for number, shard in enumerate(shards) for _ in shard.offsets], pa.int32()),
+        "offset": pa.array([offset for shard in shards for offset in shard.offsets], pa.int64()),
         "length": pa.array([one.size for one in seen], pa.int64()),
         "digest": tables.column_of([one.digest for one in seen]),
         "source": pa.array([row.source for row in rows], pa.int32()),

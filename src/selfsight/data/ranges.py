@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +18,13 @@ from jaxtyping import Int
 
 from selfsight.data.decode import decode
 from selfsight.data.manifest import Manifest
+from selfsight.data.threads import in_order
 from selfsight.errors import DataError, ImageError
 from selfsight.recipe import Recipe
 
 FULL = 65535  # largest uint16
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # grey of red, green, blue: ITU-R BT.601
+FEW_BITS = 4095  # what 12 bits hold; of 65535 they would be nearly black
 MARGIN = 0.5  # of the measured range, added on both sides before floats are quantised
 WIDE = 100  # times the median range: of 65536 levels the others are then left with some hundreds
 READERS = os.cpu_count() or 1
@@ -82,9 +83,8 @@ def measure(
     deep = [row for row in rows if manifest.dtypes[row] != "uint8"]
     if not deep:
         return PixelFormat(channels)
-    with ThreadPoolExecutor(READERS) as pool:
-        ranges = list(pool.map(lambda row: _range(manifest.paths[row]), deep))
     whole, floats, spans = _Range(), _Range(), list[tuple[float, str]]()
+    ranges = in_order(lambda row: _range(manifest.paths[row]), deep, READERS, each=64)
     for row, one in zip(deep, ranges, strict=True):
         if manifest.dtypes[row] == "float32":
             floats |= one
@@ -116,7 +116,8 @@ def conform(array: np.ndarray, form: PixelFormat) -> np.ndarray:
     """Turn a decoded picture (H, W, C) into (H, W, form.channels) of form.dtype.
 
     Grey is replicated, colour becomes grey where the set is grey. Raises DataError for any other number of channels,
-    and for a float picture in a set without any: nobody knows what its values mean.
+    and where nobody knows what values mean: of a float picture in a set without any, and of 12 bits or fewer that a
+    file of 16 holds, in a set of 8.
     """
     array = _with_channels(array, form.channels)
     if form.dtype == array.dtype:
@@ -128,7 +129,11 @@ def conform(array: np.ndarray, form: PixelFormat) -> np.ndarray:
         return (scaled.clip(0, 1) * FULL + 0.5).astype(np.uint16)
     if form.dtype == "uint16":
         return array.astype(np.uint16) * np.uint16(257)
-    return (array >> 8).astype(np.uint8)  # a deep picture in a set of 8 bits
+    if array.max() <= FEW_BITS:
+        raise DataError(
+            f"a 16-bit picture with values up to {array.max()} only, in a data set of 8 bits; convert it to 8 bits."
+        )
+    return (array >> 8).astype(np.uint8)
 
 
 def _channels(channels: Int[np.ndarray, "T"]) -> int:

@@ -16,7 +16,7 @@ from selfsight.data.classes import from_folders
 from selfsight.data.decode import Header
 from selfsight.data.kinds import KINDS, Kind
 from selfsight.data.walk import is_candidate, walk
-from selfsight.errors import DataError, unknown
+from selfsight.errors import DataError, brief, unknown
 
 INSIDE = ("labels.csv", "labels.parquet")  # a folder that holds one of these, with a column `path`, is read through it
 
@@ -173,9 +173,11 @@ def _one(item: str, columns: Columns, kind: Kind) -> Listing:
 
 
 def _folder(folder: Path, columns: Columns, kind: Kind) -> Listing:
-    for name in INSIDE:
-        if (folder / name).is_file() and tables.PATH in tables.read_columns(folder / name):
+    unread = []
+    for name in (name for name in INSIDE if (folder / name).is_file()):
+        if tables.PATH in (there := tables.read_columns(folder / name)):
             return _table(folder / name, columns)
+        unread.append(f"{name} has no column {tables.PATH!r} (it has {brief(', '.join(there))}), so it is not read.")
     if columns.there(()) != Columns():
         raise DataError(f"{str(folder)!r} holds no labels.csv, so it has no columns to choose; give a table as DATA.")
     found = walk(str(folder), kind.endings)
@@ -183,14 +185,13 @@ def _folder(folder: Path, columns: Columns, kind: Kind) -> Listing:
         bad = f" ({len(found.refused)} files were refused)" if found.refused else ""
         looked = f"{str(folder)!r} holds no {kind.one}{bad}; looked for {', '.join(kind.opened.split())}"
         raise DataError(f"{looked}{_others(folder, kind)}.")
-    said = from_folders(found.names)
+    said, root = from_folders(found.names), os.path.abspath(folder)
     parts = _parts(said.splits, str(folder))
-    root = os.path.abspath(folder)
     rows = [
         Row(os.path.join(root, name), name, label, None, part)
         for name, label, part in zip(found.names, said.labels, parts, strict=True)
     ]
-    return Listing(tuple(rows), (_title(folder),), tuple(found.refused), (*found.notes, *said.notes))
+    return Listing(tuple(rows), (_title(folder),), tuple(found.refused), (*unread, *found.notes, *said.notes))
 
 
 def _is_table(file: Path) -> bool:

@@ -124,6 +124,8 @@ def _text(file: Path) -> dict[str, list[str | None]]:
     if not rows:
         raise DataError(f"the table {str(file)!r} is empty; its first line names the columns, one of them {PATH!r}.")
     names = [name.strip() for name in rows[0]]
+    if twice := next((name for name in names if name and names.count(name) > 1), None):
+        raise DataError(f"{str(file)!r}: two of its columns are called {twice!r}; rename one.")
     body = [(number, row) for number, row in enumerate(rows[1:], start=2) if row]
     for number, row in body:
         if len(row) != len(names):

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from selfsight.data.threads import in_order
 from selfsight.nn.embedder import Embedder
 from selfsight.views.render import whole
 
 THREADS = 2
 LANE = 64  # pictures that a thread must have at once to be worth a batch of its own: weights are laid out for each
-
-Given = TypeVar("Given")
-Made = TypeVar("Made")
 
 
 class Readable(Protocol):
@@ -78,20 +74,6 @@ def _read(
     own = [(view(picture, size), row) for picture, used, row in read if used == row]
     kept = np.array([row for _, row in own], np.int64)
     return torch.from_numpy(np.stack([one for one, _ in own]) if own else np.zeros(0, np.uint8)), kept
-
-
-def in_order(
-    work: Callable[[Given], Made], given: Sequence[Given], threads: int, start: Callable[[], None] | None = None
-) -> Iterator[Made]:
-    """What `work` makes of each, in the order given; each thread begins with `start`, and some are made ahead."""
-    with ThreadPoolExecutor(threads, initializer=start) as pool:
-        ahead: deque[Future[Made]] = deque()
-        for one in given:
-            ahead.append(pool.submit(work, one))
-            if len(ahead) > threads:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
 
 
 def batches(
@@ -151,7 +133,7 @@ def _in_lanes(
 
     chunks = [rows[start : start + batch] for start in range(0, len(rows), batch)]
     try:
-        made = in_order(lane, chunks, lanes, partial(torch.set_num_threads, before // lanes))
+        made = in_order(lane, chunks, lanes, start=partial(torch.set_num_threads, before // lanes))
         yield from ((vectors, shown) for vectors, shown in made if len(shown))
     finally:
         torch.set_num_threads(before)  # what further threads begin with

@@ -37,6 +37,7 @@ class Leaks:
     grouped: Bool[np.ndarray, "Q"]
     groups: int  # that have pictures in both parts
     pairs: list[tuple[int, int, dict[str, Any]]]
+    looked: tuple[int, int]  # training pictures that near ones were looked for among, and that there are
 
     @property
     def affected(self) -> Bool[np.ndarray, "Q"]:
@@ -70,11 +71,21 @@ class Leaks:
             sentence = (
                 f"None of the {total} test pictures was found in this set's training part, as a copy or by its group."
             )
+        if self.looked[0] < self.looked[1]:
+            among, known = self.looked
+            sentence += f" Nearly the same pictures were looked for among {among} of {known} training pictures."
         return {"test": total, **counts, "groups": self.groups, "dropped": dropped, "sentence": sentence}
 
 
-def find(manifest: Manifest, grids: Float[np.ndarray, "N S S C"], vectors: Float[np.ndarray, "N D"]) -> Leaks | None:
+def find(
+    manifest: Manifest,
+    grids: Float[np.ndarray, "N S S C"],
+    vectors: Float[np.ndarray, "N D"],
+    whole: Manifest | None = None,
+) -> Leaks | None:
     """Compare every test picture with the training part; `grids` are of `grid` (S = 0: samples that have none).
+
+    Files and groups are looked for in the training part of the `whole` set, of which `manifest` may be a portion.
 
     Copies are told by the digest of the file. Where there is none, the training pictures that are nearest by their
     cells and by their embedding are compared cell by cell. None when there are not both parts. Memory beyond the cells
@@ -91,9 +102,14 @@ def find(manifest: Manifest, grids: Float[np.ndarray, "N S S C"], vectors: Float
         (int(test[place]), int(partners[place]), {"as": "the same file" if copies[place] >= 0 else "nearly the same"})
         for place in np.flatnonzero(partners >= 0)
     ]
-    shared = np.intersect1d(manifest.groups[test], manifest.groups[train])
+    whole = whole or manifest
+    known = np.flatnonzero(~whole.test)
+    files = {whole.digests[row] for row in known}
+    exact = np.array([manifest.digests[row] in files for row in test])
+    shared = np.intersect1d(manifest.groups[test], whole.groups[known])
     grouped = np.isin(manifest.groups[test], shared)
-    return Leaks(len(manifest), test, copies >= 0, (partners >= 0) & (copies < 0), grouped, len(shared), pairs)
+    looked = (len(train), len(known))
+    return Leaks(len(manifest), test, exact, (partners >= 0) & ~exact, grouped, len(shared), pairs, looked)
 
 
 def _alike(

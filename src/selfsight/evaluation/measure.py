@@ -51,20 +51,22 @@ def measured(
     high: float,
     rivals: Sequence[str] = protocol.RIVALS,
     sought: Sought | None = None,
+    whole: Manifest | None = None,
     drop_leaks: bool = False,
 ) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]], Int[np.ndarray, "K"]]:
     """The whole table for `encoders` ("encoder", "untrained", ...) and the plain baselines; pictures to look at.
 
-    With `drop_leaks` the test pictures that `leaks` finds are left out of every number; their rows come last. The
-    pictures are `neighbours`, `leaks` and `hard`. Raises DataError when no picture can be read, or every test picture
-    is a leak.
+    With `drop_leaks` the test pictures that `leaks` finds in the `whole` set, where `manifest` is a portion of one, are
+    left out of every number; their rows come last. The pictures are `neighbours`, `leaks` and `hard`. Raises DataError
+    when no picture can be read, or no test picture, or every test picture is a leak.
     """
     kind = kind_of(manifest.kind, low, high)
     known = manifest.every_row() if manifest.test.all() else np.flatnonzero(~manifest.test)
     with readable(manifest, "if they were moved, give their new place as DATA"):
         ready = {name: Ready.of(name, one, pictures, known, size) for name, one in encoders.items()}
         found, rows, grids = features(ready, pictures, manifest.every_row(), known, kind, size=size)
-    leaked = leaks.find(manifest.taking(rows), grids, found[protocol.ENCODER])
+    must_have_test(manifest, rows)
+    leaked = leaks.find(manifest.taking(rows), grids, found[protocol.ENCODER], whole)
     album = Album(pictures, manifest, kind, rows)
     shown = {"leaks": album.pairs(leaked.pairs) if leaked else []}
     notes = [*unread(manifest, rows), *of_copies(manifest)]
@@ -77,7 +79,6 @@ def measured(
     white = whitenings(found, np.isin(rows, known), encoders[protocol.ENCODER])
     test, groups = manifest.test[rows], units(manifest.groups, manifest.digests)
     part, again = test if test.any() else ~test, repeated([manifest.digests[row] for row in rows], test)
-    seen = rows[part]
     plain = partial(_once_plain, kind.plain, (manifest.kind, low, high))
     views, viewed = two_views(ready, pictures, rows[part & ~again], plain, size=size)
     facts = (manifest.labels[rows], groups[rows], test, manifest.classes)
@@ -90,14 +91,13 @@ def measured(
         rivals=rivals,
         sought=(sought or Sought(manifest.labels)).taking(rows).without(again),
     )
-    hard = table.pop("hard", [])
-    more = kind.more(ready[protocol.ENCODER].encoder(), pictures, seen, groups[seen])
+    more = kind.more(ready[protocol.ENCODER].encoder(), pictures, rows[part], groups[rows[part]])
     table["notes"] += [*notes, *([more.pop("sentence")] if more else [])]
     table |= {"kind": manifest.kind, "leaks": leaked.told(drop_leaks) if leaked else None, **more}
     if white:
         table["notes"].append(WHITE.format("whitened" if protocol.ENCODER in white else "not whitened"))
     (own,) = protocol.spaces(protocol.ENCODER, found[protocol.ENCODER], white.get(protocol.ENCODER))
-    looked_at = shown | _looked_at(album, own, test, hard)
+    looked_at = shown | _looked_at(album, own, test, table.pop("hard", []))
     return _in_words(table, manifest.kind), looked_at, dropped
 
 
@@ -150,15 +150,23 @@ def readable(manifest: Manifest, remedy: str) -> Iterator[None]:
         ) from error
 
 
-def unread(manifest: Manifest, rows: Int[np.ndarray, "N"]) -> list[str]:
-    """A note on the pictures of the manifest that are not among the `rows` that were read."""
-    gone = np.setdiff1d(manifest.every_row(), rows)
+def must_have_test(manifest: Manifest, rows: Int[np.ndarray, "N"]) -> None:
+    """DataError where a test part was declared and none of it is among the `rows` that were read."""
+    if manifest.test.any() and not manifest.test[rows].any():
+        raise DataError(
+            f"none of the {manifest.test.sum()} test pictures can be read, the first is "
+            f"{manifest.paths[manifest.test_rows()[0]]!r}; if they were moved, give their new place as DATA"
+        )
+
+
+def unread(manifest: Manifest, rows: Int[np.ndarray, "N"], asked: Int[np.ndarray, "K"] | None = None) -> list[str]:
+    """A note on the pictures of the manifest, or those `asked` for, that are not among the `rows` that were read."""
+    asked = manifest.every_row() if asked is None else asked
+    gone = np.setdiff1d(asked, rows)
     if not len(gone):
         return []
     first = manifest.names[gone[0]]
-    return [
-        f"{len(gone)} of {len(manifest)} {manifest.kind} could not be read and are left out; the first is {first!r}."
-    ]
+    return [f"{len(gone)} of {len(asked)} {manifest.kind} could not be read and are left out; the first is {first!r}."]
 
 
 def of_copies(manifest: Manifest) -> list[str]:

@@ -42,7 +42,7 @@ def _made(run: RunFolder, encoder: Encoder) -> Iterator[str]:
     start = "published weights" if recipe.pretrained else "given weights" if recipe.weights else "random weights"
     yield (
         f"Trained for {recipe.steps} steps of {recipe.batch} pictures from {start}; settings: {settings}; "
-        f"{recipe.optimizer}, rate {recipe.lr:g}, seed {recipe.seed}."
+        f"{recipe.optimizer}, rate {recipe.lr:g}, seed {recipe.seed}.{_kept(run)}"
     )
     yield "## Data"
     held = "the test part was trained on too" if recipe.use_all else "a test part was held out"
@@ -50,6 +50,14 @@ def _made(run: RunFolder, encoder: Encoder) -> Iterator[str]:
         f"{recipe.pictures} training pictures ({held}), channels: {encoder.channels}, {recipe.pixels['dtype']}, values "
         f"from {encoder.low:g} to {encoder.high:g}. Digest of the listing: {recipe.listing}."
     )
+
+
+def _kept(run: RunFolder) -> str:
+    """Which step's encoder this is, where another than the last one's may be kept."""
+    if run.recipe.keep == "last":
+        return ""
+    steps = [look["step"] for look in run.metrics.to_pylist() if look.get("kept")] or [run.recipe.steps]
+    return f" This is the encoder of step {steps[-1]} (keep: {run.recipe.keep})."
 
 
 def _loading(encoder: Encoder, exported: Mapping[str, Any]) -> Iterator[str]:
@@ -126,6 +134,9 @@ def _quality(run: RunFolder) -> Iterator[str]:
     yield "\n".join(f"| {' | '.join(line)} |" for line in lines)
     yield "\n".join(f"* {NAMES[name]}: {MEANINGS[name]}" for name in rows if name in MEANINGS and name != "trained")
     yield from (sentence for sentence, _ in conclusions(numbers.get("verdict")))
+    leaks = numbers.get("leaks") or {}
+    if leaks.get("affected") and not leaks["dropped"]:
+        yield leaks["sentence"]
     yield from numbers.get("notes") or []
 
 

@@ -18,6 +18,7 @@ from math import sqrt
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from selfsight.data import order
@@ -140,6 +141,11 @@ class Epoch:
     def length(self) -> int:
         """How many samples an epoch consumes: floor(N / B) full batches."""
         return self.count // self.batch * self.batch
+
+    def generator(self) -> torch.Generator:
+        """Random numbers of this epoch, which no other epoch and no other seed shares."""
+        drawn = order.keyed(self.seed, self.number, order.Purpose.CLUSTERS).integers(2**63)
+        return torch.Generator().manual_seed(int(drawn))
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ class DeepCluster(Method):
         """Cluster the whitened features of all pictures with a new seed, and begin with a new head."""
         if epoch.number % self.reassign:
             return
-        generator = torch.Generator().manual_seed(epoch.seed + epoch.number)
+        generator = epoch.generator()
         rows = unit(whitened(epoch.features(), min(self.components, self.encoder.width // 2))).to(self.head.weight)
         _, found = kmeans(rows, start(rows, self.clusters, generator), iterations=ITERATIONS, generator=generator)
         self.partition.replace(found[None])

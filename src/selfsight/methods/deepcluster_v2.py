@@ -85,7 +85,7 @@ class DeepClusterV2(Method):
         """Cluster the memory; clustering h looks at view h mod 2."""
         if epoch.number < self.skip_first:
             return
-        generator = torch.Generator().manual_seed(epoch.seed + epoch.number)
+        generator = epoch.generator()
         views = [self.memory.rows[h % 2] for h in range(self.clusterings)]
         found = [spherical(rows, start(rows, self.clusters, generator), iterations=ITERATIONS) for rows in views]
         self.prototypes.copy_(torch.stack([centroids for centroids, _ in found]))

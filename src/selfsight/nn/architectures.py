@@ -75,15 +75,17 @@ def arguments_for(
     pretrained: bool = False,
     weights: Path | None = None,
     untrained: bool = False,
+    told: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What makes an architecture fit views of this size. Given weights keep what they were trained with, where that is
     told: patch size, pooling, stride, unless one is given; random ones may choose.
 
-    `untrained` is the same architecture with random weights in place of the given ones.
+    `untrained` is the same architecture with random weights in place of the given ones. `told` is what given weights
+    would tell.
     """
     if not known(name):
         return {}
-    published, told = timm.get_pretrained_cfg(name), _told(name, weights)[0]
+    published, told = timm.get_pretrained_cfg(name), _told(name, weights)[0] if told is None else dict(told)
     if "vit" in name or (published is not None and published.fixed_input_size):
         if pretrained or weights is not None:
             return {"img_size": size, **ANY_SIZE, **told}

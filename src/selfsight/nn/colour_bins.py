@@ -56,7 +56,7 @@ class ColourBins(nn.Module):
 
     def measured(self, histogram: Float[Tensor, "Q Q"], uniform: float) -> None:
         """Set the prior to the shares of a histogram, and what is wanted by it; those of rank 0 on every rank."""
-        shares = (histogram / histogram.sum()).float()
+        shares = (histogram / histogram.sum()).float().to(self.prior.device)
         self.prior.copy_(shares.sum(dim=0))
         self.wanted.copy_(rebalanced(self.prior, uniform) @ shares)
         for buffer in (self.prior, self.wanted):

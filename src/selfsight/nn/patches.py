@@ -12,10 +12,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
+from selfsight.errors import RecipeError
+
 if TYPE_CHECKING:
     from selfsight.nn.encoder import Encoder
 
 __all__ = ["at", "grid", "partial", "patchify", "pooled", "unpatchify", "vectors"]
+
+BEHIND = ("token", "map")  # what timm calls pooling by a class token and by attention
 
 
 def patchify(pixels: Float[Tensor, "B C H W"], side: int) -> Float[Tensor, "B L P"]:
@@ -39,11 +43,21 @@ def unpatchify(rows: Float[Tensor, "B L P"], side: int, size: int) -> Float[Tens
 def pooled(encoder: Encoder) -> Encoder:
     """The same encoder, whose embedding is from now on the mean of its patches, not its class token.
 
-    For what is trained on patches alone: a class token learns nothing from that. Other networks stay as they are.
+    For what is trained on patches alone: a class token learns nothing from that. RecipeError where the embedding would
+    still be made by what stands behind the patches.
     """
-    if type(encoder.backbone).__name__ == "VisionTransformer" and encoder.backbone.global_pool == "token":
-        encoder.backbone.reset_classifier(0, "avg")
+    network = encoder.backbone
+    if type(network).__name__ == "VisionTransformer" and network.global_pool in BEHIND:
+        network.reset_classifier(0, "avg")
         encoder.arguments = {**encoder.arguments, "global_pool": "avg", "fc_norm": False}
+    if encoder.width != encoder.maps or getattr(network, "global_pool", None) in BEHIND:
+        raise RecipeError(
+            f"{encoder.name!r} makes its embedding by layers or a token behind its patches, which a method that learns "
+            "from patches alone leaves untrained; use --encoder resnet18 or vit_tiny_patch16_224, or another --method"
+        )
+    for behind in (getattr(network, part, None) for part in ("head", "fc_norm")):
+        for parameter in behind.parameters() if behind else ():
+            parameter.requires_grad_(False)  # ranks would wait for its gradient
     return encoder
 
 

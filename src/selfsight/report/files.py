@@ -13,8 +13,10 @@ from selfsight.errors import DiskError
 
 __all__ = ["must_fit", "room", "write"]
 
+ELSEWHERE = "choose another place"
 
-def must_fit(file: str | Path | None) -> None:
+
+def must_fit(file: str | Path | None, remedy: str = ELSEWHERE) -> None:
     """DiskError where no such file can be written; asked before work that takes long, so nothing is made yet."""
     if file is None:
         return
@@ -23,7 +25,7 @@ def must_fit(file: str | Path | None) -> None:
     wrong = {EISDIR: place.is_dir(), ENOTDIR: not there.is_dir(), EACCES: not os.access(there, os.W_OK)}
     for number, so in wrong.items():
         if so:
-            raise refused(Path(file), os.strerror(number))
+            raise refused(Path(file), os.strerror(number), remedy)
 
 
 def write(file: str | Path, content: bytes) -> None:
@@ -42,6 +44,6 @@ def room(file: Path) -> Iterator[None]:
         raise refused(file, error.strerror) from error
 
 
-def refused(file: Path, reason: str | None) -> DiskError:
+def refused(file: Path, reason: str | None, remedy: str = ELSEWHERE) -> DiskError:
     """In one sentence."""
-    return DiskError(f"{str(file)!r} cannot be written ({reason}); choose another place")
+    return DiskError(f"{str(file)!r} cannot be written ({reason}); {remedy}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from selfsight import distributed
-from selfsight.data.loader import AHEAD, Loader
+from selfsight.data.loader import Loader, waiting
 from selfsight.data.manifest import Manifest
 from selfsight.data.pictures import Pictures
 from selfsight.data.ranges import format_of
@@ -47,9 +48,10 @@ def measure(
     part = recipe.batch // recipe.world  # of one rank
     most = min(part, 2 * recipe.micro_batch) if recipe.device.startswith("cuda") else TRIED  # a card is slow at few
     rows = manifest.train_rows()[: min(most, part)]
+    micro = min(recipe.micro_batch, len(rows) if recipe.micro_batch == part else len(rows) // 2)
+    rows = rows[: len(rows) // micro * micro]  # a part of one picture has no batch statistics
     share = part / len(rows)
     batch, loading = loaded(recipe, manifest, rows)
-    micro = min(recipe.micro_batch, len(rows) if recipe.micro_batch == part else len(rows) // 2)
     seconds = dict[tuple[str, bool], float]()
     chosen: Bare | None = None
 
@@ -60,9 +62,12 @@ def measure(
     with on_card(recipe):
         for choice in choices:
             chosen = None  # one network at a time: there may be room for one
-            chosen = bare(choice)
-            seconds[choice] = chosen.seconds * share
-        best = min(choices, key=lambda choice: weighed(choice, seconds))
+            with suppress(torch.OutOfMemoryError):
+                chosen = bare(choice)
+                seconds[choice] = chosen.seconds * share
+        if not seconds:
+            raise torch.OutOfMemoryError
+        best = min(seconds, key=lambda choice: weighed(choice, seconds))
         if chosen is None or best != choices[-1]:
             chosen = None
             chosen = bare(best)
@@ -72,7 +77,8 @@ def measure(
     memory = own + chosen.kept + working
     if own:
         memory += chosen.kept  # once more, from which it is saved
-        memory += size_of(batch.values()) * share * (workers + AHEAD + 2)
+        size = size_of(batch.values()) * share
+        memory += size * (waiting(workers, size) + 2)
     pace = paced(seconds[best], loading * share, workers) + passing(recipe, manifest)
     return Speed(*best, pace, memory, f"measured, images/s: {told}")
 

@@ -54,7 +54,7 @@ class Bare:
             )  # fmt: skip
         self.optimizer.step()
         if self.device.type != "cpu":
-            torch.accelerator.synchronize()
+            torch.accelerator.synchronize(self.device)
         return time.perf_counter() - started
 
     def grown(self, work: Callable[[], object]) -> float:

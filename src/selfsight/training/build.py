@@ -36,6 +36,7 @@ from selfsight.views.recipes import within
 __all__ = ["accelerator_of", "encoder_of", "engine", "facts_of", "method_of", "optimizer_of", "started"]
 __all__ += ["views_of", "whitening_of"]
 
+START = "untrained"  # in a run: its encoder as it was before step 1
 WHITENED_BY = 4  # training pictures for each dimension, at most
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
@@ -72,20 +73,29 @@ def accelerator_of(device: str) -> tuple[str, list[int] | int]:
         return "cpu", 1
     if not (torch.cuda.is_available() if kind == "cuda" else torch.backends.mps.is_available()):
         raise MissingError(f"--device {device} asks for a GPU and torch sees none; use --device cpu")
-    if number and int(number) >= torch.cuda.device_count():
+    cards, here = torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if number and int(number) >= cards:
+        raise MissingError(f"--device {device} asks for a card that is not there; torch sees {cards}")
+    if kind == "cuda" and here > cards:
         raise MissingError(
-            f"--device {device} asks for a card that is not there; torch sees {torch.cuda.device_count()}"
+            f"{here} ranks on this machine need a card each and torch sees {cards}; start fewer, or say --device cpu"
         )
     return kind, [int(number or 0)] if kind == "cuda" else 1
 
 
-def encoder_of(recipe: Recipe, *, untrained: bool = False) -> Embedder:
+def encoder_of(recipe: Recipe, *, untrained: bool = False, run: Path | None = None) -> Embedder:
     """The encoder at its start: random weights of the recipe's seed, or the weights it names.
 
-    `untrained` leaves given weights away: the random network beside which a pretrained start is measured.
+    `untrained` leaves given weights away: the random network beside which a pretrained start is measured. Where the
+    folder of the `run` has kept what it started from, given weights are not needed any more.
     """
     given = recipe.pretrained, recipe.weights, recipe.seed, recipe.output_stride
-    encoder, _ = started(recipe.encoder, recipe.size, recipe.pixels, *given, untrained=untrained)
+    kept = families.load(run / START) if run and (run / START).is_dir() and any(given[:2]) else None
+    if kept is None or untrained:
+        told = getattr(kept, "arguments", None)
+        encoder, _ = started(recipe.encoder, recipe.size, recipe.pixels, *given, untrained=untrained, told=told)
+    else:
+        encoder = kept
     encoder.channels_last = recipe.channels_last
     encoder.keeps_statistics = recipe.keep_statistics and not untrained
     return encoder.to(memory_format=torch.channels_last) if recipe.channels_last else encoder
@@ -101,20 +111,24 @@ def started(
     stride: int | None = None,
     *,
     untrained: bool = False,
+    told: Mapping[str, Any] | None = None,
 ) -> tuple[Embedder, str]:
-    """The encoder that a run starts from, and a sentence on how much of a weights file fitted ("" without one)."""
+    """The encoder that a run starts from, and a sentence on how much of a weights file fitted ("" without one).
+
+    `told` are the arguments that its network was given, where these are known.
+    """
     if families.of(name) is Words:
         return begun(name, seed, given=pretrained or bool(weights)), ""
     file = Path(weights) if weights else None
     scale = {key: pixels[key] for key in ("channels", "low", "high", "mean", "std")}
     arguments = architectures.arguments_for(
-        name, size, stride=stride, pretrained=pretrained, weights=file, untrained=untrained
+        name, size, stride=stride, pretrained=pretrained, weights=file, untrained=untrained, told=told
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder = Encoder(name, size=size, pretrained=pretrained and not untrained, arguments=arguments, **scale)
-        told = weights_from(encoder, file) if file and not untrained else ""
-    return encoder, told
+        fitted = weights_from(encoder, file) if file and not untrained else ""
+    return encoder, fitted
 
 
 def begun(name: str, seed: int, *, given: bool) -> Words:
@@ -126,11 +140,11 @@ def begun(name: str, seed: int, *, given: bool) -> Words:
         return Words(name)
 
 
-def method_of(recipe: Recipe, before: Method | None = None) -> Method:
-    """The method in train mode, initialised from the recipe's seed."""
+def method_of(recipe: Recipe, before: Method | None = None, run: Path | None = None) -> Method:
+    """The method in train mode, initialised from the recipe's seed; `run` as in `encoder_of`."""
     kind: Any = methods.get(recipe.method)
     check_settings(kind, recipe.method, recipe.settings)
-    encoder = encoder_of(recipe)
+    encoder = encoder_of(recipe, run=run)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed + 1)
         given = {"before": before} if recipe.before else {}
@@ -163,8 +177,8 @@ def whitening_of(encoder: Embedder, recipe: Recipe, manifest: Manifest) -> White
     if not encoder.whitens:
         return None
     rows = keyed(recipe.seed, 0, Purpose.WHITENING).permutation(manifest.train_rows())[: WHITENED_BY * encoder.width]
-    pictures = pictures_of(recipe, manifest)
-    return Whitening.fit(embed(encoder, pictures, np.sort(rows), size=recipe.size, plain=True)[0])
+    pictures, there = pictures_of(recipe, manifest), encoder.device
+    return Whitening.fit(embed(encoder, pictures, np.sort(rows), size=recipe.size, plain=True, device=there)[0])
 
 
 def kept_whitening(folder: Path, encoder: Embedder) -> Whitening | None:
@@ -195,9 +209,9 @@ def rivals(recipe: Recipe, folder: Path, pretrained: str | None = None) -> dict[
     `untrained` has random weights. A run that started from given weights has these as `pretrained`, and the encoder
     named by `pretrained` as `published`; a run that started from random weights has the named one as `pretrained`.
     """
-    start = families.load(folder / "untrained")
+    start = families.load(folder / START)
     given = bool(recipe.weights) or recipe.pretrained
-    found = {"untrained": encoder_of(recipe, untrained=True) if given else start}
+    found = {"untrained": encoder_of(recipe, untrained=True, run=folder) if given else start}
     if given:
         found["pretrained"] = start
     if pretrained is not None and start.kind != Encoder.kind:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -38,15 +39,24 @@ class TrainingData:
             self.pictures, self.rows, self.labels, views_of(recipe, method), seed=recipe.seed, workers=workers,
             pinned=recipe.device.startswith("cuda"),
         )  # fmt: skip
-        self.monitor = Monitor(
-            method.product,
+        self.product = method.product
+        if distributed.rank() == 0:
+            _ = self.monitor
+        distributed.everyones(None, patience=distributed.PATIENCE)  # until rank 0 has it
+
+    @cached_property
+    def monitor(self) -> Monitor:
+        """On rank 0, which alone looks."""
+        manifest = self.pictures.manifest
+        return Monitor(
+            self.product,
             self.pictures,
             self.rows,
             manifest.labels,
             manifest.groups,
-            size=recipe.size,
-            count=recipe.monitor_pictures,
-            seed=recipe.seed,
+            size=self.recipe.size,
+            count=self.recipe.monitor_pictures,
+            seed=self.recipe.seed,
         )
 
     def prepared(self, method: Method, *heard: Callable[[str], None]) -> Prepared:

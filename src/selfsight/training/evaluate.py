@@ -14,6 +14,7 @@ from selfsight.embedding import store
 from selfsight.errors import brief
 from selfsight.evaluation import together, trust
 from selfsight.evaluation.measure import measured
+from selfsight.evaluation.portion import described, portion
 from selfsight.evaluation.protocol import ENCODER, RIVALS, START, conclusions
 from selfsight.evaluation.unseen import held_out, unseen
 from selfsight.nn.embedder import Embedder
@@ -44,6 +45,7 @@ class Wanted:
     drop_leaks: bool = False
     identity_column: str | None = None
     across_column: str | None = None
+    at_most: int | None = None
 
 
 def evaluate(
@@ -64,22 +66,26 @@ def evaluate(
         run, manifest, encoders, judges, finetune=wanted.finetune, length=wanted.finetune_for, dense=wanted.dense
     )
     column = session.column_of(recipe, data or [], columns)
+    sought = together.asked(manifest, wanted.identity_column, wanted.across_column, column)
+    rows = portion(manifest, wanted.at_most, sought.values if sought else None)
+    drawn = manifest.taking(rows)
     found, shown, dropped = measured(
         encoders,
-        pictures_of(recipe, manifest),
-        manifest,
+        pictures_of(recipe, drawn),
+        drawn,
         size=recipe.size,
         low=recipe.pixels["low"],
         high=recipe.pixels["high"],
         rivals=judges,
-        sought=together.asked(manifest, wanted.identity_column, wanted.across_column, column),
+        sought=sought.taking(rows) if sought else None,
+        whole=manifest,
         drop_leaks=wanted.drop_leaks,
     )
-    left = manifest.taking(np.setdiff1d(manifest.every_row(), dropped)) if len(dropped) else manifest
+    left = manifest.taking(np.setdiff1d(manifest.every_row(), rows[dropped])) if len(dropped) else manifest
     if not about["own"]:
         names = ", ".join(Path(one).absolute().name for one in about["data"])
         notes.append(OTHER.format(brief(repr(names)), about["listing"]))
-    notes += unknown(runs) + labels_seen(runs)
+    notes += described(manifest, rows) + unknown(runs) + labels_seen(runs)
     found |= {"about": about, "notes": notes + found["notes"], **more(left)}
     found["trust"] = trust.of_looks(run.metrics.to_pylist(), trained.labels[trained.train_rows()])
     for told in conclusions(found) if any(one.use_all for one, _ in runs) else ():

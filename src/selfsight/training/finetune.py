@@ -65,7 +65,7 @@ class Tuned:
 
     def predict(self, pictures: Pictures, rows: Int[np.ndarray, "Q"]) -> Int[np.ndarray, "Q"]:
         """The class of each picture, seen whole; -1 where its file cannot be read."""
-        vectors, kept = embed(self.encoder, pictures, rows, size=self.size)
+        vectors, kept = embed(self.encoder, pictures, rows, size=self.size, device=self.encoder.device)
         with torch.no_grad():
             logits = self.head(torch.from_numpy(vectors).to(self.head.weight.device))
         classes = np.full(len(rows), -1)
@@ -87,6 +87,7 @@ class Lesson:
     views: str = VIEWS
     precision: str = "fp32"
     workers: int = WORKERS
+    device: torch.device | None = None  # by default the best there is
 
     def batches(self) -> Iterator[dict[str, Tensor]]:
         """The batches of all steps. Epochs follow each other without a gap: a batch may hold a picture again."""
@@ -118,6 +119,7 @@ def tune(
     views: str = VIEWS,
     precision: str = "fp32",
     workers: int = WORKERS,
+    device: torch.device | None = None,
     tell: Tell = lambda: None,
 ) -> Tuned:
     """A copy of `encoder` and a new linear head, trained on `rows` to give `labels` (0 .. C-1); the given one stays.
@@ -129,7 +131,7 @@ def tune(
     """
     if batch < 2 or not len(rows):
         raise ValueError(f"batch norm needs two pictures, but the batch is {batch} of {len(rows)} pictures")
-    lesson = Lesson(pictures, rows, labels, size, steps, batch, seed, views, precision, workers)
+    lesson = Lesson(pictures, rows, labels, size, steps, batch, seed, views, precision, workers, device)
     rate = lr if lr is not None else choose(encoder, lesson, np.arange(len(rows)) if groups is None else groups, tell)
     return train(encoder, lesson, rate, tell)
 
@@ -164,7 +166,8 @@ def choose(encoder: Encoder, lesson: Lesson, groups: Int[np.ndarray, "N"], tell:
 def train(encoder: Encoder, lesson: Lesson, lr: float, tell: Tell = lambda: None) -> Tuned:
     """One training at one rate. Dropout, where the network has any, is seeded; the global generator stays as it was."""
     with _seeded(lesson.seed):
-        own = copy.deepcopy(encoder).requires_grad_(True).to(best_device()).train()  # a teacher's copy would be frozen
+        own = copy.deepcopy(encoder).requires_grad_(True).train()  # a teacher's copy would be frozen
+        own.to(lesson.device or best_device())
         own.whitening = None  # the head learns from what the network itself gives
         head = nn.Linear(own.width, int(lesson.labels.max()) + 1, device=own.device)
         nn.init.zeros_(head.weight)  # MAE: a deviation of 2e-5

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +44,7 @@ __all__ = ["LENGTH", "check", "measured"]
 
 BATCH = 64  # what two cores do in a fraction of a second; the labels of 1 % rarely fill more
 LENGTH = "500steps"  # the same for every start and share
+LIBRARIES = ("selfsight", "torch", "timm")  # of other versions a training may come out otherwise
 SCRATCH = "untrained"
 ONCE = (
     "With all labels each start is trained once: that interval knows the luck of test pictures, not that of a training."
@@ -124,7 +126,7 @@ class Fits:
         digests = [self.pictures.manifest.digests[row] for row in (*lesson.rows, *test)]
         settings = [lesson.size, lesson.steps, lesson.batch, lesson.precision, lesson.seed, lr]
         settings.append({"least": self.pictures.least})
-        facts = [state_digest(start), digests, lesson.labels.tolist(), settings]
+        facts = [state_digest(start), digests, lesson.labels.tolist(), settings, [version(one) for one in LIBRARIES]]
         return sha256(json.dumps(facts).encode()).hexdigest()
 
 

@@ -22,6 +22,7 @@ __all__ = ["facts_of", "length"]
 
 CPU_LENGTH = "10m"  # what a laptop does in the time of a coffee
 MONITOR_SHARE = 0.01  # of the pictures that training computes
+MONITOR_ROOM = 2**29  # bytes of its views
 LOOKS, FEWEST_LOOKS, FEWEST_SHOWN = 30, 4, 200  # of the monitor, and the pictures of a look
 BEFORE_SHARE = 1 / 3  # of the time, for what is trained before a method; of the steps it has half as many
 
@@ -116,7 +117,9 @@ def monitor(made: Plan, values: dict[str, Any], manifest: Manifest) -> None:
     classes = sum(count > 0 for count in facts_of(values, manifest).per_class)
     times, drawn = (1, 2 * PAIRED) if classes > 1 else (3, 0)
     points = int(min(LOOKS, values["steps"], max(FEWEST_LOOKS, budget / (times * FEWEST_SHOWN + drawn))))
-    count = int(min(2000, values["pictures"], max(FEWEST_SHOWN, (budget / points - drawn) / times)))
+    view = values["size"] ** 2 * values["pixels"]["channels"] * np.dtype(values["pixels"]["dtype"]).itemsize
+    most = min(2000, values["pictures"], max(PAIRED, MONITOR_ROOM // (times * view)))
+    count = int(min(most, max(FEWEST_SHOWN, (budget / points - drawn) / times)))
     made.settle("monitor_pictures", None, count, "about 1 % of the time goes into looking")
     made.settle("monitor_points", None, points, "about 1 % of the time goes into looking")
 

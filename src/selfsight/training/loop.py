@@ -30,7 +30,7 @@ from selfsight.training.data import TrainingData, reachable
 from selfsight.training.events import Events
 from selfsight.training.fault import blamed, finite
 from selfsight.training.journal import Journal
-from selfsight.training.optimizers import clip, set_rate
+from selfsight.training.optimizers import clip, let_wait, set_rate
 from selfsight.training.progress import Watcher
 from selfsight.training.saver import Saver, found
 from selfsight.training.signals import Signals
@@ -169,6 +169,7 @@ class Trainer:
         if recipe.clip is not None:
             clip(method.parameters(), recipe.clip, norm, each=recipe.clip_each)
         watched = signs.Watched(method) if self.glances(step + 1) else None
+        let_wait(self.raw_optimizer, method.progress)
         self.optimizer.step()
         with torch.no_grad():
             method.on_step_end(projections, batch)

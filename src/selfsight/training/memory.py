@@ -65,7 +65,7 @@ def size_of(tensors: Iterable[Tensor]) -> float:
 
 
 def _line(name: str) -> float:
-    if STATUS.exists():
-        lines = STATUS.read_text().splitlines()
-        return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith(name))
+    lines = STATUS.read_text().splitlines() if STATUS.exists() else []
+    if found := next((line for line in lines if line.startswith(name)), None):  # not each sandbox tells each
+        return 1024.0 * int(found.split()[1])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1.0 if sys.platform == "darwin" else 1024.0)

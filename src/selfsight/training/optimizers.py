@@ -13,7 +13,7 @@ from selfsight.errors import RecipeError, unknown
 from selfsight.methods.base import Group, Training
 from selfsight.training.schedule import cosine
 
-__all__ = ["LARS", "OPTIMIZERS", "SLOTS", "build", "clip", "set_rate"]
+__all__ = ["LARS", "OPTIMIZERS", "SLOTS", "build", "clip", "let_wait", "set_rate"]
 
 SLOTS = {"sgd": 1, "lars": 1, "adamw": 2}  # tensors of a parameter's size that each keeps of it, at most
 OPTIMIZERS = tuple(SLOTS)
@@ -152,3 +152,11 @@ def set_rate(optimizer: Optimizer, lr: float, progress: float) -> None:
         group["weight_decay"] = first if first == last else cosine(progress, first, last)
         own = lr * group["lr_scale"] if group["constant"] is None else group["constant"]
         group["lr"] = own if progress >= group["start"] else 0.0
+
+
+def let_wait(optimizer: Optimizer, progress: float) -> None:
+    """Drop the gradients of groups whose `start` lies ahead: a step leaves neither them nor their moments changed."""
+    for group in optimizer.param_groups:
+        if progress < group["start"]:
+            for parameter in group["params"]:
+                parameter.grad = None

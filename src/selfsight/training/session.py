@@ -209,7 +209,7 @@ def stages(
         except Interrupted as error:
             said = f"stopped while {shared.method} was trained; go on with: {typed('train', '--resume', folder)}"
             raise Interrupted(said, error.signal) from error
-    method = method_of(recipe, first)
+    method = method_of(recipe, first, folder)
     optimizer = optimizer_of(recipe, method)
     title = f"{recipe.method}: " if recipe.before or folder.parent.name == "stages" else ""
     data = TrainingData(recipe, manifest, method, folder, workers)

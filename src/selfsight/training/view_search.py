@@ -175,7 +175,7 @@ def measured(small: Recipe, manifest: Manifest, jury: Jury, workers: int) -> Cos
                 encoder, pictures = trained(small, manifest, Path(folder), workers=workers, quiet=True)
                 trials.append(time.perf_counter() - started)
                 started = time.perf_counter()
-                embed(encoder, pictures, some, size=small.size, batch=TIMED)
+                embed(encoder, pictures, some, size=small.size, batch=TIMED, device=encoder.device)
                 times.append((time.perf_counter() - started) / len(some))
     except Interrupted as error:
         raise Interrupted("stopped before views were tried; give the same command again", error.signal) from error
@@ -264,7 +264,7 @@ def judged(recipe: Recipe, manifest: Manifest, jury: Jury, folder: Path, *, work
         right, finite = np.zeros(len(jury.rows), bool), True
         try:
             encoder, pictures = trained(recipe, manifest, folder, workers=workers, quiet=quiet)
-            vectors, rows = embed(encoder, pictures, jury.rows, size=recipe.size)
+            vectors, rows = embed(encoder, pictures, jury.rows, size=recipe.size, device=encoder.device)
             places = np.searchsorted(jury.rows, rows)
             right[places] = quality.by_others(vectors, jury.labels[places], jury.groups[places])
         except DivergedError:

@@ -7,6 +7,7 @@ Sources: ITU-T T.81 annex B (JPEG), W3C PNG third edition section 5, RFC 9649 (W
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ JPEG_KEPT = (0xE0, 0xEE)  # of the application segments: JFIF, and Adobe's (whic
 JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # the SOF markers
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 JPEG_ALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
+JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # and not a part of a scan
 
 
 @dataclass(frozen=True)
@@ -99,10 +101,20 @@ def jpeg(data: bytes) -> Container:
         at = end
     if len(frame) < 6:
         raise Refused("corrupt", "the JPEG has no frame header")
-    if data.count(b"\xff\xda", at) > MAX_SCANS:
+    if data.count(b"\xff\xda", at) > MAX_SCANS and _scans(data, at) > MAX_SCANS:
         raise Refused("corrupt", f"more than {MAX_SCANS} scans")
     depth, height, width, channels = struct.unpack_from(">BHHB", frame)
     return Container(width, height, depth, channels, turned, b"".join([*kept, data[at:]]))
+
+
+def _scans(data: bytes, at: int) -> int:
+    """How many scans there are from `at` to the end of the picture: what lies behind, as a phone's video, are none."""
+    count = 0
+    while (found := JPEG_MARKER.search(data, at)) and found[0][1] != END_OF_IMAGE:
+        count += found[0][1] == START_OF_SCAN
+        length = 0 if found[0][1] in JPEG_ALONE else int.from_bytes(data[found.end() : found.end() + 2], "big")
+        at = found.end() + length
+    return count
 
 
 def _segment(data: bytes, at: int) -> tuple[int, int, int]:

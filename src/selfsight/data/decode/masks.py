@@ -32,7 +32,6 @@ def numbers(path: str | Path) -> Shaped[np.ndarray, "H W"]:
     if array is None:
         raise DataError(f"the mask {str(path)!r} is {LOSSY[kind]}, which changes class numbers; save it as PNG")
     if array.ndim != 2 or array.dtype.kind not in "uib":
-        raise DataError(
-            f"the mask {str(path)!r} is a colour picture; give one integer for each pixel, grey or by a palette"
-        )
+        what = "is a colour picture" if array.ndim != 2 else "holds numbers of another kind than 8 or 16 bits have"
+        raise DataError(f"the mask {str(path)!r} {what}; give one integer for each pixel, grey or by a palette, as PNG")
     return array
