@@ -13,7 +13,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from selfsight import api
 from selfsight.demo import demo
-from selfsight.errors import RecipeError, SelfsightError
+from selfsight.errors import RecipeError, SelfsightError, printable
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "inspect": api.inspect,
@@ -226,8 +226,7 @@ def _sentence(error: Exception) -> str:
         text = f"{error.filename or 'a file'}: {error.strerror or type(error).__name__}"
     else:
         text = str(error)
-    printable = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
-    return printable.strip()
+    return printable(text).strip()
 
 
 def _command(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

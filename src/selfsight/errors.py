@@ -18,12 +18,16 @@ SelfsightError                 one sentence: what, where, and the remedy (exit c
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib.util import find_spec
 
 LONGEST = 300  # letters of what a library says
+UNSEEN = re.compile(  # Unicode's Cc, Cs, Zl and Zp, and what turns the direction of the text behind it
+    r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
 
 
 class SelfsightError(Exception):
@@ -103,6 +107,14 @@ def brief(said: object) -> str:
     """What a library says, or a name, on one line and not too long."""
     line = " ".join(str(said).split())
     return line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."
+
+
+def printable(text: str, but: str = "\n") -> str:
+    """The text with U+FFFD for each sign that would change how others are shown; those of `but` stay.
+
+    Blanks of all widths and what joins letters or emoji are text: people's languages and names have them.
+    """
+    return UNSEEN.sub(lambda found: found[0] if found[0] in but else "\N{REPLACEMENT CHARACTER}", text)
 
 
 def typed(*words: object) -> str:

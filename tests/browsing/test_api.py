@@ -21,7 +21,7 @@ from selfsight.browsing.encoding import Busy, Encoders
 from selfsight.browsing.openapi import document
 from selfsight.data import source
 from selfsight.data.tables import read_columns
-from selfsight.errors import AddressError
+from selfsight.errors import AddressError, ImageError
 from selfsight.searching.index import Index
 
 JSON = "application/json"
@@ -109,9 +109,10 @@ def test_numbers_that_cannot_be(client: TestClient, query: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["thumbnails", "pictures"])
-def test_a_picture_that_does_not_answer_now_may_later(client: TestClient, kind: str) -> None:
+@pytest.mark.parametrize("error", [AddressError("nothing answers"), ImageError("a.png", "missing")])
+def test_a_picture_that_is_not_there_now_may_be_later(client: TestClient, kind: str, error: Exception) -> None:
     def away(path: str) -> None:
-        raise AddressError("nothing answers")
+        raise error
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("selfsight.browsing.pictures.decode", away)

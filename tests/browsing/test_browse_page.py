@@ -135,6 +135,15 @@ def place(page: Page, name: str, side: int = 0) -> tuple[float, float]:
     raise AssertionError(f"no picture was found on the map, not even {name}")
 
 
+def release(page: Page, held: list[Route], **answer: Any) -> None:
+    """Let the request that is held have its answer, or this one, and the page the time to show it."""
+    while not held:
+        page.wait_for_timeout(20)
+    with page.expect_response(held[0].request.url):
+        held[0].fulfill(**answer) if answer else held[0].continue_()
+    page.wait_for_timeout(200)
+
+
 def dropped(page: Page, content: bytes) -> None:
     """Drop a picture on the page."""
     page.evaluate(
@@ -368,7 +377,14 @@ def test_the_keyboard_reaches_everything(visit: Open) -> None:
     before = page.locator("#card-name").inner_text()
     page.keyboard.press("ArrowLeft")
     expect(page.locator("#card-name")).not_to_have_text(before)
+    heard = page.locator("#heard[aria-live=polite]")  # by those who do not see the card
+    now = [page.locator(f"#card-{part}").inner_text() for part in ("name", "value")]
+    expect(heard).to_have_text(re.compile(f"^(china|flower)/{re.escape(', '.join(now))}$"))
     page.keyboard.press(" ")
+    expect(heard).to_have_text(re.compile("^(9|11) pictures selected$"))
+    page.mouse.move(*place(page, "any"))
+    expect(heard).to_contain_text("selected")  # what the hand is over is not told
+    page.locator(".paper").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#panel-picture h2")).to_contain_text(".png")
     page.keyboard.press("s")
@@ -402,6 +418,69 @@ def test_colours_and_maps_can_be_chosen(visit: Open) -> None:
     page.locator("#colour").select_option("split")
     page.locator("#key button").first.click()
     expect(page.locator("#panel-selection h2")).to_contain_text("selected")
+
+
+def test_the_page_works_while_its_colours_are_computed(visit: Open, browsed: Path, tmp_path: Path) -> None:
+    index, held = Index.open(browsed), list[Route]()
+    index.labels[:] = [None] * 64
+    with serving(shown(tmp_path, index)) as unlabelled:
+        page = visit(
+            unlabelled.address, lambda page: page.route("**/data/column-0-cluster", lambda route: held.append(route))
+        )
+        expect(page.locator("#toast")).to_contain_text("This colour is being computed")
+        drawn(page, 0.02, 1)
+        page.mouse.move(*place(page, "any"))
+        expect(page.locator("#card-value")).to_be_empty()
+        page.keyboard.press("s")
+        expect(page.locator("#panel-selection h2")).to_have_text("64 pictures selected")
+        page.locator("#tab-outliers").click()
+        expect(page.locator("#panel-outliers .tile").first).to_be_visible()
+        release(page, held)
+        expect(page.locator("#legend summary")).to_have_text("Cluster")
+        expect(page.locator("#key button").first).to_be_visible()
+
+
+def test_the_colour_that_was_chosen_last_stays(visit: Open) -> None:
+    held = list[Route]()
+    page = visit(before=lambda page: page.route("**/data/column-0-likeness", lambda route: held.append(route)))
+    for name in ("likeness", "split"):
+        page.locator("#colour").select_option(name)
+    expect(page.locator("#legend summary")).to_have_text("Split")
+    release(page, held)
+    expect(page.locator("#legend summary")).to_have_text("Split")
+
+
+def test_a_panel_is_of_the_run_that_was_chosen_last(visit: Open, two: Running) -> None:
+    held = list[Route]()
+    page = visit(two.address, lambda page: page.route("**/data/outliers-0", lambda route: held.append(route)))
+    page.locator("#tab-outliers").click()
+    page.locator("#runs button").nth(1).click()
+    tiles = page.locator("#panel-outliers .tile")
+    expect(tiles).to_have_count(60)
+    release(page, held, json=[{"id": 7, "score": 0.5}])
+    expect(tiles).to_have_count(60)
+    page.locator("#runs button").nth(0).click()
+    expect(tiles).to_have_count(1)
+
+
+def test_the_command_is_told_that_compares_very_many(
+    visit: Open, browsed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("selfsight.browsing.payloads.MANY", 63)
+    with serving(shown(tmp_path, Index.open(browsed))) as many:
+        page = visit(many.address)
+        page.locator("#tab-duplicates").click()
+        expect(page.locator("#panel-duplicates code")).to_have_text("selfsight search PLACE --duplicates")
+
+
+def test_the_selection_is_told_as_it_is(visit: Open, two: Running) -> None:
+    held = list[Route]()
+    page = visit(two.address, lambda page: page.route("**/data/column-0-label", lambda route: held.append(route)))
+    page.keyboard.press("s")
+    expect(page.locator("#chosen")).to_have_text("64")
+    page.keyboard.press("Escape")
+    release(page, held)
+    expect(page.locator("#panel-selection")).to_contain_text("Nothing is selected.")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

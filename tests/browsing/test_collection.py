@@ -15,6 +15,7 @@ from selfsight.browsing.payloads import KEY, Payloads
 from selfsight.data.manifest import Manifest
 from selfsight.data.order import Purpose, keyed
 from selfsight.errors import RunError
+from selfsight.evaluation.classifier import Classifier
 from selfsight.neighbours import unit
 from selfsight.searching.index import Index
 
@@ -41,6 +42,24 @@ def test_two_indexes_share_what_both_hold(browsed: Path, part: Index) -> None:
         assert [len(found) for found in near] == [5, 5]
         assert all(0 <= one < 32 and one != own for own, found in zip((3, 7), near, strict=True) for one, _ in found)
     assert [side.title for side in both.sides] == [str(browsed)] * 2  # of one name: told by their places
+
+
+def test_what_is_kept_of_one_order_is_not_anothers(browsed: Path, part: Index, tmp_path: Path) -> None:
+    """`browse B`, then `browse A B`: the same pictures of B, in the order of A."""
+    part.where = str(tmp_path)
+    every = part.vectors
+    payloads_of(gather([part]), tmp_path).read("points-0-pca")
+    both = gather([Index.open(browsed), part])
+    alone = gather([part])
+    assert len({collection.version for collection in (both, alone)}) == 2
+    found = np.frombuffer(payloads_of(both, tmp_path).read("points-1-pca"), "<f4").reshape(-1, 2)
+    np.testing.assert_allclose(found, payloads.maps.places("pca", every[both.sides[1].rows]), atol=1e-5)
+
+
+def test_no_browser_is_told_a_path_of_this_machine(part: Index) -> None:
+    part.names[:] = [f"/home/me/photos/{name}" for name in part.names[:-1]] + ["a.png"]
+    assert not any(name.startswith(("/", "..")) for name in gather([part]).names)
+    assert gather([part]).names[-1] == "a.png"
 
 
 def test_indexes_without_a_common_picture_are_refused(browsed: Path, part: Index) -> None:
@@ -81,6 +100,35 @@ def test_many_pictures_are_compared_with_some_of_them(
     for own, row in enumerate(np.sort(cosines, axis=1)[:, ::-1]):
         least, most = row[1 : payloads.COMPARED + 1].mean(), row[: payloads.COMPARED].mean()
         assert min(abs(found[own] - least), abs(found[own] - most)) < 1e-5  # itself is among the 40, or is not
+
+
+def test_very_many_pictures_are_not_compared_all_with_all(
+    collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = payloads_of(collection, tmp_path)
+    monkeypatch.setattr(payloads, "MANY", 63)
+    monkeypatch.setattr(payloads, "duplicates", lambda *_: pytest.fail("they are compared"))
+    assert page.read("duplicates-0") == {"command": "selfsight search PLACE --duplicates"}
+
+
+def test_classes_are_told_a_block_of_pictures_at_a_time(
+    collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, sizes = collection.sides[0].classifier, list[int]()
+    assert model is not None
+    chances = model.probabilities(collection.sides[0].vectors)
+
+    def told(vectors: np.ndarray) -> np.ndarray:
+        sizes.append(len(vectors))
+        return Classifier.probabilities(model, vectors)
+
+    object.__setattr__(model, "probabilities", told)
+    monkeypatch.setattr(payloads, "NAMES", 30)
+    page = payloads_of(collection, tmp_path)
+    best, most = (page.read(f"column-0-{name}") for name in ("prediction", "confidence"))
+    np.testing.assert_array_equal(np.frombuffer(best, "<i4"), chances.argmax(axis=1))
+    np.testing.assert_allclose(np.frombuffer(most, "<f4"), chances.max(axis=1), rtol=1e-6)
+    assert sizes == [30, 30, 4]
 
 
 def test_what_is_kept_is_read_again(browsed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

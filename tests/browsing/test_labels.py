@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from selfsight import cli
 from selfsight.browsing.collection import Collection
 from selfsight.browsing.labels import Labels
 from selfsight.data.tables import read_columns
 from selfsight.embedding.store import alone
 from selfsight.errors import DataError, DiskError
+from selfsight.report.html import safe
 
 
 def rows(file: Path) -> dict[str | None, tuple[str | None, str | None]]:
@@ -51,6 +53,38 @@ def test_groups_stay_with_their_pictures(collection: Collection, tmp_path: Path)
     few.give([0], "even")
     assert read_columns(tmp_path / "labels.csv")["group"] == written["group"]
     assert few.told().splitlines()[0] == b"id,name,label,split"  # a group may be called by a path, which is not told
+
+
+def test_columns_of_others_stay(collection: Collection, tmp_path: Path) -> None:
+    labels = Labels(collection, tmp_path / "labels.csv")
+    labels.give([0], "odd")
+    cameras = {path: f"camera {number % 3 or ''}".strip() for number, path in enumerate(collection.paths)}
+    cameras |= {"/elsewhere.png": "mine", collection.paths[5]: ""}
+    with open(tmp_path / "labels.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("camera", "path", "empty"), *((own, path, "") for path, own in cameras.items())])
+    labels.give([1], "even")
+    written = read_columns(tmp_path / "labels.csv")
+    assert [*written] == ["path", "label", "split", "camera", "empty"]
+    assert {path: own or "" for path, own in zip(written["path"], written["camera"], strict=True)} == cameras
+    assert written["label"][:3] == [None, "even", None]  # what the file says holds
+    assert labels.told().splitlines()[0] == b"id,name,label,split"
+
+
+WRITTEN = ["猫\u3000犬", "10\u00a0km", "می\u200cروم", "\U0001f469\u200d\U0001f4bb", "Screenshot 9.41\u202fAM.png"]
+
+
+@pytest.mark.parametrize("label", WRITTEN)
+def test_signs_that_people_write_are_no_control_characters(collection: Collection, tmp_path: Path, label: str) -> None:
+    Labels(collection, tmp_path / "labels.csv").give([0], label)
+    assert Labels(collection, tmp_path / "labels.csv").given[0] == label
+    assert safe(label) == label == cli._sentence(DataError(label))
+
+
+@pytest.mark.parametrize("sign", "\x07\x1b\n\x85\u061c\u200e\u200f\u2028\u2029\u202a\u202e\u2066\u2069\udcff")
+def test_signs_that_change_what_is_beside_them_are(collection: Collection, tmp_path: Path, sign: str) -> None:
+    with pytest.raises(DataError, match="no control characters"):
+        Labels(collection, tmp_path / "labels.csv").give([0], f"a{sign}b")
+    assert sign == "\n" or sign not in safe(sign) + cli._sentence(DataError(f"a{sign}b"))
 
 
 def test_two_servers_keep_each_others_labels(collection: Collection, tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ def test_a_port_in_use_gives_way_to_the_next() -> None:
     with pytest.raises(RunError, match=r"--host 192\.0\.2\.1 with --port"):
         bound("192.0.2.1", 8899)
     assert address("::1", 80, "x") == "http://[::1]:80/?token=x"
+    for every in ("0.0.0.0", "::", ""):
+        assert address(every, 80, "x") == f"http://{socket.gethostname()}:80/?token=x"
 
 
 def runs(process: str) -> bool:

@@ -122,10 +122,22 @@ def test_answers_are_those_of_the_exact_search(address: str) -> None:
     assert database.row_of("00009.png") == database.row_of("/nowhere/00009.png") == 9
     np.testing.assert_array_equal(database.vector(9), vectors[9])
     questions = {"like": ["7"]}, {"outliers": True}, {"like": ["7"], "narrow": Narrow(["dog"])}
+    questions += {"like": ["7"], "k": 1200}, {"outliers": True, "approximate": True}
     recalls = [search(address, Wanted(**question), None, drawn=False)["recall"] for question in questions]
-    assert recalls == [database.recall, None, None]  # the others look at every row
+    assert recalls == [database.recall, None, None, None, None]  # the others look at every row
     with pytest.raises(DataError, match="no row 9999"):
         database.vector(9999)
+
+
+def test_an_index_that_finds_too_few_is_not_all_there_is(address: str) -> None:
+    """It leads to rows that were deleted, which are no answer."""
+    vectors = vectors_of(1500)
+    put(address, manifest(1500), vectors)
+    database = Database.open(address)
+    database.connection.execute("DELETE FROM selfsight WHERE id % 10 > 0")
+    found = database.find(vectors[0], 60, Narrow())
+    assert [hit["row"] for hit in found] == (10 * nearest(vectors[:1], vectors[::10], 60)[1][0]).tolist()
+    assert found.recall is None
 
 
 def test_there_and_back_is_the_same_to_the_bit(address: str) -> None:

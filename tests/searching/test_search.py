@@ -18,6 +18,8 @@ from test_main_job import TINY
 
 import selfsight
 from selfsight import cli
+from selfsight.browsing.collection import gather
+from selfsight.browsing.labels import Labels
 from selfsight.data import source
 from selfsight.data.manifest import Manifest, scan
 from selfsight.data.tables import read_columns
@@ -176,6 +178,40 @@ def test_what_is_labelled_next_is_no_test_picture(home: Path, search: Said, tmp_
     assert set(listing.splits) == {"train"}
 
 
+def test_labels_that_were_given_on_the_page_count(home: Path, search: Said, tmp_path: Path) -> None:
+    mine = Path(shutil.copytree(home / "vectors", tmp_path / "mine"))
+    index = Index.open(mine)
+    rows = [index.names.index(f"china/00{number}.png") for number in range(4)]
+    before = search(mine, "--diverse", 4)
+    labels = Labels(gather([index]), mine / "browse" / "labels.csv")
+    assert "labels.csv" not in before + search(mine, 0)
+    labels.give(rows[:2], "mine")
+    labels.give(rows[2:], "")
+    note = "Of 4 pictures the label is that of browse/labels.csv, given on the page."
+    assert note in search(mine, "--diverse", 9)
+    assert note in search(mine, rows[0], "--label", "mine")
+    assert {hit["row"] for hit in selfsight.search(mine, diverse=9)["hits"]} == {*rows[2:]}  # the others have one
+    [found] = selfsight.search(mine, rows[0], label="mine")["hits"]
+    assert (found["row"], found["label"]) == (rows[1], "mine")
+    assert "labels.csv" not in search(mine, 0)
+    labels.file.write_text("picture,label\na.png,one\n")
+    assert "has no column 'path'; mend it or take it away" in search(mine, "--diverse", 4, code=2)
+
+
+def test_a_name_with_wide_blanks_and_joined_signs_is_shown_as_it_is(home: Path, search: Said, tmp_path: Path) -> None:
+    name = "Screenshot 9.41\u202fAM \U0001f469\u200d\U0001f4bb\u3000.png"
+    (tmp_path / "few").mkdir()
+    shutil.copy(home / "photos" / "china" / "000.png", tmp_path / "few" / name)
+    assert cli.main(["embed", "run", str(tmp_path / "few"), "--out", str(tmp_path / "vectors")]) == 0
+    assert name in search(tmp_path / "vectors", home / "photos" / "china" / "001.png")
+
+
+def test_a_run_has_its_own_encoder(home: Path, search: Said) -> None:
+    """`browse runs/one vectors/ --encoder moved/two`: it is that of the vectors."""
+    said = search("run", home / "photos" / "china" / "001.png", "--encoder", "moved")
+    assert said == search("run", home / "photos" / "china" / "001.png")
+
+
 def test_a_table_of_answers_keeps_the_groups_and_the_test_part_of_the_run(
     home: Path, photos: Path, search: Said, tmp_path: Path
 ) -> None:
@@ -256,6 +292,8 @@ def test_gone_pictures_are_answers_that_say_so(home: Path, search: Said, tmp_pat
         ("vectors 3 --sheet photos", "cannot be written"),
         ("vectors 3 --json photos.csv/found.json", "found.json' cannot be written (Not a directory)"),
         ("postgresql://127.0.0.1:1/none 3", "cannot be reached"),
+        ("postgresql://me:secret@h:abc/none 3", "'postgresql://...' cannot be reached"),
+        ("postgresql://[h/none 3", "'postgresql://...' cannot be reached"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(line: str, says: str, search: Said) -> None:

@@ -218,9 +218,24 @@ def test_other_pictures_cannot_go_on(photos: Path, tmp_path: Path) -> None:
     shutil.copy(mine / "china" / "000.png", mine / "china" / "001.png")
     with pytest.raises(RunError, match=r"cannot go on:.*001\.png"):
         session.train(request(mine), tmp_path / "run", quiet=True)
-    (mine / "china" / "001.png").unlink()
-    with pytest.raises(RunError, match=r"cannot go on:.*001\.png.*gone"):
+    for file in sorted((mine / "china").iterdir())[:7]:
+        file.unlink()
+    with pytest.raises(RunError, match=r"cannot go on:.*000\.png' \(and 6 more\) is gone"):
         session.train(Request(), tmp_path / "run", quiet=True)
+
+
+def test_a_few_pictures_that_are_gone_cost_no_run(photos: Path, tmp_path: Path) -> None:
+    """As where they vanish while it trains: others stand in, and it is told."""
+    mine = Path(shutil.copytree(photos, tmp_path / "photos"))
+    session.train(request(mine), tmp_path / "run", workers=0, save_every=0.0, quiet=True)
+    shutil.rmtree(tmp_path / "run" / "encoder")
+    shutil.rmtree(max((tmp_path / "run" / "checkpoints").iterdir()))
+    (mine / "china" / "001.png").unlink()
+    (mine / "china" / "002.png").write_bytes(b"no picture")
+    told: list[tuple[Recipe, Mapping[str, str]]] = []
+    session.train(Request(), tmp_path / "run", workers=0, quiet=True, tell=lambda *plan: told.append(plan))
+    assert told[0][1] == {"pictures": "2 gone or unreadable by now, such as 'china/001.png'; others stand in"}
+    assert (tmp_path / "run" / "encoder").is_dir()
 
 
 def test_the_folder_may_move_with_its_pictures(photos: Path, finished: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,9 +38,9 @@ class Side:
 
     @cached_property
     def key(self) -> str:
-        """What anything computed from these vectors belongs to."""
-        told = (str(self.index.facts.get("encoder")), str(self.index.facts.get("table")), len(self.rows))
-        return blake2b(repr(told).encode(), digest_size=8).hexdigest()
+        """What anything computed from these vectors, in this order, belongs to."""
+        told = (str(self.index.facts.get("encoder")), str(self.index.facts.get("table")))
+        return blake2b(repr(told).encode() + self.rows.tobytes(), digest_size=8).hexdigest()
 
     @cached_property
     def kept(self) -> Path:
@@ -131,13 +132,20 @@ def _collection(index: Index, rows: Int[np.ndarray, "N"], sides: list[Side]) -> 
     known = [index.parts[row] for row in rows]
     return Collection(
         " and ".join(side.title for side in sides),
-        [names[row] for row in rows],
+        _told([names[row] for row in rows]),
         [paths[row] for row in rows],
         [labels[row] for row in rows],
         [part.group or None if part else None for part in known],
         [part.split if part else None for part in known],
         sides,
     )
+
+
+def _told(names: list[str]) -> list[str]:
+    """Names for a browser, which is told no path of this machine: a table may call pictures by theirs."""
+    absolute = [os.path.dirname(name) for name in names if os.path.isabs(name)]
+    top = os.path.commonpath(absolute) if absolute else ""
+    return [os.path.relpath(name, top) if os.path.isabs(name) else name for name in names]
 
 
 def _title(index: Index) -> str:

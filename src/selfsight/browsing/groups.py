@@ -17,6 +17,7 @@ __all__ = ["clusters", "count", "told"]
 
 FITTED = 20_000  # pictures that the centres are found from; the others join the nearest
 ITERATIONS = 30
+BLOCK = 16384  # rows at a time
 MOST, LABELS = 24, 60  # clusters, without labels and with
 SHOWN = 8  # pictures of a cluster
 
@@ -38,8 +39,8 @@ def clusters(vectors: Vectors, number: int) -> Int[np.ndarray, "N"]:
     generator = torch.Generator().manual_seed(0)
     centres = kmeans.spread(rows, number, generator)
     centres, _ = kmeans.kmeans(rows, centres, iterations=ITERATIONS, generator=generator)
-    every = torch.from_numpy(unit(np.asarray(vectors)))
-    found = kmeans.nearest(every, centres).numpy()
+    parts = (unit(np.asarray(vectors[start : start + BLOCK])) for start in range(0, len(vectors), BLOCK))
+    found = np.concatenate([kmeans.nearest(torch.from_numpy(part), centres).numpy() for part in parts])
     sizes = np.bincount(found, minlength=number)
     rank = np.empty(number, np.int32)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(number)

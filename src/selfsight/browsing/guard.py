@@ -96,7 +96,8 @@ class Guard:
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._own(hosts[0]):
-            return refused(421, "This server does not answer to that name; use the address that it printed.")
+            other = "its IP address" if self._addresses else "the address that it printed"
+            return refused(421, f"This server does not answer to that name; use {other}.")
         if scope["method"] not in ("GET", "HEAD") and self._foreign(headers, hosts[0]):
             return refused(403, "A page of another site may not change anything here.")
         return self._stranger(scope, headers) if self.token else None

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 
 from selfsight import checkpoints
 from selfsight.browsing.collection import Collection
-from selfsight.data import tables
 from selfsight.data.bad import safe_name
 from selfsight.embedding.store import alone
-from selfsight.errors import DataError, DiskError, RunError
+from selfsight.errors import DataError, DiskError, RunError, printable
+from selfsight.searching.labels import COLUMNS, Row, read
 
 __all__ = ["LONGEST", "Labels"]
 
 LONGEST = 200  # letters of a label
-COLUMNS = ("label", "group", "split")
-Row = tuple[str | None, str | None, str | None]  # these
+EMPTY = {"split": "train"}  # what stands in a cell of which nothing is known
 
 
 class Labels:
@@ -28,7 +26,9 @@ class Labels:
 
     def __init__(self, collection: Collection, file: Path) -> None:
         self.collection, self.file = collection, file
-        self.given, self._rest = list(collection.labels), self._known()
+        self.given = list(collection.labels)
+        self._heads: tuple[str, ...] = COLUMNS  # and whatever else the file has
+        self._rest: list[Row] = list(zip(collection.groups, collection.splits, strict=True))
         self.values: list[str] = []  # new ones come behind
         self._others: dict[str, Row] = {}  # rows of the file whose pictures are not in the collection
         self._seen: tuple[int, ...] = ()  # the file as it was read or written last
@@ -42,7 +42,7 @@ class Labels:
         be written, or is being written. Then nothing has changed.
         """
         label = label.strip()
-        if len(label) > LONGEST or not all(letter.isprintable() for letter in label):
+        if len(label) > LONGEST or printable(label, "") != label:
             raise DataError(f"a label has at most {LONGEST} letters and no control characters")
         with self._lock:
             try:
@@ -68,8 +68,8 @@ class Labels:
         with self._lock:
             self._again()
             names = enumerate(map(safe_name, self.collection.names))
-            rows = [(label, None, part) for label, _, part in self._rows(self.given)]  # groups may be called by a path
-            return _written(("id", "name"), [*zip(names, rows, strict=True)])
+            rows = [(row[0], None, row[2]) for row in self._rows(self.given)]  # groups may be called by a path
+            return _written(("id", "name"), COLUMNS, [*zip(names, rows, strict=True)])
 
     def _again(self) -> None:
         try:
@@ -81,21 +81,13 @@ class Labels:
         """Take over what the file says, unless it is as it was: another server may have written it."""
         stamp = self._stamp()
         if stamp and stamp != self._seen:
-            table = tables.read_columns(self.file)
-            if (paths := table.get("path")) is None:
-                raise DataError(f"{str(self.file)!r} has no column 'path'; mend it or take it away")
-            rows = zip(*(table.get(name, [None] * len(paths)) for name in COLUMNS), strict=True)
-            known = {path: row for path, row in zip(paths, rows, strict=True) if path}
-            own = [path.strip() for path in self.collection.paths]  # as a table gives them back
-            here = set(own)
-            wanted = {name: path for name, path in zip(self.collection.names, own, strict=True) if path not in known}
-            for new, old in _moved(known.keys() - here, wanted).items():
-                known[new] = known.pop(old)
-            found = [known.get(path, old) for path, old in zip(own, self._rows(self.given), strict=True)]
-            self.given = [label for label, _, _ in found]
-            both = zip(self._known(), found, strict=True)
-            self._rest = [(group or its, part or said) for (group, part), (_, its, said) in both]
-            self._others = {path: row for path, row in known.items() if path not in here}
+            self._heads, here, self._others = read(self.file, self.collection.names, self.collection.paths)
+            blank = (None,) * (len(self._heads) - len(COLUMNS))
+            old = [(*row[: len(COLUMNS)], *blank) for row in self._rows(self.given)]
+            found = [now or before for now, before in zip(here, old, strict=True)]
+            self.given = [row[0] for row in found]
+            known = zip(self.collection.groups, self.collection.splits, found, strict=True)
+            self._rest = [(group or row[1], part or row[2], *row[3:]) for group, part, row in known]
             self._seen = stamp
         self.values += sorted({label for label in self.given if label is not None}.difference(self.values))
 
@@ -105,35 +97,23 @@ class Labels:
         told = self.file.stat()
         return told.st_ino, told.st_mtime_ns, told.st_size
 
-    def _known(self) -> list[tuple[str | None, str | None]]:
-        return list(zip(self.collection.groups, self.collection.splits, strict=True))
-
     def _rows(self, labels: Sequence[str | None]) -> list[Row]:
         return [(label, *rest) for label, rest in zip(labels, self._rest, strict=True)]
 
     def _table(self, labels: Sequence[str | None]) -> bytes:
-        """path (absolute), label and, where known, group and split: what was apart stays apart."""
+        """path (absolute), label, where known group and split (what was apart stays apart), and what others wrote."""
         rows = [*zip(self.collection.paths, self._rows(labels), strict=True), *self._others.items()]
-        return _written(("path",), [((path,), row) for path, row in rows])
+        return _written(("path",), self._heads, [((path,), row) for path, row in rows])
 
 
-def _written(heads: Sequence[str], rows: Sequence[tuple[tuple[object, ...], Row]]) -> bytes:
-    kept = [place for place, name in enumerate(COLUMNS) if name == "label" or any(row[place] for _, row in rows)]
-    empty = ("", "", "train")
+def _written(names: Sequence[str], heads: Sequence[str], rows: Sequence[tuple[tuple[object, ...], Row]]) -> bytes:
+    kept = [
+        place
+        for place, head in enumerate(heads)
+        if head not in ("group", "split") or any(row[place] for _, row in rows)
+    ]
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow([*heads, *(COLUMNS[place] for place in kept)])
-    writer.writerows([*called, *(row[place] or empty[place] for place in kept)] for called, row in rows)
+    writer.writerow([*names, *(heads[place] for place in kept)])
+    writer.writerows([*called, *(row[place] or EMPTY.get(heads[place], "") for place in kept)] for called, row in rows)
     return text.getvalue().encode("utf-8", "surrogateescape")
-
-
-def _moved(others: Iterable[str], wanted: Mapping[str, str]) -> dict[str, str]:
-    """The old path of pictures, by name and path, that were moved: it ends in the name, and nothing is there."""
-    found = {}
-    for path in others if wanted else ():
-        parts = path.split("/")
-        ends = ("/".join(parts[start:]) for start in range(1, len(parts)))
-        name = next((end for end in ends if end in wanted), None)
-        if name is not None and not os.path.exists(path):
-            found[wanted[name]] = path
-    return found

@@ -83,7 +83,7 @@ class Form(NamedTuple):
 def kept(folder: Path, name: str, key: str, form: Form, make: Callable[[], np.ndarray]) -> np.ndarray:
     """An array from FOLDER/NAME-KEY.npy, or made and written there; where that cannot be written it is only made.
 
-    Files of the same name and another key are of vectors that are no more, and go.
+    Files of the same name and another key are of other vectors, or in another order, and go.
     """
     file = folder / f"{name}-{key}.npy"
     try:

@@ -24,7 +24,7 @@ __all__ = ["NAMES", "NEAR", "NEIGHBOURS", "Payload", "Payloads"]
 NAMES, NEAR = 4096, 256  # names, and lists of neighbours, that come together (source.js)
 NEIGHBOURS = 12
 ODD = 60  # outliers that are shown
-MANY, SOME = 50_000, 20_000  # more pictures than MANY are compared with SOME of them: all with all takes minutes
+MANY, SOME = 50_000, 20_000  # more pictures than MANY are not compared all with all, which takes minutes, but with SOME
 LIMIT = 1.01  # of what lies between -1 and 1, rounded
 KEY = re.compile(
     r"collection|names-(?P<chunk>[0-9]{1,7})|"
@@ -124,10 +124,8 @@ class Payloads:
             return self._cluster(number).astype("<i4").tobytes()
         if name == "likeness":
             return self._likeness(number).astype("<f4").tobytes()
-        chances = self.late.now(f"chances-{number}", partial(_chances, self.collection.sides[number]))
-        best = chances.argmax(axis=1) if chances.size else np.zeros(0, int)
-        values = best.astype("<i4") if name == "prediction" else chances.max(axis=1, initial=0).astype("<f4")
-        return bytes(values.tobytes())
+        predicted = self.late.now(f"predicted-{number}", partial(_predicted, self.collection.sides[number]))
+        return bytes(predicted[name].tobytes())
 
     def _cluster(self, number: int) -> Int[np.ndarray, "N"]:
         side = self.collection.sides[number]
@@ -153,8 +151,11 @@ class Payloads:
         order = np.argsort(alike, kind="stable")[:ODD].tolist()
         return [{"id": one, "score": round(float(alike[one]), 4)} for one in order if not np.isnan(alike[one])]
 
-    def _duplicates(self, number: int) -> list[list[int]]:
+    def _duplicates(self, number: int) -> dict[str, str] | list[list[int]]:
+        """Groups; of very many pictures the command that finds them, whose place no browser is told."""
         side = self.collection.sides[number]
+        if len(side.rows) > MANY:
+            return {"command": "selfsight search PLACE --duplicates"}
         return [side.place[group].tolist() for group in duplicates(side.index, np.sort(side.rows))]
 
     def _near(self, side: Side, chunk: int) -> list[Any] | None:
@@ -199,6 +200,11 @@ def _alike_to_some(side: Side) -> Float[np.ndarray, "N"]:
     return found
 
 
-def _chances(side: Side) -> np.ndarray:
+def _predicted(side: Side) -> dict[str, np.ndarray]:
+    """The likeliest class of each picture, and how sure the classifier is."""
     assert side.classifier is not None
-    return side.classifier.probabilities(np.asarray(side.vectors))
+    best, most = np.empty(len(side.rows), "<i4"), np.empty(len(side.rows), "<f4")
+    for start in range(0, len(side.rows), NAMES):  # of all at once, the chances of every class may be gigabytes
+        chances = side.classifier.probabilities(np.asarray(side.vectors[start : start + NAMES]))
+        best[start : start + NAMES], most[start : start + NAMES] = chances.argmax(axis=1), chances.max(axis=1)
+    return {"prediction": best, "confidence": most}

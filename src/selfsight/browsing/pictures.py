@@ -9,7 +9,6 @@ from threading import BoundedSemaphore, Lock
 import numpy as np
 
 from selfsight.data.decode import decode, displayed
-from selfsight.errors import ImageError
 from selfsight.views.sheet import jpeg
 
 __all__ = ["LARGE", "SMALL", "Pictures", "missing"]
@@ -21,7 +20,7 @@ BLANK = (226, 228, 232)
 
 
 class Pictures:
-    """The files of a collection; `None` stands for one that is gone or cannot be decoded. Safe in several threads."""
+    """The files of a collection. Safe in several threads."""
 
     def __init__(self, paths: Sequence[str]) -> None:
         self.paths = paths
@@ -31,7 +30,7 @@ class Pictures:
         self._few = BoundedSemaphore(AT_ONCE)
 
     def small(self, number: int) -> bytes:
-        """A thumbnail as JPEG; a grey one with a cross where there is no picture."""
+        """A thumbnail as JPEG; raises what `made` does, and keeps only what is one."""
         with self._lock:
             if number in self._kept:
                 self._kept.move_to_end(number)
@@ -46,13 +45,10 @@ class Pictures:
         return made
 
     def made(self, number: int, side: int) -> bytes:
-        """The picture as JPEG, its longer side at most `side` pixels. AddressError when it is elsewhere, and nothing
-        answers there: it may later."""
-        try:
-            with self._few:
-                return jpeg(displayed(decode(self.paths[number])), side)
-        except ImageError:
-            return missing()
+        """The picture as JPEG, its longer side at most `side` pixels. ImageError when it is gone or cannot be decoded,
+        AddressError when nothing answers where it is: later it may be there."""
+        with self._few:
+            return jpeg(displayed(decode(self.paths[number])), side)
 
 
 def missing() -> bytes:

@@ -98,6 +98,7 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 def address(host: str, port: int, token: str) -> str:
-    """What to open."""
+    """What to open; where all of this machine's addresses are listened at, by its name."""
+    host = socket.gethostname() if host in ("", "0.0.0.0", "::") else host
     shown = f"[{host}]" if ":" in host else host
     return f"http://{shown}:{port}/{f'?token={token}' if token else ''}"

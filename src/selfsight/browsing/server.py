@@ -26,7 +26,7 @@ from selfsight.browsing.late import apart
 from selfsight.browsing.openapi import document
 from selfsight.browsing.payloads import NEIGHBOURS, Payloads
 from selfsight.browsing.pictures import LARGE, Pictures, missing
-from selfsight.errors import AddressError, DataError, DiskError, MissingError
+from selfsight.errors import AddressError, DataError, DiskError, ImageError, MissingError
 
 __all__ = ["PAGE", "Server"]
 
@@ -185,10 +185,10 @@ def _whole(text: str) -> int | None:
 
 
 async def _drawn(make: Callable[..., bytes], *asked: int) -> Response:
-    """A JPEG; one that cannot be fetched now has a stand-in, which browsers do not keep."""
+    """A JPEG; one that is not there, or no picture, has a stand-in, which browsers do not keep: it may come back."""
     try:
         return Response(await run_in_threadpool(make, *asked), media_type="image/jpeg", headers=FOREVER)
-    except AddressError:
+    except (AddressError, ImageError):
         return Response(missing(), media_type="image/jpeg")
 
 

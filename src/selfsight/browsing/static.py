@@ -14,9 +14,9 @@ from shutil import rmtree
 
 from selfsight import checkpoints
 from selfsight.browsing.payloads import Payloads
-from selfsight.browsing.pictures import LARGE, SMALL, Pictures
+from selfsight.browsing.pictures import LARGE, SMALL, Pictures, missing
 from selfsight.browsing.server import PAGE
-from selfsight.errors import DiskError, RunError
+from selfsight.errors import DiskError, ImageError, RunError
 
 __all__ = ["write"]
 
@@ -98,8 +98,12 @@ def script(payloads: Payloads, key: str) -> str:
 
 def _pictures(pictures: Pictures, folder: Path, tell: Callable[[int], None]) -> None:
     def both(number: int) -> None:
-        (folder / "thumbnails" / f"{number}.jpg").write_bytes(pictures.made(number, SMALL))
-        (folder / "pictures" / f"{number}.jpg").write_bytes(pictures.made(number, LARGE))
+        for name, side in (("thumbnails", SMALL), ("pictures", LARGE)):
+            try:
+                made = pictures.made(number, side)
+            except ImageError:
+                made = missing()
+            (folder / name / f"{number}.jpg").write_bytes(made)
 
     with ThreadPoolExecutor(READERS) as pool:
         for done, _ in enumerate(pool.map(both, range(len(pictures.paths))), 1):

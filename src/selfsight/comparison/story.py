@@ -29,6 +29,7 @@ from selfsight.recipe import Recipe
 from selfsight.report import compared
 from selfsight.training import build, session
 from selfsight.training.labels import labels_seen
+from selfsight.training.listing import check_share
 from selfsight.training.progress import clock
 from selfsight.training.request import Request
 from selfsight.training.view_search import worth_it
@@ -42,7 +43,7 @@ def compare(asked: Asked, out: Path | None, *, workers: int, quiet: bool) -> dic
     asking.check(asked)
     folder = asking.home(asked, out)
     manifest = scan(source.find(asked.data, **asked.columns.spelled(), kind=asked.kind), seed=0)
-    session.check_share(manifest)
+    check_share(manifest)
     with session.locked(folder):
         shared = asking.claim(folder, asked, manifest)
         return Comparison(asked, folder, manifest, shared, workers, quiet).made()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from html import escape
 
+from selfsight.errors import printable
+
 
 def safe(value: object) -> str:
-    """The text of a value, harmless in an element and in a quoted attribute; unprintable characters show."""
-    text = "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in str(value))
-    return escape(text, quote=True)
+    """The text of a value, harmless in an element and in a quoted attribute; control characters show."""
+    return escape(printable(str(value), "\n\t"), quote=True)
 
 
 def element(tag: str, body: str, *, names: str = "") -> str:

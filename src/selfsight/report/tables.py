@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from selfsight.errors import typed
+from selfsight.errors import printable, typed
 from selfsight.report import closeness, compared, downstream
 from selfsight.report.scores import AGREEMENT, agreements, contenders, named, trusted, unlabelled
 from selfsight.report.words import NAMES, conclusions, interval, percent, plain, said
@@ -248,7 +248,7 @@ def _table(heads: Sequence[str], rows: Sequence[Row]) -> None:
 
 
 def _safe(value: object) -> str:
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(value))
+    return printable(str(value))
 
 
 def _console() -> Console:

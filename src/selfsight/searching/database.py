@@ -22,7 +22,7 @@ from jaxtyping import Float
 from selfsight.embedding import store
 from selfsight.errors import DataError, MissingError, RunError
 from selfsight.searching.eye import Eye
-from selfsight.searching.index import TOLD, Index
+from selfsight.searching.index import TOLD, Hits, Index
 from selfsight.searching.narrow import Narrow
 
 __all__ = ["Database", "is_address"]
@@ -119,26 +119,33 @@ class Database:
             raise DataError(f"there is no row {row} in {self.where!r}")
         return _array(found)
 
-    def find(
-        self, vector: Float[np.ndarray, "D"], k: int, narrow: Narrow, without: Sequence[int] = ()
-    ) -> list[dict[str, Any]]:
-        """The k nearest to one vector, told; exact where the answer is narrowed, else by the index."""
-        facts, (where, values) = self.facts, _condition(narrow)
+    def find(self, vector: Float[np.ndarray, "D"], k: int, narrow: Narrow, without: Sequence[int] = ()) -> Hits:
+        """The k nearest to one vector, told; by the index, but exact where the answer is narrowed, where more is asked
+        for than the index takes, and where it finds too few."""
+        facts = self.facts
         if len(vector) != facts["width"]:
             raise RunError(f"{self.where!r} holds vectors of {facts['width']} numbers, and the query has {len(vector)}")
         count, least = k + len(without), facts.get("effort", 0)
         effort = 0 if narrow or not least or count > EFFORTS[-1] else max(count, least)
+        found = self._nearest(vector, count, narrow, effort)
+        if effort and len(found) < count:
+            effort, found = 0, self._nearest(vector, count, narrow, 0)
+        hits = [row for row in found if row[0] not in without][:k]
+        told = (
+            {**dict(zip(TOLD, one, strict=True)), "file": os.fsdecode(one[3]), "similarity": round(cosine, 6)}
+            for *one, cosine in hits
+        )
+        return Hits(told, facts.get("recall") if effort else None)
+
+    def _nearest(self, vector: Float[np.ndarray, "D"], count: int, narrow: Narrow, effort: int) -> list[Any]:
+        """Rows, with their cosine, that are nearest to a vector."""
+        where, values = _condition(narrow)
         asked = (
             f"SELECT id, path, label, file, digest, 1 - (embedding <=> %s) FROM selfsight {where} "
-            f"ORDER BY {distance(facts['width'], effort)} LIMIT %s"
+            f"ORDER BY {distance(len(vector), effort)} LIMIT %s"
         )
         with self.answers(), self.searching(effort):
-            found = self.connection.execute(asked, (vector, *values, vector, count)).fetchall()
-        hits = [row for row in found if row[0] not in without][:k]
-        return [
-            {**dict(zip(TOLD, told, strict=True)), "file": os.fsdecode(told[3]), "similarity": round(cosine, 6)}
-            for *told, cosine in hits
-        ]
+            return list(self.connection.execute(asked, (vector, *values, vector, count)).fetchall())
 
     def fetched(self) -> Index:
         """All of it, read into memory."""
@@ -182,8 +189,11 @@ def distance(width: int, effort: int) -> str:
 
 def shown(address: str) -> str:
     """An address without user, password and options, fit to be printed."""
-    parts = urlsplit(address)
-    port = f":{parts.port}" if parts.port else ""
+    try:
+        parts = urlsplit(address)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:  # what is wrong with it is said by who connects
+        return "postgresql://..."
     return f"postgresql://{parts.hostname or ''}{port}{parts.path}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -29,10 +29,18 @@ from selfsight.searching.narrow import Narrow
 from selfsight.searching.parts import Part, parts
 from selfsight.searching.quick import Quick, speedy, without_self
 
-__all__ = ["Index"]
+__all__ = ["Hits", "Index"]
 
 TOLD = ("row", "path", "label", "file", "digest")  # of a row, to people and programs
 Found = tuple[Float[np.ndarray, "Q K"], Int[np.ndarray, "Q K"]]  # cosines and rows, best first
+
+
+class Hits(list[dict[str, Any]]):
+    """Answers, best first; `recall` is the share of them that such a search finds, None where it looked at all rows."""
+
+    def __init__(self, found: Iterable[dict[str, Any]] = (), recall: float | None = None) -> None:
+        super().__init__(found)
+        self.recall = recall
 
 
 class Index:
@@ -55,11 +63,12 @@ class Index:
     def open(cls, place: str | Path, *, encoder: Path | None = None) -> Index:
         """The index of a folder that `embed` wrote, or of a run: of its own pictures, made on first use.
 
-        `encoder` is the run whose encoder made the vectors, where it is not where it was. RunError when it is neither.
+        `encoder` is the run whose encoder made a folder's vectors, where it is not where it was; a run has its own.
+        RunError when it is neither.
         """
         folder = Path(place)
         if (folder / "recipe.yaml").is_file():
-            return cls(_of_run(RunFolder(folder)), str(place), encoder or folder, folder / "embeddings")
+            return cls(_of_run(RunFolder(folder)), str(place), folder, folder / "embeddings")
         if not folder.is_dir():
             raise RunError(f"{str(place)!r} does not exist; give a run, or a folder that `selfsight embed` wrote")
         return cls(store.read(folder), str(place), encoder)
@@ -139,14 +148,12 @@ class Index:
         """Share of the ten nearest that a search finds; None where it is exact."""
         return self.quick.recall if self.quick else None
 
-    def find(
-        self, vector: Float[np.ndarray, "D"], k: int, narrow: Narrow, without: Sequence[int] = ()
-    ) -> list[dict[str, Any]]:
+    def find(self, vector: Float[np.ndarray, "D"], k: int, narrow: Narrow, without: Sequence[int] = ()) -> Hits:
         """The k nearest to one vector, told; `without` are rows that are no answer."""
         where = narrow.rows(self.table) if narrow else None
         cosines, rows = self.nearest(vector[None], k + len(without), where)
         left = ~np.isin(rows[0], without)
-        return self.told(rows[0][left][:k], cosines[0][left][:k])
+        return Hits(self.told(rows[0][left][:k], cosines[0][left][:k]), self.recall if where is None else None)
 
     def told(self, rows: Int[np.ndarray, "K"], cosines: Float[np.ndarray, "K"]) -> list[dict[str, Any]]:
         """Rows for people and programs: row, path, label, file, digest, similarity."""

@@ -19,7 +19,8 @@ from selfsight.report import files
 from selfsight.searching.database import Database, is_address
 from selfsight.searching.diverse import diverse
 from selfsight.searching.duplicates import duplicates
-from selfsight.searching.index import Index
+from selfsight.searching.index import Hits, Index
+from selfsight.searching.labels import overlay
 from selfsight.searching.narrow import Narrow
 from selfsight.searching.outliers import outliers
 from selfsight.searching.parts import parts
@@ -46,6 +47,11 @@ class Wanted:
     diverse: int | None = None
     approximate: bool = False
 
+    @property
+    def of_labels(self) -> bool:
+        """Whether the answer rests on labels."""
+        return bool(self.narrow.labels) or self.diverse is not None
+
     def check(self) -> None:
         """RecipeError when it is no question, or two."""
         kinds = [bool(self.like), self.duplicates, self.outliers, self.diverse is not None]
@@ -65,30 +71,37 @@ def search(place: str, wanted: Wanted, encoder: Path | None, *, drawn: bool) -> 
         raise RecipeError(f"--sheet draws pictures, and {index.where!r} is of {index.facts['kind']}; leave it out")
     if wanted.approximate and isinstance(index, Index):
         index.speed_up()
-    hits: list[dict[str, Any]] = []
-    notes: list[str] = []
+    notes = _given(index) if isinstance(index, Index) and wanted.of_labels else []
+    answers = Hits()
     if not wanted.like:
-        hits, notes = _told(index if isinstance(index, Index) else index.fetched(), wanted)
+        answers, more = _told(index if isinstance(index, Index) else index.fetched(), wanted)
+        notes += more
     elif len(index):
         query = asked(index, wanted.like, wanted.unlike)
-        hits = index.find(query.vector, wanted.k, wanted.narrow, query.own)
-    partly = bool(wanted.like) or (wanted.approximate and wanted.diverse is None)
-    recall = index.recall if partly and not wanted.narrow else None
+        answers = index.find(query.vector, wanted.k, wanted.narrow, query.own)
+    hits, recall = [*answers], answers.recall
     found = {"place": index.where, "run": str(index.eye.folder), "pictures": len(index), "asked": _asked(wanted)}
     return {**found, "hits": hits, "recall": recall, "notes": notes + _notes(index, wanted, hits, recall)}
 
 
-def _told(index: Index, wanted: Wanted) -> tuple[list[dict[str, Any]], list[str]]:
+def _given(index: Index) -> list[str]:
+    """Labels that were given on the page count; a note where that makes a difference."""
+    changed = overlay(index)
+    return [f"Of {changed} pictures the label is that of browse/labels.csv, given on the page."] if changed else []
+
+
+def _told(index: Index, wanted: Wanted) -> tuple[Hits, list[str]]:
     """The answers to the questions without a query, and notes."""
     rows: Int[np.ndarray, "M"] = np.flatnonzero(wanted.narrow.rows(index.table))
+    recall = None if wanted.narrow else index.recall
     if wanted.duplicates:
         groups = duplicates(index, rows)
-        return [hit for number, group in enumerate(groups, 1) for hit in _group(index, group, number)], []
+        return Hits((hit for number, one in enumerate(groups, 1) for hit in _group(index, one, number)), recall), []
     if wanted.outliers:
-        return index.told(*outliers(index, rows, wanted.k)), []
+        return Hits(index.told(*outliers(index, rows, wanted.k)), recall), []
     test = np.array([(part := index.parts[row]) is not None and part.split == "test" for row in rows], bool)
     notes = [f"Of the run's test part, which it is measured on, none is proposed: {test.sum()} left out."]
-    return index.told(*diverse(index, rows[~test], wanted.diverse or 1)), notes if test.any() else []
+    return Hits(index.told(*diverse(index, rows[~test], wanted.diverse or 1))), notes if test.any() else []
 
 
 def _group(index: Index, rows: list[int], number: int) -> list[dict[str, Any]]:

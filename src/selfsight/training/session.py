@@ -18,7 +18,7 @@ from selfsight.data.manifest import Manifest, scan
 from selfsight.data.order import Purpose, keyed
 from selfsight.data.pictures import Pictures, write_bad_files
 from selfsight.data.ranges import format_of
-from selfsight.errors import DataError, DiskError, Interrupted, RecipeError, RunError, must_have, typed
+from selfsight.errors import DiskError, Interrupted, RecipeError, RunError, must_have, typed
 from selfsight.methods.base import Method
 from selfsight.recipe import Columns, Recipe, Whole
 from selfsight.runs import TRIALS, only_begun
@@ -27,6 +27,7 @@ from selfsight.training.autotune import stand_in
 from selfsight.training.build import engine, facts_of, kept_whitening, method_of, optimizer_of, views_of, whitening_of
 from selfsight.training.data import TrainingData
 from selfsight.training.events import Events
+from selfsight.training.listing import check_share, lost
 from selfsight.training.loop import Trainer
 from selfsight.training.memory import on_card
 from selfsight.training.plan import method_for, own_cores, plan
@@ -138,10 +139,13 @@ def settled(request: Request, folder: Path, tell: Told, *, quiet: bool = False) 
     manifest = scan(listing, seed=0, use_all=known.use_all if known else request.use_all)
     if known:
         kept = Manifest.load(folder / "manifest.parquet")
-        differs = kept.difference(manifest) or contradiction(request, known)
+        gone = lost(kept, manifest)
+        differs = (None if gone else kept.difference(manifest)) or contradiction(request, known)
         if differs:
             raise RunError(f"{str(folder)!r} cannot go on: {differs}. Undo that, or train anew with another --out")
-        if manifest.paths != kept.paths:  # the same pictures in another place
+        if gone:
+            manifest = kept
+        elif manifest.paths != kept.paths:  # the same pictures in another place
             with room_in(folder):
                 manifest.save(folder / "manifest.parquet")
     if stored:
@@ -149,7 +153,10 @@ def settled(request: Request, folder: Path, tell: Told, *, quiet: bool = False) 
         recipe = ranks.shared(stored, manifest, request.device)
         begun = {name: getattr(stored, name) for name in ("world", "micro_batch", "threads", "device")}
         changed = {name: value for name, value in begun.items() if value != getattr(recipe, name)}
-        tell(recipe, {name: f"the run was begun with {value}" for name, value in changed.items()})
+        reasons = {name: f"the run was begun with {value}" for name, value in changed.items()}
+        if gone:
+            reasons["pictures"] = f"{len(gone)} gone or unreadable by now, such as {gone[0]!r}; others stand in"
+        tell(recipe, reasons)
         return recipe, manifest
     check_share(manifest)
     recipe, reasons = draft or plan(request, manifest)
@@ -175,17 +182,6 @@ def keep(folder: Path, recipe: Recipe, reasons: Mapping[str, str], manifest: Man
         write_bad_files(folder / "bad_files.csv", manifest.bad)
         show_views(recipe, manifest, folder / "views.png")
         checkpoints.replace_file(folder / "recipe.yaml", recipe.to_yaml(reasons).encode())
-
-
-def check_share(manifest: Manifest) -> None:
-    """DataError when more than a tenth of the files cannot be read."""
-    bad, good = len(manifest.bad), len(manifest.paths)
-    if bad > 0.1 * (bad + good):
-        first = manifest.bad[0]
-        raise DataError(
-            f"{bad} of {bad + good} files cannot be read, the first is {first.path!r} ({first.reason}); "
-            "`selfsight inspect` names them all: mend or remove them first"
-        )
 
 
 def stages(

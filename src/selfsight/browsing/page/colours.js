@@ -36,6 +36,12 @@ export function ofShare(share, dark) {
   return oklch(lightness, 0.11 + 0.04 * share, 285 - 190 * share);
 }
 
+/** The colour that a column gives a picture. */
+export function shade(column, id, dark) {
+  if (column.kind !== "number") return ofClass(column.data[id], dark);
+  return ofShare((column.data[id] - column.low) / (column.high - column.low || 1), dark);
+}
+
 export const css = (rgb) => `rgb(${rgb.join(" ")})`;
 
 /** RGBA of every picture, 4 N bytes; where something is selected, the rest is faint. */

@@ -20,7 +20,7 @@ export function column(side, name) {
 async function load(side, name) {
   const each = store.facts.sides.map((one) => one.columns.find((column) => column.name === name));
   const told = each[side];
-  if (!told) return { ...each.find(Boolean), kind: "category", values: [], data: new Int32Array(store.count).fill(NONE) };
+  if (!told) return { ...each.find(Boolean), ...blank() };
   const data = await source.numbers(`column-${side}-${name}`, told.kind === "number" ? Float32Array : Int32Array);
   if (told.kind !== "number") {
     let most = -1;
@@ -36,6 +36,9 @@ async function load(side, name) {
   }
   return { ...told, data, low, high };
 }
+
+/** What says nothing of any picture. */
+export const blank = () => ({ kind: "category", values: [], data: new Int32Array(store.count).fill(NONE) });
 
 /** How many pictures have each value. */
 export function tally(column) {
@@ -58,7 +61,12 @@ export function commonest(column, labels) {
   });
 }
 
-export const valueOf = (column, id) => (column.data[id] === NONE ? null : column.values[column.data[id]]);
+/** What a column says of a picture; null for nothing. */
+export function valueOf(column, id) {
+  const value = column.data[id];
+  if (column.kind === "number") return Number.isNaN(value) ? null : value.toFixed(3);
+  return value === NONE ? null : column.values[value];
+}
 
 /** Give pictures a label; "" takes it away. */
 export async function relabel(ids, label) {

@@ -4,7 +4,10 @@ import { store } from "./store.js";
 const CLICK = 5; // pixels that a click may move
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
-/** `tools` says whether the lasso is on, opens a picture, and shows what was selected. */
+/**
+ * `tools` says whether the lasso is on, opens a picture, shows what was selected, and is told what keys came to and how
+ * many are selected by them.
+ */
 export function handle(map, tools) {
   const { paper } = map;
   const down = new Map(); // pointers
@@ -79,18 +82,19 @@ export function handle(map, tools) {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
     const arrow = ARROWS[event.key];
     if (arrow && event.shiftKey) map.move(-60 * arrow[0], 60 * arrow[1]);
-    else if (arrow) step(map, arrow);
+    else if (arrow) step(map, arrow, tools);
     else if (event.key === "Enter" && store.pointed >= 0) tools.open(store.pointed);
-    else if (event.key === " " && store.pointed >= 0)
+    else if (event.key === " " && store.pointed >= 0) {
       store.select([store.pointed], store.selected[store.pointed] ? "remove" : "add");
-    else return;
+      tools.counts();
+    } else return;
     event.preventDefault();
     event.stopPropagation();
   });
 }
 
 /** The keyboard's cursor goes to the next picture in a direction. */
-function step(map, [dx, dy]) {
+function step(map, [dx, dy], tools) {
   store.turn(map.side);
   const here = store.pointed < 0 ? store.shown : store.pointed;
   const from = Number.isNaN(map.grid.xy[2 * here]) ? -1 : here;
@@ -99,6 +103,7 @@ function step(map, [dx, dy]) {
   if (next < 0) return;
   store.point(next);
   map.reveal(next);
+  tools.came(next, map.side);
 }
 
 function middle(down) {

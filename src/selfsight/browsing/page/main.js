@@ -1,11 +1,11 @@
 /** The page: maps in the middle, panels beside them, tools above. */
-import { ofClass, ofShare, css, NONE, paint } from "./colours.js";
-import { column } from "./columns.js";
+import { css, NONE, ofClass, paint, shade } from "./colours.js";
+import { blank, column, valueOf } from "./columns.js";
 import { counted, fill, h } from "./element.js";
 import { handle } from "./hands.js";
 import { PictureMap } from "./map.js";
 import * as panels from "./panels.js";
-import { button, say, trouble, waiting } from "./pieces.js";
+import { button, say, tell, trouble, waiting } from "./pieces.js";
 import { source, UPLOAD } from "./source.js";
 import { store } from "./store.js";
 
@@ -13,9 +13,10 @@ const at = (id) => document.getElementById(id);
 const night = matchMedia("(prefers-color-scheme: dark)");
 const TABS = ["picture", "selection", "clusters", "duplicates", "outliers"];
 const maps = [];
-const tools = { lasso: false, open, selected: () => tab("selection", false) };
+const tools = { lasso: false, open, selected: () => tab("selection", false), came, counts: () => tell(`${counted(store.chosen)} selected`) };
 const panel = { open, go: (id) => maps.forEach((map) => map.go(id)), select: ofValue };
 let laid; // the layout that is on the map
+let coloured; // the columns, one for each map, that colour it
 
 async function begin() {
   const facts = await source.json("collection");
@@ -35,21 +36,25 @@ async function begin() {
   at("layout").onchange = () => layout(at("layout").value);
   at("colour").onchange = recolour;
   laid = facts.layout;
-  await layout(facts.layout);
-  await recolour();
   listen();
   if (several) runs(facts.sides);
   at("legend").open = innerWidth > 760;
   if (!facts.count) document.querySelector("#panel-picture .empty").textContent = "There is no picture here.";
   tab("picture", false);
+  await layout(facts.layout);
+  await recolour();
 }
 
 const options = (place, list, chosen) =>
   place.replaceChildren(...list.map(({ name, title }) => h("option", { value: name, selected: name === chosen }, title)));
 
+/** Say that a map or a colour is being computed, unless it comes soon. */
+const patience = (what, act) =>
+  setTimeout(() => (say(`This ${what} is being computed; it is kept, so that the next time it is there at once.`), act?.()), 700);
+
 /** Ask for places and go there; a map that must be computed may take its time. */
 async function layout(name) {
-  const slow = setTimeout(() => say("This map is being computed; it is kept, so that the next time it is there at once."), 700);
+  const slow = patience("map");
   try {
     const places = await Promise.all(maps.map((map) => source.numbers(`points-${map.side}-${name}`, Float32Array)));
     if (at("layout").value !== name) return;
@@ -63,24 +68,26 @@ async function layout(name) {
   }
 }
 
+/** Colour the maps as is chosen; where the first colour must be computed, they are grey until it is there. */
 async function recolour() {
   const name = at("colour").value;
+  const slow = patience("colour", () => coloured || maps.forEach((map) => dye(map, blank())));
   try {
     const columns = await Promise.all(maps.map((map) => column(map.side, name)));
-    maps.forEach((map, side) => {
-      const own = columns[side];
-      map.colour(paint(own, store.selected, store.chosen > 0, night.matches), (id) => shade(own, id));
-    });
+    if (at("colour").value !== name) return;
+    coloured = columns;
+    maps.forEach((map, side) => dye(map, columns[side]));
     panels.key(at("key"), columns[store.side], night.matches, ofValue);
+    card();
   } catch (error) {
     say(error.message, true);
+  } finally {
+    clearTimeout(slow);
   }
 }
 
-function shade(own, id) {
-  if (own.kind !== "number") return ofClass(own.data[id], night.matches);
-  return ofShare((own.data[id] - own.low) / (own.high - own.low || 1), night.matches);
-}
+const dye = (map, own, dark = night.matches) =>
+  map.colour(paint(own, store.selected, store.chosen > 0, dark), (id) => shade(own, id, dark));
 
 /** Select the pictures that have a value. */
 function ofValue(own, value) {
@@ -110,12 +117,9 @@ async function tab(name, fresh = true) {
     } else if (name === "selection") {
       await panels.selection(place, panel);
     } else if (place.dataset.side !== String(store.side)) {
-      place.dataset.side = store.side;
-      place.replaceChildren(waiting("Being computed …"));
-      await panels[name](place, store.side, { ...panel, dark: night.matches });
+      await panels.computed(place, name, store.side, { ...panel, dark: night.matches });
     }
   } catch (error) {
-    delete place.dataset.side;
     if (name !== "picture" || store.shown === shown) place.replaceChildren(trouble(error.message));
   }
 }
@@ -212,22 +216,28 @@ async function card() {
   place.hidden = id < 0;
   if (id < 0) return;
   const map = maps[side];
-  const asked = Promise.all([column(side, at("colour").value), source.name(id)]);
-  const [own, name] = await asked.catch((error) => (say(error.message, true), []));
+  const name = await source.name(id).catch((error) => (say(error.message, true), null));
   if (store.pointed !== id || store.over !== side) return;
-  place.hidden = !own;
-  if (!own) return;
-  const value = own.kind === "number" ? own.data[id].toFixed(3) : own.data[id] === NONE ? "no value" : own.values[own.data[id]];
+  if ((place.hidden = name === null)) return;
   at("card-image").src = source.thumbnail(id);
   at("card-name").textContent = name.split("/").at(-1);
-  at("card-value").textContent = value;
-  at("card-value").parentElement.style.setProperty("--own", css(shade(own, id)));
+  at("card-value").textContent = value(id, side);
+  const own = coloured ? shade(coloured[side], id, night.matches) : ofClass(NONE, night.matches);
+  at("card-value").parentElement.style.setProperty("--own", css(own));
   const [left, top] = map.screen(id);
   const box = map.box.getBoundingClientRect();
   place.classList.toggle("leftward", left > map.width - 240);
   place.classList.toggle("upward", top > map.height - 150);
   place.style.setProperty("--x", `${box.left + Math.max(0, Math.min(map.width, left))}px`);
   place.style.setProperty("--y", `${box.top + Math.max(0, Math.min(map.height, top))}px`);
+}
+
+const value = (id, side) => (coloured ? (valueOf(coloured[side], id) ?? "no value") : "");
+
+/** The keyboard came to a picture: the card is to be seen, this to be heard. */
+async function came(id, side) {
+  const name = await source.name(id).catch(() => ""); // the card says what went wrong
+  if (store.pointed === id && name) tell([name, value(id, side)].filter(Boolean).join(", "));
 }
 
 async function find(event) {

@@ -13,12 +13,13 @@ const VALUES = 40; // of the key, until all are asked for
 
 /** One picture: itself, what is known of it, and its neighbours in each run. */
 export async function picture(place, id, { open, go }) {
+  const { side: turned } = store;
   const name = await source.name(id);
   const sides = store.facts.sides;
   const select = button(chosen(id), () => store.select([id], store.selected[id] ? "remove" : "add"), "toggle");
   const near = sides.map(() => h("div", {}, waiting("Looking for its neighbours …")));
-  const known = await facts(store.side, id);
-  if (store.shown !== id) return; // another one was opened meanwhile
+  const known = await facts(turned, id);
+  if (store.shown !== id || store.side !== turned) return; // another one was opened meanwhile
   const held = document.activeElement === document.body || place.contains(document.activeElement);
   fill(
     place,
@@ -69,14 +70,14 @@ export function asked(place, address, answer, { open }) {
 
 /** The selected pictures: look, label, keep as a list. */
 export async function selection(place, { open }) {
-  const ids = store.selection();
+  const labels = await column(0, "label");
+  const ids = store.selection(); // as it is by now
   if (!ids.length) {
     fill(place, 
       h("p", { className: "empty" }, "Nothing is selected. Draw a lasso around pictures (L), click a colour of the key, or press S for everything in sight."),
     );
     return;
   }
-  const labels = await column(0, "label");
   const options = h("datalist", { id: "known" }, ...labels.values.map((value) => h("option", { value })));
   const typed = place.querySelector("input");
   const held = typed !== null && document.activeElement === typed;
@@ -122,8 +123,23 @@ async function give(ids, label) {
   }
 }
 
+/** One of the panels below, which may take long; what comes when it shows something else by then is left out. */
+export async function computed(place, name, side, hands) {
+  const note = waiting("Being computed …");
+  const made = h("div");
+  place.dataset.side = side;
+  place.replaceChildren(note);
+  try {
+    await { clusters, duplicates, outliers }[name](made, side, hands);
+  } catch (error) {
+    if (note.isConnected) delete place.dataset.side;
+    fill(made, trouble(error.message));
+  }
+  if (note.isConnected) place.replaceChildren(...made.childNodes);
+}
+
 /** Groups that k-means found. */
-export async function clusters(place, side, { open, select, dark }) {
+async function clusters(place, side, { open, select, dark }) {
   const asked = [source.json(`clusters-${side}`), column(side, "cluster"), column(side, "label")];
   const [groups, own, labels] = await Promise.all(asked);
   const mostly = commonest(own, labels);
@@ -150,8 +166,12 @@ const said = (most) =>
   most && h("p", {}, `${(100 * most.share).toFixed(0)} % of the labelled are `, h("bdi", {}, h("b", {}, most.label)));
 
 /** Pictures that are the same, or nearly. */
-export async function duplicates(place, side, { open }) {
+async function duplicates(place, side, { open }) {
   const groups = await source.json(`duplicates-${side}`);
+  if (groups.command) {
+    fill(place, h("p", { className: "empty" }, "So many pictures are not compared here. This command does it: "), h("code", {}, groups.command));
+    return;
+  }
   const cards = groups.slice(0, GROUPS).map((ids) =>
     h(
       "section",
@@ -170,7 +190,7 @@ export async function duplicates(place, side, { open }) {
 }
 
 /** Pictures that are like no other. */
-export async function outliers(place, side, { open }) {
+async function outliers(place, side, { open }) {
   const found = await source.json(`outliers-${side}`);
   fill(place, 
     h("p", { className: "empty" }, "The pictures that are least like any other; the number is the mean cosine to their nearest."),

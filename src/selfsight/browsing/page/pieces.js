@@ -42,8 +42,7 @@ export async function facts(side, id) {
   const rows = [];
   for (const told of store.facts.sides[side].columns) {
     if (told.late) continue;
-    const one = await column(side, told.name);
-    const value = one.kind === "number" ? (Number.isNaN(one.data[id]) ? null : one.data[id].toFixed(3)) : valueOf(one, id);
+    const value = valueOf(await column(side, told.name), id);
     if (value !== null) rows.push(h("div", {}, h("dt", {}, told.title), h("dd", {}, h("bdi", {}, value))));
   }
   return h("dl", { className: "facts" }, ...rows);
@@ -64,6 +63,9 @@ export function button(text, act, className = "") {
 export const waiting = (text) => h("p", { className: "waiting" }, text);
 
 export const trouble = (text) => h("p", { className: "trouble" }, text);
+
+/** Said to those who hear the page, and not shown. */
+export const tell = (text) => (document.getElementById("heard").textContent = text);
 
 let quiet;
 
