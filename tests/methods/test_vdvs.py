@@ -90,7 +90,7 @@ def test_impossible_settings_are_refused(settings: dict[str, object]) -> None:
 def test_unknown_variants_and_widened_maps_are_refused() -> None:
     with pytest.raises(RecipeError, match="Did you mean 'paper'"):
         made("vdvs", variant="papers").views(SIZE)
-    with pytest.raises(RecipeError, match="use 'paper'"):
+    with pytest.raises(RecipeError, match="leaves untrained"):
         made("vdvs", variant="repo", encoder="mobilenetv3_small_050")
     with pytest.raises(RecipeError, match="whole number from 2 on"):
         checked("num_crops", 1, kinds_of_settings(VDVS)["num_crops"])

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import write_pictures
 from contract_parts import opened_after_the_scan
 
@@ -112,10 +113,10 @@ def test_a_copy_names_no_picture(pictures: Path, tmp_path: Path, monkeypatch: py
     pairs = tuple(manifest.digests[row // 2 * 2] for row in manifest.every_row())
     manifest = replace(manifest, digests=pairs, test=np.zeros(len(manifest), bool))
     vectors = np.repeat(np.random.default_rng(0).normal(size=(len(manifest) // 2, 64)), 2, axis=0)
-    monkeypatch.setattr(view_search, "trained", lambda *given, **options: (None, None))
+    monkeypatch.setattr(view_search, "trained", lambda *given, **options: (torch.zeros(0), None))
     unread = manifest.every_row() % 8 == 5
 
-    def embed(encoder: Any, seen: Any, rows: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    def embed(encoder: Any, seen: Any, rows: np.ndarray, **options: Any) -> tuple[np.ndarray, np.ndarray]:
         kept = rows[~unread[rows]]
         return vectors[kept], kept
 

@@ -58,8 +58,6 @@ class VDVS(Method):
             raise RecipeError(unknown("vdvs reduction", reduction, REDUCTIONS))
         if num_crops < 2 or difference_weight + sum_weight <= 0:
             raise RecipeError("vdvs needs a pair and a weight: give num_crops from 2 on, and one weight above 0")
-        if variant == "repo" and encoder.maps != encoder.width:
-            raise RecipeError("vdvs: variant 'repo' pools a map, after which this encoder has more layers; use 'paper'")
         self.variant, self.reduction, self.augmentation = variant, reduction, augmentation
         self.difference_weight, self.sum_weight = difference_weight, sum_weight
         self.normalize_before_sum, self.num_crops, self.width = normalize_before_sum, num_crops, width

@@ -129,25 +129,14 @@ def column_of(recipe: Recipe, data: list[str], columns: Columns) -> Callable[[st
 
 def settled(request: Request, folder: Path, tell: Told, *, quiet: bool = False) -> tuple[Recipe, Manifest]:
     """The run's recipe and manifest: those it holds already, or new ones, kept on disk before anything is trained."""
-    going_on = (folder / "recipe.yaml").exists()
-    stored = Recipe.from_yaml(folder / "recipe.yaml") if going_on else None
+    stored = Recipe.from_yaml(folder / "recipe.yaml") if (folder / "recipe.yaml").exists() else None
     draft = None if stored else view_search.begun(folder)
     known = draft[0] if draft else stored
     columns = known.columns if known else request.columns
     kind = (methods.get(known.method) if known else method_for(request)).kind
     listing = source.find(request.data or (known.data if known else []), **columns.spelled(), kind=kind)
     manifest = scan(listing, seed=0, use_all=known.use_all if known else request.use_all)
-    if known:
-        kept = Manifest.load(folder / "manifest.parquet")
-        gone = lost(kept, manifest)
-        differs = (None if gone else kept.difference(manifest)) or contradiction(request, known)
-        if differs:
-            raise RunError(f"{str(folder)!r} cannot go on: {differs}. Undo that, or train anew with another --out")
-        if gone:
-            manifest = kept
-        elif manifest.paths != kept.paths:  # the same pictures in another place
-            with room_in(folder):
-                manifest.save(folder / "manifest.parquet")
+    manifest, gone = same(request, folder, known, manifest) if known else (manifest, [])
     if stored:
         rmtree(folder / TRIALS, ignore_errors=True)  # which a kill after the recipe left
         recipe = ranks.shared(stored, manifest, request.device)
@@ -173,6 +162,21 @@ def settled(request: Request, folder: Path, tell: Told, *, quiet: bool = False) 
     keep(folder, recipe, reasons, manifest)
     rmtree(folder / TRIALS, ignore_errors=True)
     return recipe, manifest
+
+
+def same(request: Request, folder: Path, known: Recipe, found: Manifest) -> tuple[Manifest, list[str]]:
+    """The pictures that a run goes on with, and names of a few that are gone. RunError where anything else changed."""
+    kept = Manifest.load(folder / "manifest.parquet")
+    gone = lost(kept, found)
+    differs = (None if gone else kept.difference(found)) or contradiction(request, known)
+    if differs:
+        raise RunError(f"{str(folder)!r} cannot go on: {differs}. Undo that, or train anew with another --out")
+    if gone:
+        return kept, gone
+    if found.paths != kept.paths:  # the same pictures in another place
+        with room_in(folder):
+            found.save(folder / "manifest.parquet")
+    return found, []
 
 
 def keep(folder: Path, recipe: Recipe, reasons: Mapping[str, str], manifest: Manifest) -> None:
