@@ -348,7 +348,7 @@ def test_the_stage_has_what_the_method_hands_it(manifest: Manifest) -> None:
         ({"size": 4}, "--size 4 is not between"),
         ({"method": "simklr"}, "Did you mean 'simclr'"),
         ({"encoder": "resnt18"}, "Did you mean.*resnet18"),
-        ({"encoder": "some/where"}, "neither a finished run nor"),
+        ({"encoder": "some/where"}, "neither a run that has begun nor"),
         ({"settings": {"temprature": "1"}}, "Did you mean 'temperature'"),
         ({"length": "10 weeks"}, "is not a length"),
         ({"method": "moco", "batch": 32}, "batch of at most"),
@@ -392,7 +392,7 @@ def test_an_architecture_is_meant_where_a_folder_has_its_name(
     recipe = planned(manifest, encoder="test_resnet")[0]
     assert recipe.encoder == "test_resnet"
     assert "encoder was" in str(contradiction(Request(encoder="test_resnet"), replace(recipe, encoder="resnet18")))
-    with pytest.raises(RecipeError, match="'mine' is neither a finished run nor"):
+    with pytest.raises(RecipeError, match="'mine' is neither a run that has begun nor"):
         planned(manifest, encoder="mine")
 
 

@@ -22,9 +22,11 @@ import selfsight
 from selfsight import cli, distributed
 from selfsight.data.ranges import FULL
 from selfsight.errors import DiskError, MissingError, RecipeError, RunError, TrainingError
+from selfsight.nn.encoder import Encoder
 from selfsight.recipe import Recipe
 from selfsight.runs import TRIALS
 from selfsight.training import memory, ranks, session
+from selfsight.training.lineage import lineage
 from selfsight.training.request import Request
 
 FORKED = multiprocessing.get_context("forkserver")
@@ -205,6 +207,21 @@ def test_weights_that_are_gone_by_now_are_not_missed(photos: Path, tmp_path: Pat
     after = selfsight.Run(run).evaluate()
     assert after["knn"] == before["knn"]
     assert after["baselines"] == before["baselines"], "the untrained network too is the same"
+
+
+def test_a_run_that_is_not_finished_is_a_start_too(photos: Path, tmp_path: Path) -> None:
+    """Where its pictures changed it cannot go on, and what it has learned is not lost."""
+    first, run = tmp_path / "first", tmp_path / "run"
+    vit = {"encoder": "test_vit", "method": "mae", "settings": {"decoder_width": "8", "decoder_heads": "2"}}
+    session.train(request(photos, **vit, size=64, use_all=False), first, workers=0, save_every=0.0, quiet=True)
+    learned = selfsight.Run(first).encoder().state_dict()
+    shutil.rmtree(first / "encoder")
+    asked = request(photos, encoder=str(first), use_all=False, size=64, length="1steps")
+    session.train(asked, run, workers=0, save_every=0.0, quiet=True)
+    begun = Encoder.load(run / "untrained")
+    assert begun.name == "test_vit"
+    assert all(torch.equal(tensor, learned[name]) for name, tensor in begun.state_dict().items() if "backbone" in name)
+    assert [recipe.method for recipe, _ in lineage(run)] == ["simclr", "mae"]
 
 
 def test_resume_beside_another_place_is_refused(finished: Path, tmp_path: Path) -> None:

@@ -99,10 +99,15 @@ def arguments_for(
     return alive | small | told | ({"output_stride": stride} if stride else {})
 
 
+def beside(weights: Path) -> Path:
+    """The folder that tells what network weights are of: their own, or of a checkpoint's that of the run's start."""
+    return weights.parents[2] / "untrained" if weights.parent.parent.name == "checkpoints" else weights.parent
+
+
 def _told(name: str, weights: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Arguments and scale of the network that `config.json` beside a weights file tells; ({}, {}) where it does not."""
     try:
-        config = checkpoints.entries(weights.with_name("config.json")) if weights is not None else {}
+        config = checkpoints.entries(beside(weights) / "config.json") if weights is not None else {}
         if config["architecture"].split(".")[0] != name.split(".")[0]:
             return {}, {}
         published = config.get("pretrained_cfg", {})

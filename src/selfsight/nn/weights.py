@@ -18,7 +18,7 @@ __all__ = ["weights_from"]
 
 ENOUGH = 0.9  # share of the network's tensors that a file must hold, else it is another network's
 # What training codes call the network inside what they save; of two that fit alike the first is taken: MoCo, MoCo v3.
-WRAPPED = ("", "backbone.", "encoder.", "encoder_q.", "base_encoder.", "momentum_encoder.")
+WRAPPED = ("", "backbone.", "encoder.", "encoder.backbone.", "encoder_q.", "base_encoder.", "momentum_encoder.")
 
 
 def weights_from(encoder: Encoder, file: Path) -> str:

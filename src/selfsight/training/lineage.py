@@ -22,7 +22,7 @@ def lineage(folder: Path) -> list[tuple[Recipe, Manifest]]:
         places.add(place)
         runs.append((Recipe.from_yaml(folder / "recipe.yaml"), Manifest.load(folder / "manifest.parquet")))
         weights = runs[-1][0].weights
-        if weights is None or not _is_run(folder := Path(weights).parent.parent):  # RUN/encoder/model.safetensors
+        if weights is None or not _is_run(folder := _run_of(Path(weights))):
             break
     return runs
 
@@ -35,6 +35,12 @@ def unknown(runs: Sequence[tuple[Recipe, Manifest]]) -> list[str]:
     what = "this run" if len(runs) == 1 else "a run before this one"
     which = f"the weights that {what} started from ({brief(repr(weights))})"
     return [f"What {which} were trained on is not known here: some of the test pictures may be among it."]
+
+
+def _run_of(weights: Path) -> Path:
+    """RUN of RUN/encoder/model.safetensors and of RUN/checkpoints/STEP/method.safetensors."""
+    home = weights.parent.parent
+    return home.parent if home.name == "checkpoints" else home
 
 
 def _is_run(folder: Path) -> bool:

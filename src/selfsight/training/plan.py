@@ -144,9 +144,9 @@ def start(made: Plan, request: Request, training: Training) -> None:
     """Encoder and the weights it starts from; `--encoder RUN` is another run's encoder."""
     name, weights = request.encoder, request.weights
     if name and (found := weights_of_run(name)):
-        name, weights = families.load(Path(found).parent).name, found
+        name, weights = families.load(architectures.beside(Path(found))).name, found
     elif name and not families.known(name) and (Path(name).exists() or "/" in name):
-        raise RecipeError(f"--encoder {name!r} is neither a finished run nor the name of a timm architecture")
+        raise RecipeError(f"--encoder {name!r} is neither a run that has begun nor the name of a timm architecture")
     encoder = made.settle("encoder", name, training.encoder, f"the usual for {made.values['method']}")
     if not families.known(encoder):
         raise RecipeError(architectures.unknown_encoder(encoder))

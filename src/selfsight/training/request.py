@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selfsight import methods
+from selfsight import checkpoints, methods
 from selfsight.errors import RecipeError, unknown
 from selfsight.methods.base import Method
 from selfsight.nn import families
@@ -174,6 +174,10 @@ def contradiction(request: Request, recipe: Recipe) -> str | None:
 
 
 def weights_of_run(name: str) -> str | None:
-    """The weights file of the run that `--encoder` names; None when it names no finished run."""
-    folder = Path(name) / "encoder"
-    return str((folder / "model.safetensors").resolve()) if (folder / "config.json").is_file() else None
+    """The weights file of the run that `--encoder` names, of an unfinished one its newest checkpoint's; None when
+    it names no run that has begun."""
+    run, folder = Path(name), Path(name) / "encoder"
+    if (folder / "config.json").is_file():
+        return str((folder / "model.safetensors").resolve())
+    newest = checkpoints.latest(run / "checkpoints") if (run / "recipe.yaml").is_file() else None
+    return str((newest / "method.safetensors").resolve()) if newest else None
