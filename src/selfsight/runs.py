@@ -15,11 +15,12 @@ from selfsight.recipe import Recipe
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["SEARCH", "TRIALS", "RunCheck", "RunFolder", "checked", "only_begun", "recipe_in"]
+__all__ = ["SEARCH", "START", "TRIALS", "RunCheck", "RunFolder", "checked", "only_begun", "recipe_in", "run_of"]
 
 SEARCH = "search"  # what --views is given to have them chosen
 TRIALS = ".search"  # the folder in the run while they are tried, of a name that nobody gives to results
-BEGUN = {".lock", "manifest.parquet", "bad_files.csv", "views.png", "untrained", "recipe.yaml", TRIALS}
+START = "untrained"  # the encoder as it was before step 1
+BEGUN = {".lock", "manifest.parquet", "bad_files.csv", "views.png", START, "recipe.yaml", TRIALS}
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,12 @@ def recipe_in(folder: Path) -> Path | None:
 def only_begun(folder: Path) -> bool:
     """Whether there is nothing but what a kill before the recipe leaves; so in an empty folder."""
     return {path.name.split(".tmp-")[0] for path in folder.iterdir()} <= BEGUN
+
+
+def run_of(weights: Path) -> Path:
+    """RUN of RUN/encoder/model.safetensors and of RUN/checkpoints/STEP/method.safetensors."""
+    home = weights.parent.parent
+    return home.parent if home.name == "checkpoints" else home
 
 
 def is_written(folder: Path) -> bool:

@@ -119,5 +119,6 @@ def test_nothing_to_train_on_is_one_sentence(tmp_path: Path) -> None:
 def test_12_bits_are_no_picture_of_a_set_of_8() -> None:
     form = PixelFormat(1)
     assert conform(grey(65535, np.uint16)[..., None], form).max() == 255
+    assert conform(np.zeros((2, 2, 1), np.uint16), form).max() == 0, "black is black"
     with pytest.raises(DataError, match="values up to 4095 only, in a data set of 8 bits; convert it"):
         conform(grey(4095, np.uint16)[..., None], form)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from timm.models import adapt_input_conv
 
 from selfsight.errors import MissingError, RecipeError
-from selfsight.nn.architectures import ANY_SIZE, arguments_for, usual_scale
+from selfsight.nn.architectures import ANY_SIZE, arguments_for, beside, usual_scale
 from selfsight.nn.encoder import Encoder
 from selfsight.nn.patches import pooled
 from selfsight.nn.weights import WRAPPED, weights_from
@@ -125,3 +125,11 @@ def test_garbage_is_a_sentence(tmp_path: Path, name: str) -> None:
         weights_from(Encoder("test_resnet", size=32), tmp_path / name)
     with pytest.raises(MissingError, match="there is no weights file"):
         weights_from(Encoder("test_resnet", size=32), tmp_path / "none.pt")
+
+
+def test_a_checkpoint_of_another_tool_is_told_by_its_own_folder(tmp_path: Path) -> None:
+    file = tmp_path / "out" / "checkpoints" / "step-100" / "model.safetensors"
+    file.parent.mkdir(parents=True)
+    assert beside(file) == tmp_path / "out" / "untrained"  # as of a run
+    file.with_name("config.json").write_text("{}")
+    assert beside(file) == file.parent

@@ -11,9 +11,7 @@ import os
 import re
 import tarfile
 from array import array
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +27,7 @@ from selfsight.data.kinds import KINDS
 from selfsight.data.manifest import READERS, Described, described
 from selfsight.data.shards import content_digest
 from selfsight.data.source import Listing, Row
+from selfsight.data.threads import in_order
 from selfsight.errors import DataError, DiskError, RunError
 
 __all__ = ["SHARD", "pack"]
@@ -163,14 +162,11 @@ def _padding(size: int) -> bytes:
 
 def _pieces(kind: str, seen: Sequence[Described], shard: Shard) -> Iterator[bytes]:
     """The bytes of a shard, pictures read some ahead."""
-    waiting, stop = deque[Future[bytes]](), shard.first + len(shard.offsets)
-    with ThreadPoolExecutor(READERS, thread_name_prefix="pack") as pool:
-        for number in range(shard.first, stop + READERS):
-            if number < stop:
-                waiting.append(pool.submit(_content, kind, seen[number]))
-            if number >= shard.first + READERS:
-                before, after = _around(number - READERS, seen[number - READERS])
-                yield before + waiting.popleft().result() + after
+    numbers = range(shard.first, shard.first + len(shard.offsets))
+    contents = in_order(lambda number: _content(kind, seen[number]), numbers, READERS)
+    for number, content in zip(numbers, contents, strict=True):
+        before, after = _around(number, seen[number])
+        yield before + content + after
     yield END
 
 

@@ -129,7 +129,7 @@ def conform(array: np.ndarray, form: PixelFormat) -> np.ndarray:
         return (scaled.clip(0, 1) * FULL + 0.5).astype(np.uint16)
     if form.dtype == "uint16":
         return array.astype(np.uint16) * np.uint16(257)
-    if array.max() <= FEW_BITS:
+    if 0 < array.max() <= FEW_BITS:
         raise DataError(
             f"a 16-bit picture with values up to {array.max()} only, in a data set of 8 bits; convert it to 8 bits."
         )

@@ -11,6 +11,7 @@ import timm
 
 from selfsight import checkpoints
 from selfsight.errors import RecipeError, brief
+from selfsight.runs import START, run_of
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 SMALL_VIEW = 40  # pixels: below this a network of stride 32 would be left with one position
@@ -100,8 +101,8 @@ def arguments_for(
 
 
 def beside(weights: Path) -> Path:
-    """The folder that tells what network weights are of: their own, or of a checkpoint's that of the run's start."""
-    return weights.parents[2] / "untrained" if weights.parent.parent.name == "checkpoints" else weights.parent
+    """The folder that tells what network weights are of: their own, or of a run's checkpoint that of its start."""
+    return weights.parent if weights.with_name("config.json").is_file() else run_of(weights) / START
 
 
 def _told(name: str, weights: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -29,6 +29,7 @@ from selfsight.nn.weights import weights_from
 from selfsight.nn.whitening import Whitening
 from selfsight.nn.words import Words
 from selfsight.recipe import Recipe
+from selfsight.runs import START
 from selfsight.training.optimizers import build as build_optimizer
 from selfsight.views.draw import Views
 from selfsight.views.recipes import within
@@ -36,7 +37,6 @@ from selfsight.views.recipes import within
 __all__ = ["accelerator_of", "encoder_of", "engine", "facts_of", "method_of", "optimizer_of", "started"]
 __all__ += ["views_of", "whitening_of"]
 
-START = "untrained"  # in a run: its encoder as it was before step 1
 WHITENED_BY = 4  # training pictures for each dimension, at most
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 

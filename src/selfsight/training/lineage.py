@@ -8,6 +8,7 @@ from pathlib import Path
 from selfsight.data.manifest import Manifest
 from selfsight.errors import brief
 from selfsight.recipe import Recipe
+from selfsight.runs import run_of
 
 __all__ = ["lineage", "unknown"]
 
@@ -22,7 +23,7 @@ def lineage(folder: Path) -> list[tuple[Recipe, Manifest]]:
         places.add(place)
         runs.append((Recipe.from_yaml(folder / "recipe.yaml"), Manifest.load(folder / "manifest.parquet")))
         weights = runs[-1][0].weights
-        if weights is None or not _is_run(folder := _run_of(Path(weights))):
+        if weights is None or not _is_run(folder := run_of(Path(weights))):
             break
     return runs
 
@@ -35,12 +36,6 @@ def unknown(runs: Sequence[tuple[Recipe, Manifest]]) -> list[str]:
     what = "this run" if len(runs) == 1 else "a run before this one"
     which = f"the weights that {what} started from ({brief(repr(weights))})"
     return [f"What {which} were trained on is not known here: some of the test pictures may be among it."]
-
-
-def _run_of(weights: Path) -> Path:
-    """RUN of RUN/encoder/model.safetensors and of RUN/checkpoints/STEP/method.safetensors."""
-    home = weights.parent.parent
-    return home.parent if home.name == "checkpoints" else home
 
 
 def _is_run(folder: Path) -> bool:
